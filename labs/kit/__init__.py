@@ -1,0 +1,1 @@
+"""What the lab programs share: standard library only, to run before anything is installed."""

@@ -1,0 +1,69 @@
+"""Ports of this machine: which are free, and whether a broker really answers."""
+
+import base64
+import random
+import re
+import socket
+import urllib.error
+import urllib.request
+
+HERE = "127.0.0.1"
+
+
+def greet(port: int, host: str = HERE) -> str | None:
+    """Greet in AMQP 0-9-1; return the broker's version ("" if hidden), or None if no answer."""
+    answer = b""
+    try:
+        with socket.create_connection((host, port), timeout=2) as connection:
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            # A method frame (1) on channel 0 and its length; then comes the frame itself.
+            while len(answer) < 7 or len(answer) < 7 + int.from_bytes(answer[3:7], "big"):
+                if answer[:3] not in (b"", b"\x01\x00\x00") or not (part := connection.recv(4096)):
+                    return None
+                answer += part
+    except OSError:
+        return None
+    if answer[7:11] != b"\x00\x0a\x00\x0a":  # Connection.Start
+        return None
+    version = re.search(rb"\x07versionS....([\d.]+)", answer, re.DOTALL)
+    return version[1].decode() if version else ""
+
+
+def amqp_answers(port: int, host: str = HERE) -> bool:
+    """Tell whether an AMQP 0-9-1 broker answers on the port."""
+    return greet(port, host) is not None
+
+
+def page_answers(port: int, user: str = "guest", password: str = "guest") -> bool:
+    """Tell whether the management page is ready; while it is starting it says 500."""
+    secret = base64.b64encode(f"{user}:{password}".encode()).decode()
+    request = urllib.request.Request(
+        f"http://{HERE}:{port}/api/overview", headers={"Authorization": f"Basic {secret}"}
+    )
+    no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with no_proxy.open(request, timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code == 401  # it is ready, but knows other users
+    except (OSError, ValueError):
+        return False
+
+
+def free_port() -> int:
+    """Return a free port, from below those that the system hands out to clients by itself."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        if is_free(port):
+            return port
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a program could listen on the port."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HERE, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,24 @@
+"""How the lab programs speak: one event a line, and an error that says what to try."""
+
+import sys
+
+
+class Trouble(Exception):
+    """Something a student can put right: what is wrong, what to try, and the exit code.
+
+    It is final if another way to the same end would meet it too.
+    """
+
+    def __init__(self, what: str, hint: str = "", *, code: int = 3, final: bool = False) -> None:
+        super().__init__(what)
+        self.hint, self.code, self.final = hint, code, final
+
+
+def say(text: str) -> None:
+    """Print a line about the state of the program."""
+    print(f" [*] {text}", flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a line about trouble that does not stop us."""
+    print(f" [!] {text}", file=sys.stderr, flush=True)

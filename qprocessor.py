@@ -1,0 +1,630 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["pika>=1.4.4,<2", "tenacity>=9,<10"]
+# ///
+"""Work off the messages of a RabbitMQ queue: one second of work for each character.
+
+    ./qprocessor.py --queue hello
+    ./qprocessor.py --queue tasks --durable --acknowledge --prefetch 1
+
+For a worker of your own, put your code into work(), just below; it may take as long as it likes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import getpass
+import logging
+import math
+import os
+import queue
+import random
+import re
+import select
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+try:
+    import pika
+    import tenacity
+    from pika.adapters.blocking_connection import BlockingChannel
+    from pika.adapters.utils.connection_workflow import AMQPConnectorException
+except (ImportError, AttributeError) as missing:
+    raise SystemExit(
+        f"{missing}\n  try: python3 -m pip install pika tenacity"
+        "    (and rename any file of yours called pika.py or queue.py)"
+    ) from None
+
+
+def work(text: str, seconds: float) -> None:
+    """Do the work of one message; what it raises counts as a failure of the message."""
+    time.sleep(seconds)
+
+
+EXAMPLES = """examples:
+  ./qprocessor.py --queue hello                              # as in lab 2
+  ./qprocessor.py --queue hello --lose-every 3               # lose every third message
+  ./qprocessor.py --queue tasks --acknowledge --prefetch 1   # lose nothing; fair dispatch
+  ./qprocessor.py --queue tasks --host broker.example --vhost ada --username ada"""
+
+
+class Task(NamedTuple):
+    """A message in our hands; to be settled on the channel that brought it, or not at all."""
+
+    channel: BlockingChannel
+    tag: int
+    redelivered: bool
+    body: bytes
+
+
+class Subscription(threading.Thread):
+    """The thread that owns the connection: brings tasks, keeps heartbeats up, and comes back.
+
+    It puts into `inbox` a Task, or an exception that ends the program, or None when the queue is
+    empty (with --exit-when-empty).
+    """
+
+    def __init__(self, options: argparse.Namespace, broker: dict) -> None:
+        super().__init__(daemon=True)
+        self.options, self.broker = options, broker
+        self.inbox: queue.SimpleQueue[Task | Exception | None] = queue.SimpleQueue()
+        self.channel: BlockingChannel | None = None  # what is open now
+        # With -n nothing is auto-acknowledged: the broker would hand over, and forget, more than N.
+        self.auto_ack = not (options.acknowledge or options.limit)
+        self.left = options.limit or math.inf  # how many the main thread has still to take
+        self.in_hand = 0  # how many are in the inbox or being worked on
+        self._count = threading.Lock()
+        self._to_settle: collections.deque[tuple[Task, str]] = collections.deque()
+        self._stopping = self._enough = False
+
+    def run(self) -> None:
+        """Consume from one connection after the other until stopped."""
+        lost: Exception | None = None
+        try:
+            while not self._stopping:
+                connection = connect(lost=lost, **self.broker)
+                try:
+                    self._consume(connection)
+                except pika.exceptions.AMQPError as error:
+                    if explain(error).code != UNREACHABLE:
+                        raise
+                    lost = error
+                finally:
+                    self.channel = None
+                    self._settle_all()
+                    with contextlib.suppress(pika.exceptions.AMQPError):
+                        connection.close()
+        except Exception as error:
+            self.inbox.put(error)
+
+    def stop(self) -> None:
+        """Close the connection: what is not acknowledged goes back to the queue."""
+        self._stopping = True
+        if channel := self.channel:
+            self._wake(channel)
+            self.join(timeout=1)
+
+    def is_current(self, task: Task) -> bool:
+        """Tell whether the broker still waits for us to settle this task."""
+        return task.channel is self.channel
+
+    def settle(self, task: Task, verb: str) -> None:
+        """Have a task acknowledged ("ack"), given back ("nack") or dropped ("reject")."""
+        self._to_settle.append((task, verb))
+        if not self.is_current(task):
+            self._settle_all()
+        elif len(self._to_settle) == 1:
+            self._wake(task.channel)
+
+    def took(self, task: Task) -> None:
+        """Count a task as out of our hands."""
+        with self._count:
+            self.in_hand -= 1
+
+    def _wake(self, channel: BlockingChannel) -> None:
+        with contextlib.suppress(pika.exceptions.AMQPError):
+            channel.connection.add_callback_threadsafe(self._settle_all)
+
+    def _settle_all(self) -> None:
+        with contextlib.suppress(IndexError):  # the deque is empty
+            while True:
+                task, verb = self._to_settle.popleft()
+                if self.is_current(task) and task.channel.is_open:
+                    if verb == "ack":
+                        task.channel.basic_ack(task.tag)
+                    else:
+                        task.channel.basic_nack(task.tag, requeue=verb == "nack")
+                elif verb == "ack":
+                    say("!", f"{show(task.body)} is done, but the broker will hand it out again")
+
+    def _consume(self, connection: pika.BlockingConnection) -> None:
+        """Bring tasks until stopped; raises pika's errors when the connection is lost."""
+        options = self.options
+        channel = declare_queue(
+            connection, options.queue, options.durable, options.queue_type, options.passive
+        )
+        window = min(options.prefetch or self.left, self.left, 65535 if options.limit else math.inf)
+        channel.basic_qos(prefetch_count=0 if window == math.inf else window)
+        self.channel, self._enough, left = channel, False, self.left
+
+        def on_message(channel, method, properties, body: bytes) -> None:
+            nonlocal left
+            if left <= 0:
+                return  # more than N: it goes back when the connection is closed
+            with self._count:
+                self.in_hand += 1
+            self.inbox.put(Task(channel, method.delivery_tag, method.redelivered, body))
+            left -= 1
+            if left == 0:
+                self._enough = True
+                channel.basic_cancel(method.consumer_tag)
+
+        tag = channel.basic_consume(options.queue, on_message, auto_ack=self.auto_ack)
+        say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
+        while not self._stopping:
+            connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
+            if not (channel.consumer_tags or self._enough):
+                raise why_cancelled(channel, options.queue)
+            if options.exit_when_empty and not (self._enough or self.in_hand):
+                waiting = channel.queue_declare(options.queue, passive=True).method.message_count
+                if not (waiting or self._to_settle):
+                    self._cancel(channel, tag)
+                    self.inbox.put(None)
+        self._settle_all()
+        if not self._enough:
+            self._cancel(channel, tag)
+
+    def _cancel(self, channel: BlockingChannel, tag: str) -> None:
+        """Stop the deliveries; those of auto-acknowledged messages under way still count."""
+        self._enough = True
+        for method, _, body in channel.basic_cancel(tag):
+            self.inbox.put(Task(channel, method.delivery_tag, method.redelivered, body))
+
+
+class Worker:
+    """The main thread: takes one task after the other, works, and says what became of it."""
+
+    def __init__(self, options: argparse.Namespace, broker: dict) -> None:
+        self.options = options
+        self.subscription = Subscription(options, broker)
+        self.task: Task | None = None  # the one in hand
+        self.received = self.worked = self.lost = self.abandoned = self.failed = 0
+        self.terminated = False
+
+    def terminate(self, *_: object) -> None:
+        """Stop after the task in hand: the handler of SIGTERM."""
+        self.terminated = True
+        self.subscription.inbox.put(None)
+
+    def run(self) -> None:
+        """Work until there is reason to stop."""
+        pause = 0.5 if os.name == "nt" else None  # on Windows Ctrl-C does not end a wait
+        while not self.terminated and self.subscription.left:
+            try:
+                item = self.subscription.inbox.get(timeout=pause)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            if self.subscription.auto_ack or self.subscription.is_current(item):
+                self.handle(item)
+            self.subscription.took(item)
+
+    def handle(self, task: Task) -> None:
+        """Work on one task and settle it."""
+        options, settle = self.options, self.subscription.settle
+        self.task = task
+        self.received += 1
+        self.subscription.left -= 1
+        try:
+            text = task.body.decode()
+            seconds = len(text) * options.seconds_per_character
+        except UnicodeDecodeError:
+            text = task.body.decode(errors="backslashreplace")
+            seconds = len(task.body) * options.seconds_per_character
+        again = ", redelivered" if task.redelivered else ""
+        say("x", f"Received {show(task.body)} ({seconds:g} s of work{again})")
+        if options.limit and not options.acknowledge:
+            settle(task, "ack")
+        try:
+            work(text, seconds)
+        except Exception as error:
+            self.fail(task, error)
+        else:
+            if options.lose_every and self.received % options.lose_every == 0:
+                self.lost += 1
+                say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
+            else:
+                self.worked += 1
+                say("x", "Done")
+                if options.acknowledge:
+                    settle(task, "ack")
+        self.task = None
+
+    def fail(self, task: Task, error: Exception) -> None:
+        """Give a task that raised an error one more try, then drop it: no poison for ever."""
+        self.failed += 1
+        if self.options.verbose:
+            traceback.print_exc()
+        if not self.options.acknowledge:
+            end = "LOST: it was auto-acknowledged"
+        elif task.redelivered:
+            end = "Rejected: dropped, or dead-lettered if the queue is set up so"
+            self.subscription.settle(task, "reject")
+        else:
+            end = "Returned to the queue for one more try"
+            self.subscription.settle(task, "nack")
+        say("!", f"Failed on {show(task.body)} ({type(error).__name__}: {error}). {end}")
+
+    def stop(self) -> None:
+        """Close the connection and say what became of the messages in hand."""
+        self.subscription.stop()
+        lost = not self.options.acknowledge
+        if self.task:
+            self.abandoned += 1
+            end = "LOST: it was auto-acknowledged" if lost else "returned to the queue"
+            say("!", f"Abandoned {show(self.task.body)}: {end}")
+        waiting = 0
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting += isinstance(self.subscription.inbox.get_nowait(), Task)
+        if waiting and self.subscription.auto_ack:
+            self.lost += waiting
+            say("!", f"{waiting} more had been handed over, LOST: they were auto-acknowledged")
+        failed = f", {self.failed} failed" if self.failed else ""
+        counts = f"{self.worked} worked, {self.lost} lost, {self.abandoned} abandoned{failed}"
+        with contextlib.suppress(BrokenPipeError):
+            say("*", f"Stopped: {counts}")
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Work until stopped; return the exit code."""
+    worker = Worker(options, broker)
+    signal.signal(signal.SIGTERM, worker.terminate)
+    worker.subscription.start()
+    try:
+        worker.run()
+    except KeyboardInterrupt:
+        return INTERRUPTED if worker.task else OK
+    finally:
+        worker.stop()
+    return OK
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = make_parser(__doc__, EXAMPLES)
+    add = parser.add_argument_group("work").add_argument
+    add("--acknowledge", action="store_true", help="acknowledge each message once it is done")
+    add("--prefetch", type=number(int, 1), metavar="N", help="hold no more than N unacknowledged")
+    add("--lose-every", type=number(int, 1), metavar="N", help="lose every Nth message, to see it")
+    add("--seconds-per-character", type=number(float, 0), default=1, metavar="SECONDS",
+        help="(default: %(default)s)")  # fmt: skip
+    add = parser.add_argument_group("stopping").add_argument
+    add("-n", "--limit", type=number(int, 1), metavar="N", help="take N messages, no more")
+    add("--exit-when-empty", action="store_true", help="stop when no message is waiting")
+    options = parser.parse_args()
+    if options.prefetch and not options.acknowledge:
+        parser.error("--prefetch needs --acknowledge: it limits what is not acknowledged yet")
+    return options, broker_options(parser, options)
+
+
+# ---- shared block: the same lines in producer.py, consumer.py and qprocessor.py, so that each runs
+# ---- when it is uploaded alone. tests/test_standalone.py keeps the three copies equal.
+
+VERSION = "0.1.0"
+OK, UNEXPECTED, USAGE, UNREACHABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+EXIT_CODES = """exit codes:
+  0 done or stopped politely    1 unexpected    2 usage    3 broker unreachable
+  4 broker refused (login, vhost, queue, unroutable)
+  130 stopped by Ctrl-C in the middle of a task"""
+
+# What a refusal says, and what to do about it. Trying again would not help.
+HINTS = {
+    "Login was refused": "check --username and --password (or AMQP_URL)",
+    "vhost .*not found|access to vhost": "check --vhost: in a classroom it is often your user name",
+    "access to .* refused": "check --username and --vhost, or ask whoever runs the broker",
+    "transient_nonexcl": "add --durable, or permit such queues as labs/rabbitmq/kit.conf does",
+    "inequivalent|invalid prop": "use another --queue name, or delete that queue and what is in it",
+    "locked queue|exclusive use": "it is another connection's own: use another --queue name",
+    "no queue": "check --queue, or leave out --passive to have it created",
+    "[Bb]locked conn": "the broker is short of memory or disk: see its log or its management page",
+    "CERTIFICATE_VERIFY_FAILED": "name the authority that signed the certificate: --cafile FILE",
+    "WRONG_VERSION_NUMBER": "that port does not speak TLS: amqps is usually 5671",
+}
+
+
+class BrokerError(Exception):
+    """Raised when the broker cannot be used; `hint` says what to do, `code` is the exit code."""
+
+    def __init__(self, what: str, hint: str, code: int) -> None:
+        super().__init__(what)
+        self.hint, self.code = hint, code
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's cause in a few words: pika wraps causes, and str() may be empty."""
+    inner = getattr(error, "exception", None) or (error.args and error.args[0])
+    if isinstance(inner, Exception):
+        return reason(inner)
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        return (error.strerror or str(error)).lower()
+    text = getattr(error, "reply_text", None) or str(error) or type(error).__name__
+    quoted = re.search(r"\(\d+[,)] ?['\"](.+)['\"]", text)
+    return quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
+
+
+def explain(error: Exception, where: str = "the broker", user: str = "") -> BrokerError:
+    """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
+    why = reason(error)
+    closed = isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed))
+    for said, hint in HINTS.items():
+        if re.search(said, why):
+            return BrokerError(f"{where} refuses{user}: {why}", hint, REFUSED)
+    if closed and error.reply_code not in (320, 541) and "timed out" not in why:
+        return BrokerError(f"{where} refuses{user}: {why}", "see the broker's log", REFUSED)
+    lost = ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError, AMQPConnectorException
+    if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
+        return BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
+    hint = "check --host and --port, and that the broker runs"
+    if isinstance(error, socket.gaierror):
+        hint, why = "check --host for a slip of the pen", f"no such host: {why}"
+    elif isinstance(error, pika.exceptions.IncompatibleProtocolError):
+        hint, why = "AMQP is usually port 5672, its web page 15672", "it answers, but not in AMQP"
+    elif re.search(r" localhost:| 127\.", where):
+        hint = "make broker          (or docker compose up -d --wait)"
+    return BrokerError(f"cannot reach {where} ({why})", hint, UNREACHABLE)
+
+
+def say(mark: str, text: str) -> None:
+    """Print one line, whole and at once: trouble ("!") to stderr."""
+    stream = sys.stderr if mark == "!" else sys.stdout
+    if stream:
+        stream.write(f" [{mark}] {text}\n")
+        stream.flush()
+
+
+def show(body: bytes) -> str:
+    """Return a message as a person reads it: quoted, cut short, as bytes if it is not UTF-8."""
+    try:
+        content: str | bytes = body.decode()
+    except UnicodeDecodeError:
+        content = body
+    return repr(content) if len(content) <= 100 else f"{content[:60]!r}... ({len(body)} bytes)"
+
+
+def broker_parameters(
+    *, url=None, host=None, port=None, vhost=None, username=None, password=None, cafile=None,
+    heartbeat=60, name=None,
+) -> list[pika.URLParameters]:  # fmt: skip
+    """Return pika's parameters, one for each host; a part that is None is taken from the URL.
+
+    Raises ValueError for a URL that is none.
+    """
+    url = url or os.environ.get("AMQP_URL") or "amqp://"
+    if not re.fullmatch(r"amqps?://[^#]*", url):
+        raise ValueError("a broker's URL is amqp://user:password@host:5672/vhost (write # as %23)")
+    if cafile:
+        url = re.sub("^amqp:", "amqps:", url)
+    hosts = [host] if isinstance(host, str) else host or [pika.URLParameters(url).host]
+    every = [pika.URLParameters(url) for _ in hosts]
+    for one, parameters in zip(hosts, every, strict=True):
+        login = parameters.credentials
+        parameters.host = one
+        parameters.port = port or parameters.port
+        parameters.virtual_host = vhost or parameters.virtual_host
+        parameters.credentials = pika.PlainCredentials(
+            username or login.username, login.password if password is None else password
+        )
+        parameters.heartbeat, parameters.blocked_connection_timeout = heartbeat, 60
+        parameters.socket_timeout, parameters.stack_timeout = 5, 10
+        parameters.client_properties = {"connection_name": name or os.path.basename(sys.argv[0])}
+        if parameters.ssl_options:
+            parameters.ssl_options = pika.SSLOptions(ssl.create_default_context(cafile=cafile), one)
+    return every
+
+
+def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
+    """Sleep, but wake as soon as a closed port begins to answer: the broker is back."""
+
+    def answers(address: tuple[str, int]) -> bool:
+        try:
+            with socket.create_connection(address, timeout=0.5) as probe:
+                return not select.select([probe], [], [], 0.1)[0]  # Docker's proxy hangs up at once
+        except OSError:
+            return False
+
+    end, was_closed = time.monotonic() + seconds, False
+    while (left := end - time.monotonic()) > 0:
+        is_open = any(map(answers, addresses))
+        if is_open and was_closed:
+            return
+        was_closed = not is_open
+        time.sleep(min(left, random.uniform(0.1, 0.3)))
+
+
+def connect(
+    *, retry_for: float = 60, lost: Exception | None = None, **broker
+) -> pika.BlockingConnection:
+    """Return a plain pika connection; `broker` is what broker_parameters takes.
+
+    Tries for `retry_for` seconds, waiting longer each time and saying so; in place of a connection
+    that was `lost` it tries for ever. Raises BrokerError.
+    """
+    every = broker_parameters(**broker)
+    where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in every)
+    user = f" user {every[0].credentials.username!r}, vhost {every[0].virtual_host!r}"
+    backoff = tenacity.wait_exponential(8 if lost else 1, max=30) + tenacity.wait_random(0, 1)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        left = math.inf if lost else retry_for - state.seconds_since_start
+        return min(backoff(state), left)
+
+    def announce(state: tenacity.RetryCallState) -> None:
+        if not lost or state.attempt_number > 1:
+            problem = explain(state.outcome.exception(), where)
+            say("!", f"C{str(problem)[1:]}; trying again in {state.upcoming_sleep:.0f} s")
+
+    if lost:
+        say("!", f"Lost {where} ({reason(lost)}); connecting again")
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: explain(error).code == UNREACHABLE),
+        stop=tenacity.stop_never if lost else tenacity.stop_after_delay(retry_for),
+        wait=wait,
+        before_sleep=announce,
+        sleep=lambda seconds: wait_for_port(seconds, [(p.host, p.port) for p in every]),
+        reraise=True,
+    )
+    try:
+        return tries(pika.BlockingConnection, every)
+    except Exception as error:
+        raise explain(error, where, user) from error
+
+
+def declare_queue(
+    connection: pika.BlockingConnection,
+    queue: str,
+    durable: bool = False,
+    queue_type: str | None = None,
+    passive: bool = False,
+) -> BlockingChannel:
+    """Return a channel on which the queue is known to exist.
+
+    Without `durable` and `queue_type` a queue is used as it is found, and created where there is
+    none; with them it must be so. `passive` never creates it.
+    """
+    if passive or not (durable or queue_type):
+        channel = connection.channel()
+        try:
+            channel.queue_declare(queue, passive=True)
+            return channel
+        except pika.exceptions.ChannelClosedByBroker as error:
+            if passive or error.reply_code != 404:
+                raise
+            say("*", f"There is no queue {queue!r} yet: creating it")
+    channel = connection.channel()
+    arguments = {"x-queue-type": queue_type} if queue_type else None
+    channel.queue_declare(queue, durable=durable or queue_type == "quorum", arguments=arguments)
+    return channel
+
+
+def why_cancelled(channel: BlockingChannel, queue: str) -> pika.exceptions.ConsumerCancelled:
+    """Return the error to raise when the broker has cancelled the consumer of a channel."""
+    try:
+        channel.queue_declare(queue, passive=True)
+    except pika.exceptions.ChannelClosedByBroker:
+        return pika.exceptions.ConsumerCancelled(f"queue {queue!r} was deleted")
+    return pika.exceptions.ConsumerCancelled("it cancelled us: the delivery timeout passed")
+
+
+def number(kind: type, least: float) -> Callable[[str], float]:
+    """Return an argparse type for numbers that are at least `least`."""
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if least <= kind(text) < math.inf:
+                return kind(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
+
+    return parse
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and what to try."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the options, and end."""
+        self.exit(USAGE, f"{self.prog}: error: {message}\n  try: {self.prog} --help\n")
+
+
+def make_parser(doc: str, examples: str) -> Parser:
+    """Return a parser with the options that the three scripts have in common."""
+    parser = Parser(
+        description=doc.splitlines()[0],
+        epilog=f"{examples}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
+    add("--version", action="version", version=f"%(prog)s {VERSION}")
+    add = parser.add_argument_group("queue").add_argument
+    add("--queue", required=True, help="its name")
+    add("--durable", action="store_true", help="it survives a restart of the broker")
+    add("--queue-type", choices=["classic", "quorum"], help="quorum is always durable")
+    add("--passive", action="store_true", help="it must be there: never create it")
+    add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
+    add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
+    add("--port", type=number(int, 1), help="(default: 5672, with TLS 5671)")
+    add("--vhost", help="(default: /)")
+    add("--username", help="(default: guest)")
+    add("--password", help="(default: guest); with --username and without this you are asked")
+    add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
+    add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
+    add("--heartbeat", type=number(int, 0), default=60, metavar="SECONDS",
+        help="give a silent connection up after this long (default: %(default)s)")  # fmt: skip
+    add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
+        help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
+    add("--name", help="the connection's name on the management page")
+    return parser
+
+
+def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
+    """Return what connect() wants of the options; ask for a missing password at a terminal."""
+    parts = ("host", "port", "vhost", "username", "password")
+    given = [part for part in parts if getattr(options, part) is not None]
+    if options.url and given:
+        parser.error(f"--url says it all: leave out --{given[0]}, or --url")
+    if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
+        options.password = getpass.getpass(f"Password of {options.username}: ")
+    wanted = (*parts, "url", "cafile", "heartbeat", "name")
+    broker = {name: getattr(options, name) for name in wanted}
+    try:
+        broker_parameters(**broker)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    return {**broker, "retry_for": options.retry_for}
+
+
+def run(main: Callable[[], int], verbose: bool) -> NoReturn:
+    """Run a program to its exit code; what a person can cause is one line and no traceback."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")
+    if verbose:
+        logging.basicConfig(level=logging.INFO)
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        code = OK
+    except Exception as error:
+        problem = error if isinstance(error, BrokerError) else explain(error)
+        program = os.path.basename(sys.argv[0])
+        print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
+        if verbose:
+            traceback.print_exc()
+        code = problem.code
+    try:
+        sys.stdout and sys.stdout.flush()
+    except OSError:  # what is left to print has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+# ---- end of the shared block
+
+if __name__ == "__main__":
+    chosen, broker = parse()
+    run(lambda: main(chosen, broker), chosen.verbose)

@@ -1,0 +1,148 @@
+"""docker-compose.yml and .env.example: valid, safe by default, and in step with the rest."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPOSE = ROOT / "docker-compose.yml"
+EXAMPLE = ROOT / ".env.example"
+
+
+def service() -> dict:
+    """Return the broker's entry in docker-compose.yml."""
+    return YAML(typ="safe").load(COMPOSE)["services"]["rabbitmq"]
+
+
+def defaults() -> dict[str, str]:
+    """Return the variables of docker-compose.yml and what each is where .env says nothing."""
+    return dict(re.findall(r"\$\{(\w+):-([^}]*)\}", COMPOSE.read_text(encoding="utf-8")))
+
+
+def in_place(text: str, **chosen: str) -> str:
+    """Put the variables' values where docker-compose.yml names them."""
+    values = defaults() | chosen
+    return re.sub(r"\$\{(\w+):-[^}]*\}", lambda found: values[found[1]], text)
+
+
+def mounts() -> dict[str, str]:
+    """Return the files that are mounted into the container: source, and target there."""
+    volumes = [volume for volume in service()["volumes"] if isinstance(volume, dict)]
+    return {volume["source"]: volume["target"] for volume in volumes}
+
+
+def run(*command: str, **options) -> subprocess.CompletedProcess:
+    """Run a command in the kit's folder and keep what it prints."""
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def validate(file: Path) -> subprocess.CompletedProcess:
+    """Hold a file against the Compose specification's own schema."""
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+    return run(sys.executable, "-m", "check_jsonschema", *schema, str(file))
+
+
+def test_it_meets_the_compose_specification():
+    done = validate(COMPOSE)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("hostname:", "hostnam:"),
+        ("    ports:", "    port:"),
+        ("start_interval:", "startinterval:"),
+        ("retries: 3", "retries: [3]"),
+        ('test: ["CMD",', "test: 5 #"),
+        ("read_only: true", "read_only: {}"),
+        ("\nvolumes:", "\nvolume:"),
+    ],
+)
+def test_a_mistake_in_it_would_be_noticed(tmp_path, right, wrong):
+    text = COMPOSE.read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    broken = tmp_path / "docker-compose.yml"
+    broken.write_text(text.replace(right, wrong), encoding="utf-8")
+    done = validate(broken)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert wrong.split(":")[0].strip() in done.stdout
+
+
+def test_docker_compose_reads_it_as_we_do(tmp_path):
+    if not shutil.which("docker") or run("docker", "compose", "version").returncode:
+        pytest.skip("docker compose is not installed here")
+    settings = tmp_path / "env"
+    settings.write_text("LAB_PORT=5680\nLAB_PASSWORD='a $ and a #'\n", encoding="utf-8")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
+    files = ["--file", str(COMPOSE), "--env-file", str(settings)]
+    done = run("docker", "compose", *files, "config", "--format", "json", env=clean)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr  # no warning either
+    broker = json.loads(done.stdout)["services"]["rabbitmq"]
+    ports = [f"{port['host_ip']}:{port['published']}:{port['target']}" for port in broker["ports"]]
+    assert ports == [in_place(port, LAB_PORT="5680") for port in service()["ports"]]
+    assert broker["environment"] == {
+        "RABBITMQ_DEFAULT_USER": "guest",
+        "RABBITMQ_DEFAULT_PASS": "a $$ and a #",  # printed as one would write it in the file
+    }
+    assert broker["restart"] == "no"
+
+
+def test_the_data_outlives_the_container():
+    assert service()["hostname"]  # RabbitMQ's data folder is named after it
+    named, target = service()["volumes"][0].split(":")
+    assert target == "/var/lib/rabbitmq"
+    assert named in YAML(typ="safe").load(COMPOSE)["volumes"]
+
+
+def test_only_this_machine_gets_in_by_default():
+    assert {in_place(port).rsplit(":", 2)[0] for port in service()["ports"]} == {"127.0.0.1"}
+
+
+def test_opening_the_broker_leaves_the_management_page_closed():
+    amqp, page = (in_place(port, LAB_BIND="0.0.0.0") for port in service()["ports"])
+    assert (amqp, page) == ("0.0.0.0:5672:5672", "127.0.0.1:15672:15672")
+
+
+def test_mounted_files_are_there_and_in_git():
+    assert mounts()
+    for source in mounts():
+        assert (ROOT / source).is_file(), source
+        assert run("git", "ls-files", "--error-unmatch", source).returncode == 0, (
+            f"{source} is not in git"
+        )
+
+
+def test_the_kit_has_the_last_word_after_the_image_s_own_settings():
+    for target in mounts().values():
+        folder, name = target.rsplit("/", 1)
+        assert folder == "/etc/rabbitmq/conf.d"
+        assert name.endswith(".conf")  # RabbitMQ reads no others there
+        assert name > "10-defaults.conf"
+
+
+def test_every_setting_is_explained_with_its_default():
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    explained = dict(re.findall(r"^#?(LAB_\w+)=(.*)$", "\n".join(lines), re.MULTILINE))
+    assert explained == defaults()
+    for before, line in zip(lines, lines[1:], strict=False):
+        if re.match(r"#?LAB_\w+=", line):
+            assert before.startswith("# "), f"{line} has no explanation above it"
+
+
+def test_a_copy_of_the_example_changes_nothing():
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_file_with_the_password_stays_out_of_git():
+    assert run("git", "check-ignore", ".env").returncode == 0
+    assert run("git", "check-ignore", ".env.example").returncode == 1
