@@ -345,7 +345,9 @@ def main(arguments: list[str] | None = None) -> int:
             what = f"{error.filename}: {error.strerror}"
         print(f"broker.py: error: {what or type(error).__name__}", file=sys.stderr)
         if isinstance(error, PermissionError):
-            hint = "QUEUE_LAB_BROKER_DIR=SOME/FOLDER (that one belongs to another user, root perhaps)"
+            hint = (
+                "QUEUE_LAB_BROKER_DIR=SOME/FOLDER (that one belongs to another user, root perhaps)"
+            )
         if hint:
             print(f"  try: {hint}", file=sys.stderr)
         return code

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kit.node import Node
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +39,7 @@ def mounts() -> dict[str, str]:
     return {volume["source"]: volume["target"] for volume in volumes}
 
 
-def run(*command: str, **options) -> subprocess.CompletedProcess:
+def call(*command: str, **options) -> subprocess.CompletedProcess:
     """Run a command in the kit's folder and keep what it prints."""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
 
@@ -46,7 +47,23 @@ def run(*command: str, **options) -> subprocess.CompletedProcess:
 def validate(file: Path) -> subprocess.CompletedProcess:
     """Hold a file against the Compose specification's own schema."""
     schema = ["--builtin-schema", "vendor.compose-spec"]
-    return run(sys.executable, "-m", "check_jsonschema", *schema, str(file))
+    return call(sys.executable, "-m", "check_jsonschema", *schema, str(file))
+
+
+def health_check(node: Node) -> int:
+    """Run docker-compose.yml's health check on a private node, and return its exit code."""
+    how, program, *arguments = service()["healthcheck"]["test"]
+    assert how == "CMD"
+    environment = {
+        "PATH": f"{node.rabbitmq.erlang}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(node.folder / "home"),  # where the node's cookie is
+        "ERL_EPMD_PORT": str(node.state["epmd_port"]),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"{node.name}@localhost",
+        "RABBITMQ_SCRIPTS_DIR": str(node.rabbitmq.scripts),
+        "RABBITMQ_CONF_ENV_FILE": os.devnull,
+    }
+    return call(str(node.rabbitmq.scripts / program), *arguments, env=environment).returncode
 
 
 def test_it_meets_the_compose_specification():
@@ -77,13 +94,13 @@ def test_a_mistake_in_it_would_be_noticed(tmp_path, right, wrong):
 
 
 def test_docker_compose_reads_it_as_we_do(tmp_path):
-    if not shutil.which("docker") or run("docker", "compose", "version").returncode:
+    if not shutil.which("docker") or call("docker", "compose", "version").returncode:
         pytest.skip("docker compose is not installed here")
     settings = tmp_path / "env"
     settings.write_text("LAB_PORT=5680\nLAB_PASSWORD='a $ and a #'\n", encoding="utf-8")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
     files = ["--file", str(COMPOSE), "--env-file", str(settings)]
-    done = run("docker", "compose", *files, "config", "--format", "json", env=clean)
+    done = call("docker", "compose", *files, "config", "--format", "json", env=clean)
     assert done.returncode == 0, done.stderr
     assert not done.stderr  # no warning either
     broker = json.loads(done.stdout)["services"]["rabbitmq"]
@@ -107,16 +124,33 @@ def test_only_this_machine_gets_in_by_default():
     assert {in_place(port).rsplit(":", 2)[0] for port in service()["ports"]} == {"127.0.0.1"}
 
 
+def test_the_scripts_reach_it_without_options():
+    page = call(sys.executable, "producer.py", "--help", env=os.environ | {"COLUMNS": "200"}).stdout
+    assert re.search(r"--host HOST .*default: localhost", page)
+    wanted = {"port": "LAB_PORT", "username": "LAB_USER", "password": "LAB_PASSWORD"}
+    for option, variable in wanted.items():
+        assert re.search(rf"--{option} .*default: {defaults()[variable]}\b", page), option
+
+
 def test_opening_the_broker_leaves_the_management_page_closed():
     amqp, page = (in_place(port, LAB_BIND="0.0.0.0") for port in service()["ports"])
     assert (amqp, page) == ("0.0.0.0:5672:5672", "127.0.0.1:15672:15672")
+
+
+def test_the_health_check_says_yes_only_when_the_broker_is_ready(own_broker):
+    assert health_check(own_broker.node) == 0
+    own_broker.node.ctl("stop_app")  # Erlang runs, RabbitMQ does not: as in the first seconds
+    try:
+        assert health_check(own_broker.node) != 0
+    finally:
+        own_broker.node.ctl("start_app")
 
 
 def test_mounted_files_are_there_and_in_git():
     assert mounts()
     for source in mounts():
         assert (ROOT / source).is_file(), source
-        assert run("git", "ls-files", "--error-unmatch", source).returncode == 0, (
+        assert call("git", "ls-files", "--error-unmatch", source).returncode == 0, (
             f"{source} is not in git"
         )
 
@@ -144,5 +178,5 @@ def test_a_copy_of_the_example_changes_nothing():
 
 
 def test_the_file_with_the_password_stays_out_of_git():
-    assert run("git", "check-ignore", ".env").returncode == 0
-    assert run("git", "check-ignore", ".env.example").returncode == 1
+    assert call("git", "check-ignore", ".env").returncode == 0
+    assert call("git", "check-ignore", ".env.example").returncode == 1

@@ -75,7 +75,9 @@ def unpack(
     except BrokenPipeError:  # it is our own output that nobody reads any more
         raise
     except OSError as error:
-        raise Trouble(f"cannot unpack into {into}: {error.strerror or error}", final=True) from error
+        raise Trouble(
+            f"cannot unpack into {into}: {error.strerror or error}", final=True
+        ) from error
     return into
 
 

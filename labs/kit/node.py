@@ -216,6 +216,9 @@ class Node:
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": local,
+            # Room for some thousand connections, not for a million: saves a tenth of the memory.
+            "RABBITMQ_MAX_NUMBER_OF_PROCESSES": "131072",
+            "RABBITMQ_MAX_NUMBER_OF_ATOMS": "1048576",
             "RABBITMQ_CTL_ERL_ARGS": local,
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),

@@ -1,0 +1,54 @@
+# Two commands are enough on a fresh Debian or Ubuntu machine: make demo, make test.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q -n 4 --dist loadgroup
+
+.PHONY: help demo test test-versions lint broker down clean
+
+help:
+	@echo "make demo            see it work: three workers, one is killed, nothing is lost"
+	@echo "make test            run all tests"
+	@echo "make broker          bring a RabbitMQ up and say how to connect (labs/broker.py up)"
+	@echo "make down            stop it again; queues and messages are kept"
+	@echo "make lint            check the code's style"
+	@echo "make test-versions   run the tests on RabbitMQ 3.10, 4.0 and 4.3"
+	@echo "make clean           remove .venv and .broker, data and all"
+
+demo: .venv/ready
+	@$(BIN)/python labs/demo.py
+
+test: .venv/ready
+	@$(PYTEST)
+
+test-versions: .venv/ready
+	$(PYTEST) --rabbitmq 3.10
+	$(PYTEST) --rabbitmq 4.0
+	$(PYTEST) --rabbitmq 4.3
+	$(PYTEST) --rabbitmq 4.3 --deny-transient
+
+lint: .venv/ready
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+broker: .venv/ready
+	@$(BIN)/python labs/broker.py up
+
+down:
+	@$(PYTHON) labs/broker.py down
+
+clean: down
+	@rm -rf .venv .broker
+
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "make: Python 3.10 or newer is needed" >&2; \
+	       echo "  try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo " [*] Making .venv and installing requirements.txt ..."
+	@$(PYTHON) -m venv .venv >/dev/null 2>&1 && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || { rm -rf .venv; echo "make: this Python cannot make a virtual environment" >&2; \
+	       echo "  try: sudo apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+	  || { echo "make: the packages of requirements.txt could not be installed" >&2; \
+	       echo "  try: the same again once the network is there" >&2; exit 1; }
+	@touch $@

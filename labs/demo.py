@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""The main job in half a minute: three workers share a queue, one is killed, nothing is lost.
+
+    labs/demo.py                            # brings a broker up if there is none
+    AMQP_URL=amqp://... labs/demo.py        # on a broker of your choice
+
+Round 1 deals the tasks out in turn; round 2 gives the next task to whoever is free, with
+acknowledgements, and kills a worker in the middle of a task.
+"""
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from broker import Broker
+from kit.say import Trouble, say, warn
+from producer import BrokerError, connect
+
+ROOT = Path(__file__).resolve().parents[1]
+LONG, SHORT = "dddddd", "a"  # a task takes half a second a character
+TASKS = [LONG, SHORT, SHORT] * 4
+WORKERS = ("worker-1", "worker-2", "worker-3")
+DEADLINE = 60  # seconds for a round
+
+
+class Round:
+    """Three workers on one queue, what they print, and what came of it."""
+
+    def __init__(self, queue: str, options: list[str], victim: str | None) -> None:
+        self.queue, self.options, self.victim = queue, options, victim
+        self.lines: dict[str, list[str]] = {name: [] for name in WORKERS}
+        self.workers: dict[str, subprocess.Popen] = {}
+        self.changed = threading.Condition()
+        self.seconds = 0.0
+
+    def run(self) -> None:
+        """Start the workers, send the tasks, wait until all are done, stop the workers."""
+        try:
+            for name in WORKERS:
+                self.workers[name] = start_script("qprocessor.py", self.queue, name, self.options)
+                threading.Thread(target=self.listen, args=(name,), daemon=True).start()
+            self.wait_for("Waiting for messages", len(WORKERS))
+            began = time.monotonic()
+            producer = start_script("producer.py", self.queue, "producer", ["--persistent", *TASKS])
+            printed, _ = producer.communicate(timeout=DEADLINE)
+            if producer.returncode:
+                raise Trouble(f"producer.py could not send the tasks:\n{printed}", code=1)
+            self.wait_for("[x] Done", len(TASKS))
+            self.seconds = time.monotonic() - began
+        finally:
+            for worker in self.workers.values():
+                worker.terminate()
+            for worker in self.workers.values():
+                worker.wait(timeout=DEADLINE)
+
+    def listen(self, name: str) -> None:
+        """Print what a worker prints; kill the victim once it has begun a long task."""
+        worker = self.workers[name]
+        for line in worker.stdout:
+            print(f"    {name} {line.rstrip()}", flush=True)
+            if name == self.victim and f"Received {LONG!r}" in line:
+                worker.kill()
+                warn(f"{name} is killed in the middle of a task (SIGKILL)")
+            with self.changed:
+                self.lines[name].append(line)
+                self.changed.notify()
+
+    def wait_for(self, part: str, count: int) -> None:
+        """Wait until the workers together have printed `count` lines with `part`."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.count(part) >= count, timeout=DEADLINE):
+                raise Trouble(f"{count} x {part!r} was not printed within {DEADLINE} s", code=1)
+
+    def count(self, part: str, *names: str) -> int:
+        """Count the lines with `part`, of all workers or of some."""
+        return sum(part in line for name in names or WORKERS for line in self.lines[name])
+
+    def report(self, title: str) -> int:
+        """Print what each worker did and what became of the tasks; return how many were lost."""
+        print(f"\n{title}: all done after {self.seconds:.1f} s")
+        for name in WORKERS:
+            received, done = self.count("Received", name), self.count("[x] Done", name)
+            fate = "   killed in the middle of a task" if name == self.victim else ""
+            print(f"    {name}   received {received:2}   done {done:2}{fate}")
+        worked, redelivered = self.count("[x] Done"), self.count("redelivered)")
+        lost = len(TASKS) - worked
+        print(
+            f"    sent {len(TASKS)}   worked {worked}   redelivered {redelivered}   lost {lost}",
+            flush=True,
+        )
+        return lost
+
+
+def start_script(script: str, queue: str, name: str, options: list[str]) -> subprocess.Popen:
+    """Start one of the scripts on a queue, its output in one pipe."""
+    return subprocess.Popen(
+        [sys.executable, ROOT / script, "--queue", queue, "--durable", "--name", name, *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for the demo, which then stops them
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def some_broker() -> Iterator[None]:
+    """See to a broker: the one of AMQP_URL, one that runs, or one of our own for the time."""
+    broker = None if os.environ.get("AMQP_URL") else Broker("lab")
+    if broker is None or broker.way():
+        yield
+        return
+    broker.up(via=None, version=None)
+    if broker.port != 5672:
+        os.environ["AMQP_URL"] = f"amqp://localhost:{broker.port}"
+    try:
+        yield
+    finally:
+        broker.down(wipe=False)
+
+
+@contextlib.contextmanager
+def fresh_queue() -> Iterator[str]:
+    """Give a queue name of our own; delete the queue in the end."""
+    queue = f"demo-{uuid.uuid4().hex[:8]}"
+    try:
+        yield queue
+    finally:
+        with contextlib.suppress(BrokerError), connect(retry_for=5) as connection:
+            connection.channel().queue_delete(queue)
+
+
+def demo() -> int:
+    """Run both rounds; return how many tasks were lost."""
+    speed = ["--seconds-per-character", "0.5"]
+    in_turn = "Round 1, tasks dealt out in turn"
+    fair = "Round 2, --acknowledge --prefetch 1, a worker killed"
+    say(f"{in_turn}: every third of {len(TASKS)} tasks is long")
+    with fresh_queue() as queue:
+        first = Round(queue, speed, victim=None)
+        first.run()
+    print()
+    say(f"{fair} while it works")
+    with fresh_queue() as queue:
+        second = Round(queue, [*speed, "--acknowledge", "--prefetch", "1"], victim=WORKERS[0])
+        second.run()
+    lost = first.report(in_turn) + second.report(fair)
+    print(
+        f"\nIn turn, {WORKERS[0]} got all the long tasks while the others had nothing to do:"
+        f" {first.seconds:.1f} s.\nShared fairly it took {second.seconds:.1f} s, although one"
+        f" worker was killed: the broker gave its task\nto another, because nobody had"
+        f" acknowledged it.\n",
+        flush=True,
+    )
+    return lost
+
+
+def main() -> int:
+    """Run the demo and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="exit codes: 0 nothing was lost, 1 something was, 3 no broker, 130 Ctrl-C",
+    )
+    parser.parse_args()
+    try:
+        with some_broker():
+            return 1 if demo() else 0
+    except (Trouble, BrokerError) as trouble:
+        print(f"demo.py: error: {trouble}", file=sys.stderr)
+        if trouble.hint:
+            print(f"  try: {trouble.hint}", file=sys.stderr)
+        return trouble.code
+    except KeyboardInterrupt:
+        warn("Stopped by Ctrl-C.")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
