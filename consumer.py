@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import getpass
 import logging
 import math
@@ -56,11 +57,10 @@ class Reader:
         self.done = False
         # With -n nothing is auto-acknowledged: the broker would hand over, and forget, more than N.
         self.auto_ack = not (options.acknowledge or options.limit)
-        self.batch = min(options.prefetch or options.limit, 65535) if options.limit else 1
         self.unacknowledged: int | None = None  # the newest delivery tag to acknowledge
 
     def on_message(self, channel: BlockingChannel, method, properties, body: bytes) -> None:
-        """Print one message, then acknowledge it."""
+        """Print one message; what has come by now is acknowledged together, a moment later."""
         if self.done:
             return  # more than N: it goes back when the connection is closed
         if not self.options.quiet:
@@ -69,8 +69,6 @@ class Reader:
         self.done = self.count == self.options.limit
         if not self.auto_ack:
             self.unacknowledged = method.delivery_tag
-            if self.done or self.count % self.batch == 0:
-                self.acknowledge(channel)
 
     def acknowledge(self, channel: BlockingChannel) -> None:
         """Acknowledge every message that was printed and is not acknowledged yet."""
@@ -84,13 +82,14 @@ class Reader:
         channel = declare_queue(
             connection, options.queue, options.durable, options.queue_type, options.passive
         )
-        channel.basic_qos(prefetch_count=options.prefetch or (self.batch if options.limit else 0))
+        channel.basic_qos(prefetch_count=options.prefetch or min(options.limit or 0, 65535))
         tag = channel.basic_consume(options.queue, self.on_message, auto_ack=self.auto_ack)
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
         try:
             while not self.done:
                 before = self.count
                 connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
+                self.acknowledge(channel)
                 if not channel.consumer_tags:
                     raise why_cancelled(channel, options.queue)
                 if options.exit_when_empty and self.count == before:
@@ -99,7 +98,6 @@ class Reader:
                         for _, properties, body in channel.basic_cancel(tag):
                             self.on_message(channel, None, properties, body)
                         self.done = True
-            self.acknowledge(channel)
         except (KeyboardInterrupt, BrokenPipeError):
             self.done = True
             with contextlib.suppress(pika.exceptions.AMQPError):
@@ -136,7 +134,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     parser = make_parser(__doc__, EXAMPLES)
     add = parser.add_argument_group("messages").add_argument
     add("--acknowledge", action="store_true", help="acknowledge each message once it is printed")
-    add("--prefetch", type=number(int, 1), metavar="N", help="unacknowledged ones at a time")
+    add("--prefetch", type=number(int, 1, 65535), metavar="N", help="unacknowledged ones at a time")
     add("--quiet", action="store_true", help="count the messages, do not print them")
     add = parser.add_argument_group("stopping").add_argument
     add("-n", "--limit", type=number(int, 1), metavar="N", help="take N messages, no more")
@@ -201,11 +199,12 @@ def explain(error: Exception, where: str = "the broker", user: str = "") -> Brok
             return BrokerError(f"{where} refuses{user}: {why}", hint, REFUSED)
     if closed and error.reply_code not in (320, 541) and "timed out" not in why:
         return BrokerError(f"{where} refuses{user}: {why}", "see the broker's log", REFUSED)
-    lost = ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError, AMQPConnectorException
+    nowhere = socket.gaierror, UnicodeError  # the latter for a host such as "broker..example"
+    lost = ConnectionError, TimeoutError, *nowhere, ssl.SSLError, AMQPConnectorException
     if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
         return BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
     hint = "check --host and --port, and that the broker runs"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, nowhere):
         hint, why = "check --host for a slip of the pen", f"no such host: {why}"
     elif isinstance(error, pika.exceptions.IncompatibleProtocolError):
         hint, why = "AMQP is usually port 5672, its web page 15672", "it answers, but not in AMQP"
@@ -217,9 +216,13 @@ def explain(error: Exception, where: str = "the broker", user: str = "") -> Brok
 def say(mark: str, text: str) -> None:
     """Print one line, whole and at once: trouble ("!") to stderr."""
     stream = sys.stderr if mark == "!" else sys.stdout
-    if stream:
-        stream.write(f" [{mark}] {text}\n")
-        stream.flush()
+    try:
+        if stream:
+            stream.write(f" [{mark}] {text}\n")
+            stream.flush()
+    except BrokenPipeError:  # nobody reads any more: whether that matters is for messages to say
+        if mark == "x":
+            raise
 
 
 def show(body: bytes) -> str:
@@ -240,12 +243,15 @@ def broker_parameters(
     Raises ValueError for a URL that is none.
     """
     url = url or os.environ.get("AMQP_URL") or "amqp://"
-    if not re.fullmatch(r"amqps?://[^#]*", url):
-        raise ValueError("a broker's URL is amqp://user:password@host:5672/vhost (write # as %23)")
-    if cafile:
-        url = re.sub("^amqp:", "amqps:", url)
-    hosts = [host] if isinstance(host, str) else host or [pika.URLParameters(url).host]
-    every = [pika.URLParameters(url) for _ in hosts]
+    try:
+        if not re.fullmatch(r"amqps?://[^#]*", url):
+            raise ValueError
+        from_url = pika.URLParameters(re.sub("^amqp:", "amqps:", url) if cafile else url)
+    except ValueError:  # whose own words may quote a piece of the password
+        example = "amqp://user:password@host:5672/vhost"
+        raise ValueError(f"a broker's URL is {example} (write # / ? as %23 %2F %3F)") from None
+    hosts = [host] if isinstance(host, str) else host or [from_url.host]
+    every = [copy.copy(from_url) for _ in hosts]
     for one, parameters in zip(hosts, every, strict=True):
         login = parameters.credentials
         parameters.host = one
@@ -269,7 +275,7 @@ def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
         try:
             with socket.create_connection(address, timeout=0.5) as probe:
                 return not select.select([probe], [], [], 0.1)[0]  # Docker's proxy hangs up at once
-        except OSError:
+        except (OSError, UnicodeError):
             return False
 
     end, was_closed = time.monotonic() + seconds, False
@@ -355,14 +361,15 @@ def why_cancelled(channel: BlockingChannel, queue: str) -> pika.exceptions.Consu
     return pika.exceptions.ConsumerCancelled("it cancelled us: the delivery timeout passed")
 
 
-def number(kind: type, least: float) -> Callable[[str], float]:
-    """Return an argparse type for numbers that are at least `least`."""
+def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Return an argparse type for numbers from `least` to `most`, but not infinity."""
 
     def parse(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if least <= kind(text) < math.inf:
+            if least <= kind(text) <= most and kind(text) < math.inf:
                 return kind(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
+        limit = "" if most == math.inf else f" and at most {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}{limit}")
 
     return parse
 
@@ -392,13 +399,13 @@ def make_parser(doc: str, examples: str) -> Parser:
     add("--passive", action="store_true", help="it must be there: never create it")
     add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
     add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
-    add("--port", type=number(int, 1), help="(default: 5672, with TLS 5671)")
+    add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
     add("--vhost", help="(default: /)")
     add("--username", help="(default: guest)")
     add("--password", help="(default: guest); with --username and without this you are asked")
     add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
     add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
-    add("--heartbeat", type=number(int, 0), default=60, metavar="SECONDS",
+    add("--heartbeat", type=number(int, 0, 65535), default=60, metavar="SECONDS",
         help="give a silent connection up after this long (default: %(default)s)")  # fmt: skip
     add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
         help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
@@ -410,15 +417,22 @@ def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
     """Return what connect() wants of the options; ask for a missing password at a terminal."""
     parts = ("host", "port", "vhost", "username", "password")
     given = [part for part in parts if getattr(options, part) is not None]
+    if not 0 < len(os.fsencode(options.queue)) < 256:
+        parser.error("the name of a --queue has 1 to 255 bytes")
     if options.url and given:
         parser.error(f"--url says it all: leave out --{given[0]}, or --url")
     if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
-        options.password = getpass.getpass(f"Password of {options.username}: ")
+        try:
+            options.password = getpass.getpass(f"Password of {options.username}: ")
+        except (KeyboardInterrupt, EOFError):
+            parser.exit(INTERRUPTED, "\n")
     wanted = (*parts, "url", "cafile", "heartbeat", "name")
     broker = {name: getattr(options, name) for name in wanted}
     try:
         broker_parameters(**broker)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        parser.error(f"--cafile {options.cafile}: {reason(error)}")
+    except ValueError as error:
         parser.error(str(error))
     return {**broker, "retry_for": options.retry_for}
 
@@ -431,6 +445,7 @@ def run(main: Callable[[], int], verbose: bool) -> NoReturn:
         logging.basicConfig(level=logging.INFO)
     try:
         code = main()
+        sys.stdout and sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough

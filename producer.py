@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import getpass
 import io
 import itertools
@@ -106,8 +107,8 @@ class Producer:
 
     @property
     def unconfirmed(self) -> list[bytes]:
-        """The messages that the broker has not confirmed, oldest first."""
-        return [body for body, _ in self._unconfirmed.values()]
+        """The messages handed to send or send_all that the broker has not confirmed."""
+        return [body for body, _ in [*self._failed, *self._unconfirmed.values()]]
 
     def send(self, body: str | bytes) -> None:
         """Send one message and wait for its confirm; raises Undelivered or BrokerError."""
@@ -153,7 +154,7 @@ class Producer:
         self._channel.add_on_return_callback(self._on_return)
         self._channel.add_on_close_callback(self._on_close)
         self._closed: Exception | None = None
-        self._tag = 0
+        self._tag, self._returned = 0, {}
         again, self._unconfirmed = self._unconfirmed, {}
         for body, message_id in again.values():
             self._publish(body, message_id)
@@ -219,27 +220,30 @@ class Report:
 
     def __init__(self) -> None:
         self.count, self.many, self.start, self.shown = 0, False, time.monotonic(), 0.0
+        self.given = 0  # how many there are to send, so far
+        self.left: Iterator[bytes] = iter(())  # those that the producer has not taken yet
 
     def confirmed(self, body: bytes) -> None:
         """Report one message."""
         self.count += 1
         if not self.many:
-            say("x", f"Sent {show(body)}")
+            with contextlib.suppress(OSError):  # sending matters more than saying so
+                say("x", f"Sent {show(body)}")
         elif sys.stderr and sys.stderr.isatty() and time.monotonic() - self.shown > 0.2:
             self.shown = time.monotonic()
-            print(f"\r [*] {self.count} messages confirmed ", end="", file=sys.stderr, flush=True)
+            print(f" [*] {self.count} messages confirmed\r", end="", file=sys.stderr, flush=True)
 
     def close(self, missing: list[tuple[bytes, str]]) -> None:
         """Name what is missing; sum up."""
-        if self.shown:
-            print("\r", end="", file=sys.stderr)
-        for body, why in missing[:10]:
+        count = self.given - self.count
+        rest = ((body, "not tried") for body in self.left)
+        for body, why in itertools.islice(itertools.chain(missing, rest), 10):
             say("!", f"Not sent: {show(body)} ({why})")
-        if missing[10:]:
-            say("!", f"... and {len(missing) - 10} more")
-        if self.many or missing:
+        if count > 10:
+            say("!", f"... and {count - 10} more")
+        if self.many or count:
             seconds = time.monotonic() - self.start
-            say("*", f"{self.count} messages confirmed in {seconds:.1f} s, {len(missing)} not sent")
+            say("*", f"{self.count} messages confirmed in {seconds:.1f} s, {count} not sent")
 
 
 def read_lines(stream: io.BufferedReader) -> Iterator[list[bytes]]:
@@ -256,20 +260,19 @@ def send_input(producer: Producer, report: Report, options: argparse.Namespace) 
     """Send the messages of the command line, or standard input as it comes."""
     if options.messages:
         bodies = [os.fsencode(message) for message in options.messages]
-        report.many = len(bodies) * options.count > 20 and not options.interval
-        batches = [itertools.chain.from_iterable(itertools.repeat(bodies, options.count))]
+        every = itertools.chain.from_iterable(itertools.repeat(bodies, options.count))
+        batches = iter([(len(bodies) * options.count, every)])
     else:
         if sys.stdin.isatty():
             say("!", "Type a message, then Enter; end with Ctrl-D (Windows: Ctrl-Z, Enter)")
-        batches = read_lines(sys.stdin.buffer)
-    for batch in batches:
-        if isinstance(batch, list):
-            report.many = len(batch) > 20 and not options.interval
+        batches = ((len(lines), iter(lines)) for lines in read_lines(sys.stdin.buffer))
+    for count, report.left in batches:
+        report.given += count
+        report.many = count > 20 and not options.interval
         if not options.interval:
-            producer.send_all(batch)
-            continue
-        for body in batch:
-            producer.send(body)
+            producer.send_all(report.left)
+        while options.interval and report.given > report.count:
+            producer.send_all(itertools.islice(report.left, 1))
             producer.sleep(options.interval)
 
 
@@ -292,7 +295,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     except Undelivered as error:
         missing = error.messages
         return REFUSED
-    except (KeyboardInterrupt, BrokerError):
+    except BaseException:
         missing = [(body, "not confirmed") for body in producer.unconfirmed]
         raise
     finally:
@@ -369,11 +372,12 @@ def explain(error: Exception, where: str = "the broker", user: str = "") -> Brok
             return BrokerError(f"{where} refuses{user}: {why}", hint, REFUSED)
     if closed and error.reply_code not in (320, 541) and "timed out" not in why:
         return BrokerError(f"{where} refuses{user}: {why}", "see the broker's log", REFUSED)
-    lost = ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError, AMQPConnectorException
+    nowhere = socket.gaierror, UnicodeError  # the latter for a host such as "broker..example"
+    lost = ConnectionError, TimeoutError, *nowhere, ssl.SSLError, AMQPConnectorException
     if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
         return BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
     hint = "check --host and --port, and that the broker runs"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, nowhere):
         hint, why = "check --host for a slip of the pen", f"no such host: {why}"
     elif isinstance(error, pika.exceptions.IncompatibleProtocolError):
         hint, why = "AMQP is usually port 5672, its web page 15672", "it answers, but not in AMQP"
@@ -385,9 +389,13 @@ def explain(error: Exception, where: str = "the broker", user: str = "") -> Brok
 def say(mark: str, text: str) -> None:
     """Print one line, whole and at once: trouble ("!") to stderr."""
     stream = sys.stderr if mark == "!" else sys.stdout
-    if stream:
-        stream.write(f" [{mark}] {text}\n")
-        stream.flush()
+    try:
+        if stream:
+            stream.write(f" [{mark}] {text}\n")
+            stream.flush()
+    except BrokenPipeError:  # nobody reads any more: whether that matters is for messages to say
+        if mark == "x":
+            raise
 
 
 def show(body: bytes) -> str:
@@ -408,12 +416,15 @@ def broker_parameters(
     Raises ValueError for a URL that is none.
     """
     url = url or os.environ.get("AMQP_URL") or "amqp://"
-    if not re.fullmatch(r"amqps?://[^#]*", url):
-        raise ValueError("a broker's URL is amqp://user:password@host:5672/vhost (write # as %23)")
-    if cafile:
-        url = re.sub("^amqp:", "amqps:", url)
-    hosts = [host] if isinstance(host, str) else host or [pika.URLParameters(url).host]
-    every = [pika.URLParameters(url) for _ in hosts]
+    try:
+        if not re.fullmatch(r"amqps?://[^#]*", url):
+            raise ValueError
+        from_url = pika.URLParameters(re.sub("^amqp:", "amqps:", url) if cafile else url)
+    except ValueError:  # whose own words may quote a piece of the password
+        example = "amqp://user:password@host:5672/vhost"
+        raise ValueError(f"a broker's URL is {example} (write # / ? as %23 %2F %3F)") from None
+    hosts = [host] if isinstance(host, str) else host or [from_url.host]
+    every = [copy.copy(from_url) for _ in hosts]
     for one, parameters in zip(hosts, every, strict=True):
         login = parameters.credentials
         parameters.host = one
@@ -437,7 +448,7 @@ def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
         try:
             with socket.create_connection(address, timeout=0.5) as probe:
                 return not select.select([probe], [], [], 0.1)[0]  # Docker's proxy hangs up at once
-        except OSError:
+        except (OSError, UnicodeError):
             return False
 
     end, was_closed = time.monotonic() + seconds, False
@@ -523,14 +534,15 @@ def why_cancelled(channel: BlockingChannel, queue: str) -> pika.exceptions.Consu
     return pika.exceptions.ConsumerCancelled("it cancelled us: the delivery timeout passed")
 
 
-def number(kind: type, least: float) -> Callable[[str], float]:
-    """Return an argparse type for numbers that are at least `least`."""
+def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Return an argparse type for numbers from `least` to `most`, but not infinity."""
 
     def parse(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if least <= kind(text) < math.inf:
+            if least <= kind(text) <= most and kind(text) < math.inf:
                 return kind(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
+        limit = "" if most == math.inf else f" and at most {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}{limit}")
 
     return parse
 
@@ -560,13 +572,13 @@ def make_parser(doc: str, examples: str) -> Parser:
     add("--passive", action="store_true", help="it must be there: never create it")
     add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
     add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
-    add("--port", type=number(int, 1), help="(default: 5672, with TLS 5671)")
+    add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
     add("--vhost", help="(default: /)")
     add("--username", help="(default: guest)")
     add("--password", help="(default: guest); with --username and without this you are asked")
     add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
     add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
-    add("--heartbeat", type=number(int, 0), default=60, metavar="SECONDS",
+    add("--heartbeat", type=number(int, 0, 65535), default=60, metavar="SECONDS",
         help="give a silent connection up after this long (default: %(default)s)")  # fmt: skip
     add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
         help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
@@ -578,15 +590,22 @@ def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
     """Return what connect() wants of the options; ask for a missing password at a terminal."""
     parts = ("host", "port", "vhost", "username", "password")
     given = [part for part in parts if getattr(options, part) is not None]
+    if not 0 < len(os.fsencode(options.queue)) < 256:
+        parser.error("the name of a --queue has 1 to 255 bytes")
     if options.url and given:
         parser.error(f"--url says it all: leave out --{given[0]}, or --url")
     if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
-        options.password = getpass.getpass(f"Password of {options.username}: ")
+        try:
+            options.password = getpass.getpass(f"Password of {options.username}: ")
+        except (KeyboardInterrupt, EOFError):
+            parser.exit(INTERRUPTED, "\n")
     wanted = (*parts, "url", "cafile", "heartbeat", "name")
     broker = {name: getattr(options, name) for name in wanted}
     try:
         broker_parameters(**broker)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        parser.error(f"--cafile {options.cafile}: {reason(error)}")
+    except ValueError as error:
         parser.error(str(error))
     return {**broker, "retry_for": options.retry_for}
 
@@ -599,6 +618,7 @@ def run(main: Callable[[], int], verbose: bool) -> NoReturn:
         logging.basicConfig(level=logging.INFO)
     try:
         code = main()
+        sys.stdout and sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough

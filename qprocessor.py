@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import copy
 import getpass
 import logging
 import math
@@ -85,7 +86,7 @@ class Subscription(threading.Thread):
         self.in_hand = 0  # how many are in the inbox or being worked on
         self._count = threading.Lock()
         self._to_settle: collections.deque[tuple[Task, str]] = collections.deque()
-        self._stopping = self._enough = False
+        self.began = self._stopping = self._enough = False
 
     def run(self) -> None:
         """Consume from one connection after the other until stopped."""
@@ -170,6 +171,7 @@ class Subscription(threading.Thread):
                 channel.basic_cancel(method.consumer_tag)
 
         tag = channel.basic_consume(options.queue, on_message, auto_ack=self.auto_ack)
+        self.began = True
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
         while not self._stopping:
             connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
@@ -286,7 +288,8 @@ class Worker:
         failed = f", {self.failed} failed" if self.failed else ""
         counts = f"{self.worked} worked, {self.lost} lost, {self.abandoned} abandoned{failed}"
         with contextlib.suppress(BrokenPipeError):
-            say("*", f"Stopped: {counts}")
+            if self.subscription.began:
+                say("*", f"Stopped: {counts}")
 
 
 def main(options: argparse.Namespace, broker: dict) -> int:
@@ -308,7 +311,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     parser = make_parser(__doc__, EXAMPLES)
     add = parser.add_argument_group("work").add_argument
     add("--acknowledge", action="store_true", help="acknowledge each message once it is done")
-    add("--prefetch", type=number(int, 1), metavar="N", help="hold no more than N unacknowledged")
+    add("--prefetch", type=number(int, 1, 65535), metavar="N", help="hold no more than N unacknowledged")
     add("--lose-every", type=number(int, 1), metavar="N", help="lose every Nth message, to see it")
     add("--seconds-per-character", type=number(float, 0), default=1, metavar="SECONDS",
         help="(default: %(default)s)")  # fmt: skip
@@ -375,11 +378,12 @@ def explain(error: Exception, where: str = "the broker", user: str = "") -> Brok
             return BrokerError(f"{where} refuses{user}: {why}", hint, REFUSED)
     if closed and error.reply_code not in (320, 541) and "timed out" not in why:
         return BrokerError(f"{where} refuses{user}: {why}", "see the broker's log", REFUSED)
-    lost = ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError, AMQPConnectorException
+    nowhere = socket.gaierror, UnicodeError  # the latter for a host such as "broker..example"
+    lost = ConnectionError, TimeoutError, *nowhere, ssl.SSLError, AMQPConnectorException
     if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
         return BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
     hint = "check --host and --port, and that the broker runs"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, nowhere):
         hint, why = "check --host for a slip of the pen", f"no such host: {why}"
     elif isinstance(error, pika.exceptions.IncompatibleProtocolError):
         hint, why = "AMQP is usually port 5672, its web page 15672", "it answers, but not in AMQP"
@@ -391,9 +395,13 @@ def explain(error: Exception, where: str = "the broker", user: str = "") -> Brok
 def say(mark: str, text: str) -> None:
     """Print one line, whole and at once: trouble ("!") to stderr."""
     stream = sys.stderr if mark == "!" else sys.stdout
-    if stream:
-        stream.write(f" [{mark}] {text}\n")
-        stream.flush()
+    try:
+        if stream:
+            stream.write(f" [{mark}] {text}\n")
+            stream.flush()
+    except BrokenPipeError:  # nobody reads any more: whether that matters is for messages to say
+        if mark == "x":
+            raise
 
 
 def show(body: bytes) -> str:
@@ -414,12 +422,15 @@ def broker_parameters(
     Raises ValueError for a URL that is none.
     """
     url = url or os.environ.get("AMQP_URL") or "amqp://"
-    if not re.fullmatch(r"amqps?://[^#]*", url):
-        raise ValueError("a broker's URL is amqp://user:password@host:5672/vhost (write # as %23)")
-    if cafile:
-        url = re.sub("^amqp:", "amqps:", url)
-    hosts = [host] if isinstance(host, str) else host or [pika.URLParameters(url).host]
-    every = [pika.URLParameters(url) for _ in hosts]
+    try:
+        if not re.fullmatch(r"amqps?://[^#]*", url):
+            raise ValueError
+        from_url = pika.URLParameters(re.sub("^amqp:", "amqps:", url) if cafile else url)
+    except ValueError:  # whose own words may quote a piece of the password
+        example = "amqp://user:password@host:5672/vhost"
+        raise ValueError(f"a broker's URL is {example} (write # / ? as %23 %2F %3F)") from None
+    hosts = [host] if isinstance(host, str) else host or [from_url.host]
+    every = [copy.copy(from_url) for _ in hosts]
     for one, parameters in zip(hosts, every, strict=True):
         login = parameters.credentials
         parameters.host = one
@@ -443,7 +454,7 @@ def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
         try:
             with socket.create_connection(address, timeout=0.5) as probe:
                 return not select.select([probe], [], [], 0.1)[0]  # Docker's proxy hangs up at once
-        except OSError:
+        except (OSError, UnicodeError):
             return False
 
     end, was_closed = time.monotonic() + seconds, False
@@ -529,14 +540,15 @@ def why_cancelled(channel: BlockingChannel, queue: str) -> pika.exceptions.Consu
     return pika.exceptions.ConsumerCancelled("it cancelled us: the delivery timeout passed")
 
 
-def number(kind: type, least: float) -> Callable[[str], float]:
-    """Return an argparse type for numbers that are at least `least`."""
+def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Return an argparse type for numbers from `least` to `most`, but not infinity."""
 
     def parse(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if least <= kind(text) < math.inf:
+            if least <= kind(text) <= most and kind(text) < math.inf:
                 return kind(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
+        limit = "" if most == math.inf else f" and at most {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}{limit}")
 
     return parse
 
@@ -566,13 +578,13 @@ def make_parser(doc: str, examples: str) -> Parser:
     add("--passive", action="store_true", help="it must be there: never create it")
     add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
     add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
-    add("--port", type=number(int, 1), help="(default: 5672, with TLS 5671)")
+    add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
     add("--vhost", help="(default: /)")
     add("--username", help="(default: guest)")
     add("--password", help="(default: guest); with --username and without this you are asked")
     add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
     add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
-    add("--heartbeat", type=number(int, 0), default=60, metavar="SECONDS",
+    add("--heartbeat", type=number(int, 0, 65535), default=60, metavar="SECONDS",
         help="give a silent connection up after this long (default: %(default)s)")  # fmt: skip
     add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
         help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
@@ -584,15 +596,22 @@ def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
     """Return what connect() wants of the options; ask for a missing password at a terminal."""
     parts = ("host", "port", "vhost", "username", "password")
     given = [part for part in parts if getattr(options, part) is not None]
+    if not 0 < len(os.fsencode(options.queue)) < 256:
+        parser.error("the name of a --queue has 1 to 255 bytes")
     if options.url and given:
         parser.error(f"--url says it all: leave out --{given[0]}, or --url")
     if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
-        options.password = getpass.getpass(f"Password of {options.username}: ")
+        try:
+            options.password = getpass.getpass(f"Password of {options.username}: ")
+        except (KeyboardInterrupt, EOFError):
+            parser.exit(INTERRUPTED, "\n")
     wanted = (*parts, "url", "cafile", "heartbeat", "name")
     broker = {name: getattr(options, name) for name in wanted}
     try:
         broker_parameters(**broker)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        parser.error(f"--cafile {options.cafile}: {reason(error)}")
+    except ValueError as error:
         parser.error(str(error))
     return {**broker, "retry_for": options.retry_for}
 
@@ -605,6 +624,7 @@ def run(main: Callable[[], int], verbose: bool) -> NoReturn:
         logging.basicConfig(level=logging.INFO)
     try:
         code = main()
+        sys.stdout and sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough

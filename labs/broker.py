@@ -10,7 +10,6 @@ Everything lies in .broker/ beside labs/: .broker/NODE is a broker's data, log a
 
 import argparse
 import os
-import platform
 import re
 import sys
 import time
@@ -35,22 +34,13 @@ the ways of "up", in this order (--via forces one):
   installed  a private node of the RabbitMQ that is installed here
   unpacked   the same of Debian's or Ubuntu's packages, unpacked under .broker/, not installed
 
-  labs/broker.py up --node b --port 5673    # a second one beside it
+  labs/broker.py up --node b --port 5673                    # a second one beside it
   labs/broker.py up --version 4.3 --node new                       # another RabbitMQ
   labs/broker.py kill && labs/broker.py up                         # a power cut, and back
   labs/broker.py down --wipe                                       # forget queues and messages
 
 exit codes: 0 done, 1 unexpected, 2 usage, 3 no broker, 130 stopped by Ctrl-C
 """
-INSTALL = {  # what to type where nothing works, by the ID in /etc/os-release or the system's name
-    "debian": "sudo apt install rabbitmq-server",
-    "fedora": "sudo dnf install rabbitmq-server",
-    "suse": "sudo zypper install rabbitmq-server",
-    "arch": "sudo pacman -S rabbitmq",
-    "alpine": "sudo apk add rabbitmq-server",
-    "Darwin": "brew install rabbitmq",
-    "Windows": "install Docker Desktop from docker.com and start it",
-}
 
 
 class Broker:
@@ -63,7 +53,7 @@ class Broker:
             page = port + 10_000  # as 15672 goes with 5672
         self.compose = Compose(ROOT, name, self.folder / "docker.json", port, page)
         known = {**dot_env(ROOT), **self.compose.ports}
-        if self.node and self.node.is_running():
+        if self.node:  # the same node, the same ports
             port, page = port or self.node.port, page or self.node.management_port
         self.port = port or int(known.get("LAB_PORT") or 5672)
         self.page = page or int(known.get("LAB_MANAGEMENT_PORT") or 15672)
@@ -104,7 +94,9 @@ class Broker:
             reasons.append(reason)
         if via:
             raise Trouble(f"no broker by --via {via}: {reason}", f"{command('up', self.name)}")
-        raise Trouble(f"no way to a broker: {'; '.join(reasons)}", hint or what_to_install())
+        raise Trouble(
+            f"no way to a broker: {'; '.join(reasons)}", hint or rabbitmq.what_to_install()
+        )
 
     def _already_up(self, via: str | None, version: str | None) -> None:
         way, has = self.way(), ".".join(map(str, self.node.version))
@@ -182,7 +174,7 @@ class Broker:
         way = self.way()
         if way == "existing":
             say(f"The broker on port {self.port} is not ours (we did not start it): left alone.")
-        if way == "docker" or (wipe and self.compose.ports):
+        if way == "docker" or (wipe and self.compose.record.exists()):
             self.compose.down(wipe)
         if way in ("installed", "unpacked"):
             say("Stopping RabbitMQ ...")
@@ -255,17 +247,6 @@ def is_version(has: str, wanted: str | None) -> bool:
     return wanted is None or has.split(".")[:2] == wanted.split(".")
 
 
-def what_to_install() -> str:
-    """Return what to type on this system to get a broker."""
-    system = platform.system()
-    if system == "Linux":
-        release = Path("/etc/os-release")
-        lines = release.read_text().splitlines() if release.exists() else []
-        ids = " ".join(line for line in lines if re.match("ID(_LIKE)?=", line))
-        system = next((name for name in INSTALL if name in ids), "")
-    return INSTALL.get(system, "install Docker, or RabbitMQ (rabbitmq.com), and try again")
-
-
 def read_lines(path: Path, follow: bool) -> Iterator[str]:
     """Yield the lines of a file; with `follow` wait for more, for ever."""
     with path.open(errors="replace") as file:
@@ -293,9 +274,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--node", default="lab", type=node_name, help="which broker (default: lab)")
-    common.add_argument("--port", type=port, help="port for AMQP (default: 5672, or as in .env)")
+    common.add_argument("--port", type=port, help="for AMQP (default: as last time, or 5672)")
     common.add_argument(
-        "--management-port", type=port, help="port of the management page (default: 10000 more)"
+        "--management-port", type=port, help="of the management page (default: 10000 more)"
     )
     common.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
     parser = argparse.ArgumentParser(
@@ -345,9 +326,7 @@ def main(arguments: list[str] | None = None) -> int:
             what = f"{error.filename}: {error.strerror}"
         print(f"broker.py: error: {what or type(error).__name__}", file=sys.stderr)
         if isinstance(error, PermissionError):
-            hint = (
-                "QUEUE_LAB_BROKER_DIR=SOME/FOLDER (that one belongs to another user, root perhaps)"
-            )
+            hint = "QUEUE_LAB_BROKER_DIR=SOME/FOLDER (that one is another user's, perhaps root's)"
         if hint:
             print(f"  try: {hint}", file=sys.stderr)
         return code

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pika
 import pytest
+
 from kit import debian, process, rabbitmq
 from kit.net import amqp_answers, free_port, greet, page_answers
 from kit.node import Node
@@ -34,6 +35,20 @@ def node(prefix, tmp_path_factory):
     node.start()
     yield node
     node.wipe()
+
+
+@pytest.fixture
+def make_node(tmp_path, prefix):
+    """Return a function that makes a node of the test's own, without the management page."""
+    nodes = []
+
+    def make(**more):
+        nodes.append(Node(tmp_path / "n", port=0, prefix=prefix, plugins=(), **more))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.kill()
 
 
 @pytest.fixture
@@ -112,7 +127,8 @@ def test_up_kill_restart_and_down_keep_the_data_and_wipe_removes_them(broker, ou
     status = broker("status")
     assert (status.returncode, "queues and messages are kept" in status.stderr) == (3, True)
 
-    assert broker("up", "--port", str(port)).returncode == 0  # and by the same way as before
+    up = broker("up")  # by the same way as before, and on the same ports
+    assert (up.returncode, f"port {port} " in up.stdout) == (0, True), up.stderr
     assert broker("restart").returncode == 0
     with connect(port) as connection:
         assert connection.channel().basic_get("kept", auto_ack=True)[2] == b"still here"
@@ -194,7 +210,7 @@ def test_ctrl_c_during_up_leaves_nothing_running(broker, our_way, tmp_path):
 FAKE_DOCKER = """#!/bin/sh
 echo "$* port=$LAB_PORT page=$LAB_MANAGEMENT_PORT" >>"$DOCKER_LOG"
 case "$*" in
-  info) exit ${DOCKER_INFO:-0};;
+  version) exit ${DOCKER_SERVER:-0};;
   *ps*) echo 0123456789ab;;
 esac
 """
@@ -224,7 +240,7 @@ def test_docker_compose_gets_the_ports_and_a_project_for_each_node(broker, node,
         assert f"compose {project}down --volumes {seen}" in log.read_text()
         assert not (broker.folder / name).exists()
 
-    asleep = broker("up", "--via", "docker", *ports, DOCKER_INFO="1", **here)
+    asleep = broker("up", "--via", "docker", *ports, DOCKER_SERVER="1", **here)
     assert (asleep.returncode, "engine does not answer" in asleep.stderr) == (3, True)
 
 
@@ -249,14 +265,14 @@ def test_a_node_is_private_to_its_machine_and_its_user(node):
         assert cookie.read_bytes() not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_any_process_can_control_a_node_and_kill_leaves_nothing(prefix, tmp_path):
-    node = Node(tmp_path / "n", port=0, prefix=prefix, plugins=(), settings="heartbeat = 17\n")
+def test_any_process_can_control_a_node_and_kill_leaves_nothing(make_node):
+    node = make_node(settings="heartbeat = 17\n")
     node.start()
     pids = [node.pid, node.state["epmd"][0], *process.descendants(node.pid)]
     assert len(pids) > 2  # Erlang's helpers too
     assert "{heartbeat,17}" in node.ctl("-q", "environment")
 
-    same = Node.load(tmp_path / "n")
+    same = Node.load(node.folder)
     assert (same.pid, same.port, same.version) == (node.pid, node.port, node.version)
     os.kill(node.pid, signal.SIGSTOP)
     assert same.is_running() and not amqp_answers(node.port)
@@ -268,8 +284,8 @@ def test_any_process_can_control_a_node_and_kill_leaves_nothing(prefix, tmp_path
     same.kill()  # dead is dead
 
 
-def test_a_start_that_fails_gives_the_reason(prefix, tmp_path):
-    node = Node(tmp_path / "n", port=0, prefix=prefix, plugins=(), settings="no_such_key = 1\n")
+def test_a_start_that_fails_gives_the_reason(make_node):
+    node = make_node(settings="no_such_key = 1\n")
     with pytest.raises(Trouble, match="tried to set no_such_key") as caught:
         node.start()
     assert "output.log" in caught.value.hint
@@ -290,10 +306,10 @@ def test_a_pid_that_is_somebody_elses_by_now_is_never_signalled(tmp_path):
         stranger.kill()
 
 
-def test_data_of_a_newer_rabbitmq_are_refused(prefix, tmp_path):
-    node = Node(tmp_path, port=0, prefix=prefix)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "node.json").write_text(json.dumps({"version": [99, 0, 0]}))
+def test_data_of_a_newer_rabbitmq_are_refused(make_node):
+    node = make_node()
+    (node.folder / "data" / "lab@localhost").mkdir(parents=True)
+    (node.folder / "node.json").write_text(json.dumps({"version": [99, 0, 0]}))
     with pytest.raises(Trouble, match="holds data of RabbitMQ 99.0.0"):
         node.start()
 

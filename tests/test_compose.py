@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit.node import Node
 from ruamel.yaml import YAML
+
+from kit.node import Node
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = ROOT / "docker-compose.yml"

@@ -34,7 +34,7 @@ class Compose:
             return f"docker-compose.yml has RabbitMQ {VERSION}"
         if not self._quiet("compose", "version"):
             return "Docker has no compose plugin"
-        if not self._quiet("info"):
+        if not self._quiet("version"):
             return "Docker's engine does not answer"
         return ""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kit import rabbitmq
 from kit.net import HERE, amqp_answers, free_port, is_free, page_answers
-from kit.process import alive, birth, descendants, locked, wait_until
+from kit.process import alive, birth, descendants, locked, send, wait_until
 from kit.say import Trouble
 
 SETTINGS = Path(__file__).resolve().parents[1] / "rabbitmq"  # shared with docker-compose.yml
@@ -108,44 +108,46 @@ class Node:
                         "choose others with --port and --management-port",
                         final=True,
                     )
-            environment = self._environment(epmd=free_port(), distribution=free_port())
             self._write_files()
-            output = (self.folder / "log" / "output.log").open("wb")
-            with output:
-                epmd = self._spawn(
-                    [self.rabbitmq.epmd, "-port", environment["ERL_EPMD_PORT"], "-address", HERE],
-                    environment,
-                    output,
-                )
-                # RUNNING_UNDER_SYSTEMD: the script becomes the node, so that its pid is the node's.
-                node = self._spawn(
-                    [self.rabbitmq.scripts / "rabbitmq-server"],
-                    {**environment, "RUNNING_UNDER_SYSTEMD": "true"},
-                    output,
-                )
-            state = {
-                "node": [node.pid, birth(node.pid)],
-                "epmd": [epmd.pid, birth(epmd.pid)],
-                "epmd_port": int(environment["ERL_EPMD_PORT"]),
-                "distribution_port": int(environment["RABBITMQ_DIST_PORT"]),
-                "name": self.name,
-                "port": self.port,
-                "management_port": self.management_port,
-                "prefix": str(self.prefix or ""),
-                "version": list(self.version),
-            }
-            _write(self.folder / "node.json", json.dumps(state, indent=1) + "\n")
             try:
+                self._launch()
                 self._wait_until_it_answers(timeout)
             except BaseException:  # Ctrl-C too: nothing half started stays behind
                 self.kill()
+                for child in self._children:
+                    child.kill()
                 raise
+
+    def _launch(self) -> None:
+        """Start epmd and the node, and write down which processes they are."""
+        environment = self._environment(epmd=free_port(), distribution=free_port())
+        epmd_port = environment["ERL_EPMD_PORT"]
+        with (self.folder / "log" / "output.log").open("wb") as output:
+            # Our own epmd, or the node would start one that stays behind when the node has gone.
+            epmd = [self.rabbitmq.epmd, "-port", epmd_port, "-address", HERE]
+            epmd = self._spawn(epmd, environment, output)
+            wait_until(lambda: not is_free(int(epmd_port)), 20)
+            # RUNNING_UNDER_SYSTEMD: the script becomes the node, so that its pid is the node's.
+            environment["RUNNING_UNDER_SYSTEMD"] = "true"
+            node = self._spawn([self.rabbitmq.scripts / "rabbitmq-server"], environment, output)
+        state = {
+            "node": [node.pid, birth(node.pid)],
+            "epmd": [epmd.pid, birth(epmd.pid)],
+            "epmd_port": int(epmd_port),
+            "distribution_port": int(environment["RABBITMQ_DIST_PORT"]),
+            "name": self.name,
+            "port": self.port,
+            "management_port": self.management_port,
+            "prefix": str(self.prefix or ""),
+            "version": list(self.version),
+        }
+        _write(self.folder / "node.json", json.dumps(state, indent=1) + "\n")
 
     def stop(self, timeout: float = 60) -> None:
         """Stop the node politely and wait until it has gone; kill it after the timeout."""
         if pid := self.pid:
-            os.kill(pid, signal.SIGTERM)
-            os.kill(pid, signal.SIGCONT)  # it may be frozen
+            send(pid, signal.SIGTERM)
+            send(pid, signal.SIGCONT)  # it may be frozen
             with contextlib.suppress(TimeoutError):
                 wait_until(lambda: not self.is_running(), timeout)
         self.kill()
@@ -155,7 +157,7 @@ class Node:
         helpers = []
         if pid := self.pid:
             helpers = [(child, birth(child)) for child in descendants(pid)]
-            os.kill(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
         wait_until(lambda: not self.is_running(), 10)
         self._end_leftovers()
         # Erlang's helpers end by themselves when the node has gone.
@@ -235,7 +237,7 @@ class Node:
     def _check_data(self) -> None:
         """Refuse data that this RabbitMQ could not read. Raises Trouble."""
         made_with = tuple(self.state.get("version", self.version))
-        if (self.folder / "data").exists() and (
+        if any((self.folder / "data").glob("*")) and (
             made_with > self.version or made_with[0] != self.version[0]
         ):
             old, new = (".".join(map(str, version)) for version in (made_with, self.version))
@@ -316,7 +318,7 @@ class Node:
         """End the epmd that belongs to the node, if it lives."""
         pid, born = self.state.get("epmd", (0, ""))
         if alive(pid, born):
-            os.kill(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
             wait_until(lambda: not alive(pid, born), 5)
 
 

@@ -1,6 +1,7 @@
 """Processes: which one a pid stands for, waiting for something, and one at a time."""
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,12 @@ def birth(pid: int) -> str:
 def alive(pid: int, born: str) -> bool:
     """Tell whether the process that was started then still lives."""
     return bool(born) and birth(pid) == born
+
+
+def send(pid: int, signal: int) -> None:
+    """Send a signal to a process, unless it has just died."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal)
 
 
 def descendants(pid: int) -> Iterator[int]:

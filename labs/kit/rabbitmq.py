@@ -1,6 +1,7 @@
 """Where a RabbitMQ and its Erlang are on this machine: installed, or unpacked by us."""
 
 import os
+import platform
 import re
 import shutil
 from collections.abc import Sequence
@@ -23,6 +24,16 @@ INSTALLED = (
     "/opt/rabbitmq/sbin",
     "/opt/rabbitmq_server-*/sbin",
 )
+
+INSTALL = {  # what to type where nothing works, by the ID in /etc/os-release or the system's name
+    "debian": "sudo apt install rabbitmq-server",
+    "fedora": "sudo dnf install rabbitmq-server",
+    "suse": "sudo zypper install rabbitmq-server",
+    "arch": "sudo pacman -S rabbitmq",
+    "alpine": "sudo apk add rabbitmq-server",
+    "Darwin": "brew install rabbitmq",
+    "Windows": "install Docker Desktop from docker.com and start it",
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,17 @@ def unpacked(cache: Path, version: str | None = None) -> Path:
     if version and not _is(rabbit, version):
         warn(f"Debian {suite} carries RabbitMQ {'.'.join(map(str, rabbit.version))} by now")
     return tree
+
+
+def what_to_install() -> str:
+    """Return what to type on this system to get a broker."""
+    system = platform.system()
+    if system == "Linux":
+        release = Path("/etc/os-release")
+        lines = release.read_text().splitlines() if release.exists() else []
+        ids = " ".join(line for line in lines if re.match("ID(_LIKE)?=", line))
+        system = next((name for name in INSTALL if name in ids), "")
+    return INSTALL.get(system, "install Docker, or RabbitMQ (rabbitmq.com), and try again")
 
 
 def _is(rabbit: RabbitMQ, version: str) -> bool:
