@@ -20,7 +20,6 @@ import math
 import os
 import random
 import re
-import select
 import signal
 import socket
 import ssl
@@ -53,28 +52,43 @@ class Reader:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.count = 0
+        self.count = self.unprinted = 0
         self.done = False
         # With -n nothing is auto-acknowledged: the broker would hand over, and forget, more than N.
         self.auto_ack = not (options.acknowledge or options.limit)
+        # Nor is it acknowledged one by one: for each the broker would hand over another one.
+        self.batch = min(options.prefetch or options.limit, 65535) if options.limit else 1
         self.unacknowledged: int | None = None  # the newest delivery tag to acknowledge
 
     def on_message(self, channel: BlockingChannel, method, properties, body: bytes) -> None:
-        """Print one message; what has come by now is acknowledged together, a moment later."""
-        if self.done:
-            return  # more than N: it goes back when the connection is closed
+        """Print one message, then acknowledge it."""
+        if self.done:  # goes back when the connection is closed, unless it is auto-acknowledged
+            self.unprinted += 1
+            return
         if not self.options.quiet:
             say("x", f"Received {show(body)}")
         self.count += 1
         self.done = self.count == self.options.limit
         if not self.auto_ack:
             self.unacknowledged = method.delivery_tag
+            if not self.done and self.count % self.batch == 0:
+                self.acknowledge(channel)
 
     def acknowledge(self, channel: BlockingChannel) -> None:
         """Acknowledge every message that was printed and is not acknowledged yet."""
-        if self.unacknowledged:
-            channel.basic_ack(self.unacknowledged, multiple=True)
-            self.unacknowledged = None
+        newest, self.unacknowledged = self.unacknowledged, None  # twice would be an error
+        if newest:
+            channel.basic_ack(newest, multiple=True)
+
+    def cancel(self, channel: BlockingChannel, tag: str) -> None:
+        """Stop the deliveries; those that are under way still come to on_message."""
+        # pika's own basic_cancel drops them without a word, auto-acknowledged or not.
+        cancelled: list = []
+        channel._impl.add_callback(cancelled.append, [pika.spec.Basic.CancelOk])
+        channel._impl._send_method(pika.spec.Basic.Cancel(tag))
+        while not cancelled and channel.is_open:
+            channel.connection.process_data_events(time_limit=0.01)
+        channel._dispatch_events()  # what Ctrl-C has left over
 
     def read(self, connection: pika.BlockingConnection) -> None:
         """Read from one connection until done; raises pika's errors when it is lost."""
@@ -82,28 +96,32 @@ class Reader:
         channel = declare_queue(
             connection, options.queue, options.durable, options.queue_type, options.passive
         )
-        channel.basic_qos(prefetch_count=options.prefetch or min(options.limit or 0, 65535))
+        channel.basic_qos(prefetch_count=options.prefetch or (self.batch if options.limit else 0))
         tag = channel.basic_consume(options.queue, self.on_message, auto_ack=self.auto_ack)
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
         try:
             while not self.done:
                 before = self.count
                 connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
-                self.acknowledge(channel)
                 if not channel.consumer_tags:
                     raise why_cancelled(channel, options.queue)
                 if options.exit_when_empty and self.count == before:
                     waiting = channel.queue_declare(options.queue, passive=True)
                     if waiting.method.message_count == 0:
-                        for _, properties, body in channel.basic_cancel(tag):
-                            self.on_message(channel, None, properties, body)
-                        self.done = True
-        except (KeyboardInterrupt, BrokenPipeError):
+                        break
+            self.cancel(channel, tag)
             self.done = True
+            self.acknowledge(channel)
+        except (KeyboardInterrupt, BrokenPipeError) as stop:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C waits for no broker
+            self.done = True
+            self.unprinted += isinstance(stop, BrokenPipeError)
             with contextlib.suppress(pika.exceptions.AMQPError):
                 self.acknowledge(channel)
-                if lost := len(channel.basic_cancel(tag)):
-                    say("!", f"{lost} more had been handed over, LOST: they were auto-acknowledged")
+                self.cancel(channel, tag)
+                if self.auto_ack and self.unprinted:
+                    why = "LOST: they were auto-acknowledged"
+                    say("!", f"{self.unprinted} more had been handed over, {why}")
             raise
 
 
@@ -166,7 +184,7 @@ HINTS = {
     "no queue": "check --queue, or leave out --passive to have it created",
     "[Bb]locked conn": "the broker is short of memory or disk: see its log or its management page",
     "CERTIFICATE_VERIFY_FAILED": "name the authority that signed the certificate: --cafile FILE",
-    "WRONG_VERSION_NUMBER": "that port does not speak TLS: amqps is usually 5671",
+    "WRONG_VERSION_NUMBER|RECORD_LAYER": "that port does not speak TLS: amqps is usually 5671",
 }
 
 
@@ -186,23 +204,28 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
         return (error.strerror or str(error)).lower()
     text = getattr(error, "reply_text", None) or str(error) or type(error).__name__
+    text = re.sub(r"'[^']*'/\(<.*", "", text)  # the inner name of a socket
     quoted = re.search(r"\(\d+[,)] ?['\"](.+)['\"]", text)
-    return quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
+    text = quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
+    return text.splitlines()[0]
 
 
 def explain(error: Exception, where: str = "the broker", user: str = "") -> BrokerError:
     """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
     why = reason(error)
     closed = isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed))
+    refused = f"no TLS with {where}: {why}" if "SSL: " in why else f"{where} refuses{user}: {why}"
     for said, hint in HINTS.items():
         if re.search(said, why):
-            return BrokerError(f"{where} refuses{user}: {why}", hint, REFUSED)
+            return BrokerError(refused, hint, REFUSED)
     if closed and error.reply_code not in (320, 541) and "timed out" not in why:
-        return BrokerError(f"{where} refuses{user}: {why}", "see the broker's log", REFUSED)
+        return BrokerError(refused, "see the broker's log", REFUSED)
     nowhere = socket.gaierror, UnicodeError  # the latter for a host such as "broker..example"
     lost = ConnectionError, TimeoutError, *nowhere, ssl.SSLError, AMQPConnectorException
     if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
-        return BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
+        hidden = re.search(r"module '(\w+)' has no attribute", str(error))
+        hint = f"rename any file of yours called {hidden[1]}.py" if hidden else "look closer: -v"
+        return BrokerError(f"{type(error).__name__}: {error}", hint, UNEXPECTED)
     hint = "check --host and --port, and that the broker runs"
     if isinstance(error, nowhere):
         hint, why = "check --host for a slip of the pen", f"no such host: {why}"
@@ -274,7 +297,8 @@ def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
     def answers(address: tuple[str, int]) -> bool:
         try:
             with socket.create_connection(address, timeout=0.5) as probe:
-                return not select.select([probe], [], [], 0.1)[0]  # Docker's proxy hangs up at once
+                probe.sendall(b"AMQP\0\0\x09\1")
+                return bool(probe.recv(1))  # Docker's proxy hangs up, a frozen broker is silent
         except (OSError, UnicodeError):
             return False
 
@@ -352,8 +376,10 @@ def declare_queue(
     return channel
 
 
-def why_cancelled(channel: BlockingChannel, queue: str) -> pika.exceptions.ConsumerCancelled:
+def why_cancelled(channel: BlockingChannel, queue: str) -> Exception:
     """Return the error to raise when the broker has cancelled the consumer of a channel."""
+    if channel.is_closed:
+        return channel._closing_reason  # pika tells it nowhere else
     try:
         channel.queue_declare(queue, passive=True)
     except pika.exceptions.ChannelClosedByBroker:

@@ -28,7 +28,6 @@ import math
 import os
 import random
 import re
-import select
 import signal
 import socket
 import ssl
@@ -220,6 +219,7 @@ class Report:
 
     def __init__(self) -> None:
         self.count, self.many, self.start, self.shown = 0, False, time.monotonic(), 0.0
+        self.unsaid: OSError | None = None  # why the output could not be written
         self.given = 0  # how many there are to send, so far
         self.left: Iterator[bytes] = iter(())  # those that the producer has not taken yet
 
@@ -227,8 +227,10 @@ class Report:
         """Report one message."""
         self.count += 1
         if not self.many:
-            with contextlib.suppress(OSError):  # sending matters more than saying so
+            try:
                 say("x", f"Sent {show(body)}")
+            except OSError as error:  # raised here, pika would take it for a lost connection
+                self.unsaid = error
         elif sys.stderr and sys.stderr.isatty() and time.monotonic() - self.shown > 0.2:
             self.shown = time.monotonic()
             print(f" [*] {self.count} messages confirmed\r", end="", file=sys.stderr, flush=True)
@@ -289,19 +291,20 @@ def main(options: argparse.Namespace, broker: dict) -> int:
         on_confirm=report.confirmed,
         **broker,
     )
-    missing: list[tuple[bytes, str]] = []
+    code, missing = OK, []
     try:
         send_input(producer, report, options)
     except Undelivered as error:
-        missing = error.messages
-        return REFUSED
+        code, missing = REFUSED, error.messages
     except BaseException:
         missing = [(body, "not confirmed") for body in producer.unconfirmed]
-        raise
+        raise  # without a polite close: Ctrl-C must not wait for a broker that does not answer
     finally:
         report.close(missing)
-        producer.close()
-    return OK
+    producer.close()
+    if report.unsaid and code == OK:
+        raise report.unsaid
+    return code
 
 
 def parse() -> tuple[argparse.Namespace, dict]:
@@ -339,7 +342,7 @@ HINTS = {
     "no queue": "check --queue, or leave out --passive to have it created",
     "[Bb]locked conn": "the broker is short of memory or disk: see its log or its management page",
     "CERTIFICATE_VERIFY_FAILED": "name the authority that signed the certificate: --cafile FILE",
-    "WRONG_VERSION_NUMBER": "that port does not speak TLS: amqps is usually 5671",
+    "WRONG_VERSION_NUMBER|RECORD_LAYER": "that port does not speak TLS: amqps is usually 5671",
 }
 
 
@@ -359,23 +362,28 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
         return (error.strerror or str(error)).lower()
     text = getattr(error, "reply_text", None) or str(error) or type(error).__name__
+    text = re.sub(r"'[^']*'/\(<.*", "", text)  # the inner name of a socket
     quoted = re.search(r"\(\d+[,)] ?['\"](.+)['\"]", text)
-    return quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
+    text = quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
+    return text.splitlines()[0]
 
 
 def explain(error: Exception, where: str = "the broker", user: str = "") -> BrokerError:
     """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
     why = reason(error)
     closed = isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed))
+    refused = f"no TLS with {where}: {why}" if "SSL: " in why else f"{where} refuses{user}: {why}"
     for said, hint in HINTS.items():
         if re.search(said, why):
-            return BrokerError(f"{where} refuses{user}: {why}", hint, REFUSED)
+            return BrokerError(refused, hint, REFUSED)
     if closed and error.reply_code not in (320, 541) and "timed out" not in why:
-        return BrokerError(f"{where} refuses{user}: {why}", "see the broker's log", REFUSED)
+        return BrokerError(refused, "see the broker's log", REFUSED)
     nowhere = socket.gaierror, UnicodeError  # the latter for a host such as "broker..example"
     lost = ConnectionError, TimeoutError, *nowhere, ssl.SSLError, AMQPConnectorException
     if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
-        return BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
+        hidden = re.search(r"module '(\w+)' has no attribute", str(error))
+        hint = f"rename any file of yours called {hidden[1]}.py" if hidden else "look closer: -v"
+        return BrokerError(f"{type(error).__name__}: {error}", hint, UNEXPECTED)
     hint = "check --host and --port, and that the broker runs"
     if isinstance(error, nowhere):
         hint, why = "check --host for a slip of the pen", f"no such host: {why}"
@@ -447,7 +455,8 @@ def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
     def answers(address: tuple[str, int]) -> bool:
         try:
             with socket.create_connection(address, timeout=0.5) as probe:
-                return not select.select([probe], [], [], 0.1)[0]  # Docker's proxy hangs up at once
+                probe.sendall(b"AMQP\0\0\x09\1")
+                return bool(probe.recv(1))  # Docker's proxy hangs up, a frozen broker is silent
         except (OSError, UnicodeError):
             return False
 
@@ -525,8 +534,10 @@ def declare_queue(
     return channel
 
 
-def why_cancelled(channel: BlockingChannel, queue: str) -> pika.exceptions.ConsumerCancelled:
+def why_cancelled(channel: BlockingChannel, queue: str) -> Exception:
     """Return the error to raise when the broker has cancelled the consumer of a channel."""
+    if channel.is_closed:
+        return channel._closing_reason  # pika tells it nowhere else
     try:
         channel.queue_declare(queue, passive=True)
     except pika.exceptions.ChannelClosedByBroker:

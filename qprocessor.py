@@ -24,7 +24,6 @@ import os
 import queue
 import random
 import re
-import select
 import signal
 import socket
 import ssl
@@ -92,7 +91,7 @@ class Subscription(threading.Thread):
         """Consume from one connection after the other until stopped."""
         lost: Exception | None = None
         try:
-            while not self._stopping:
+            while self.left and not self._stopping:
                 connection = connect(lost=lost, **self.broker)
                 try:
                     self._consume(connection)
@@ -141,11 +140,13 @@ class Subscription(threading.Thread):
             while True:
                 task, verb = self._to_settle.popleft()
                 if self.is_current(task) and task.channel.is_open:
-                    if verb == "ack":
-                        task.channel.basic_ack(task.tag)
-                    else:
-                        task.channel.basic_nack(task.tag, requeue=verb == "nack")
-                elif verb == "ack":
+                    with contextlib.suppress(pika.exceptions.AMQPError):  # consuming raises it too
+                        if verb == "ack":
+                            task.channel.basic_ack(task.tag)
+                        else:
+                            task.channel.basic_nack(task.tag, requeue=verb == "nack")
+                        continue
+                if verb == "ack":
                     say("!", f"{show(task.body)} is done, but the broker will hand it out again")
 
     def _consume(self, connection: pika.BlockingConnection) -> None:
@@ -173,13 +174,18 @@ class Subscription(threading.Thread):
         tag = channel.basic_consume(options.queue, on_message, auto_ack=self.auto_ack)
         self.began = True
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
+        empty = 0  # how often in a row
         while not self._stopping:
             connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
             if not (channel.consumer_tags or self._enough):
                 raise why_cancelled(channel, options.queue)
-            if options.exit_when_empty and not (self._enough or self.in_hand):
-                waiting = channel.queue_declare(options.queue, passive=True).method.message_count
-                if not (waiting or self._to_settle):
+            if options.exit_when_empty and not self._enough:
+                busy = self.in_hand or self._to_settle
+                busy = (
+                    busy or channel.queue_declare(options.queue, passive=True).method.message_count
+                )
+                empty = 0 if busy else empty + 1
+                if empty == 2:  # once is not enough: a message may be on its way to us
                     self._cancel(channel, tag)
                     self.inbox.put(None)
         self._settle_all()
@@ -200,6 +206,7 @@ class Worker:
         self.options = options
         self.subscription = Subscription(options, broker)
         self.task: Task | None = None  # the one in hand
+        self.unsettled: list[Task] = []  # those that --lose-every has lost
         self.received = self.worked = self.lost = self.abandoned = self.failed = 0
         self.terminated = False
 
@@ -236,24 +243,32 @@ class Worker:
         except UnicodeDecodeError:
             text = task.body.decode(errors="backslashreplace")
             seconds = len(task.body) * options.seconds_per_character
-        again = ", redelivered" if task.redelivered else ""
-        say("x", f"Received {show(task.body)} ({seconds:g} s of work{again})")
         if options.limit and not options.acknowledge:
             settle(task, "ack")
+        again = ", redelivered" if task.redelivered else ""
+        say("x", f"Received {show(task.body)} ({seconds:g} s of work{again})")
         try:
             work(text, seconds)
         except Exception as error:
             self.fail(task, error)
         else:
             if options.lose_every and self.received % options.lose_every == 0:
-                self.lost += 1
-                say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
+                self.lose(task)
             else:
                 self.worked += 1
                 say("x", "Done")
                 if options.acknowledge:
                     settle(task, "ack")
         self.task = None
+
+    def lose(self, task: Task) -> None:
+        """Lose a task on purpose: say nothing to the broker, which may wait for it in vain."""
+        self.lost += 1
+        self.unsettled.append(task)
+        say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
+        held = sum(map(self.subscription.is_current, self.unsettled))
+        if held == self.options.prefetch:
+            say("!", f"The broker sends no more: --prefetch {held} is used up by what we have lost")
 
     def fail(self, task: Task, error: Exception) -> None:
         """Give a task that raised an error one more try, then drop it: no poison for ever."""
@@ -311,7 +326,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     parser = make_parser(__doc__, EXAMPLES)
     add = parser.add_argument_group("work").add_argument
     add("--acknowledge", action="store_true", help="acknowledge each message once it is done")
-    add("--prefetch", type=number(int, 1, 65535), metavar="N", help="hold no more than N unacknowledged")
+    add("--prefetch", type=number(int, 1, 65535), metavar="N", help="unacknowledged ones at a time")
     add("--lose-every", type=number(int, 1), metavar="N", help="lose every Nth message, to see it")
     add("--seconds-per-character", type=number(float, 0), default=1, metavar="SECONDS",
         help="(default: %(default)s)")  # fmt: skip
@@ -345,7 +360,7 @@ HINTS = {
     "no queue": "check --queue, or leave out --passive to have it created",
     "[Bb]locked conn": "the broker is short of memory or disk: see its log or its management page",
     "CERTIFICATE_VERIFY_FAILED": "name the authority that signed the certificate: --cafile FILE",
-    "WRONG_VERSION_NUMBER": "that port does not speak TLS: amqps is usually 5671",
+    "WRONG_VERSION_NUMBER|RECORD_LAYER": "that port does not speak TLS: amqps is usually 5671",
 }
 
 
@@ -365,23 +380,28 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
         return (error.strerror or str(error)).lower()
     text = getattr(error, "reply_text", None) or str(error) or type(error).__name__
+    text = re.sub(r"'[^']*'/\(<.*", "", text)  # the inner name of a socket
     quoted = re.search(r"\(\d+[,)] ?['\"](.+)['\"]", text)
-    return quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
+    text = quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
+    return text.splitlines()[0]
 
 
 def explain(error: Exception, where: str = "the broker", user: str = "") -> BrokerError:
     """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
     why = reason(error)
     closed = isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed))
+    refused = f"no TLS with {where}: {why}" if "SSL: " in why else f"{where} refuses{user}: {why}"
     for said, hint in HINTS.items():
         if re.search(said, why):
-            return BrokerError(f"{where} refuses{user}: {why}", hint, REFUSED)
+            return BrokerError(refused, hint, REFUSED)
     if closed and error.reply_code not in (320, 541) and "timed out" not in why:
-        return BrokerError(f"{where} refuses{user}: {why}", "see the broker's log", REFUSED)
+        return BrokerError(refused, "see the broker's log", REFUSED)
     nowhere = socket.gaierror, UnicodeError  # the latter for a host such as "broker..example"
     lost = ConnectionError, TimeoutError, *nowhere, ssl.SSLError, AMQPConnectorException
     if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
-        return BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
+        hidden = re.search(r"module '(\w+)' has no attribute", str(error))
+        hint = f"rename any file of yours called {hidden[1]}.py" if hidden else "look closer: -v"
+        return BrokerError(f"{type(error).__name__}: {error}", hint, UNEXPECTED)
     hint = "check --host and --port, and that the broker runs"
     if isinstance(error, nowhere):
         hint, why = "check --host for a slip of the pen", f"no such host: {why}"
@@ -453,7 +473,8 @@ def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
     def answers(address: tuple[str, int]) -> bool:
         try:
             with socket.create_connection(address, timeout=0.5) as probe:
-                return not select.select([probe], [], [], 0.1)[0]  # Docker's proxy hangs up at once
+                probe.sendall(b"AMQP\0\0\x09\1")
+                return bool(probe.recv(1))  # Docker's proxy hangs up, a frozen broker is silent
         except (OSError, UnicodeError):
             return False
 
@@ -531,8 +552,10 @@ def declare_queue(
     return channel
 
 
-def why_cancelled(channel: BlockingChannel, queue: str) -> pika.exceptions.ConsumerCancelled:
+def why_cancelled(channel: BlockingChannel, queue: str) -> Exception:
     """Return the error to raise when the broker has cancelled the consumer of a channel."""
+    if channel.is_closed:
+        return channel._closing_reason  # pika tells it nowhere else
     try:
         channel.queue_declare(queue, passive=True)
     except pika.exceptions.ChannelClosedByBroker:

@@ -34,10 +34,10 @@ the ways of "up", in this order (--via forces one):
   installed  a private node of the RabbitMQ that is installed here
   unpacked   the same of Debian's or Ubuntu's packages, unpacked under .broker/, not installed
 
-  labs/broker.py up --node b --port 5673                    # a second one beside it
-  labs/broker.py up --version 4.3 --node new                       # another RabbitMQ
-  labs/broker.py kill && labs/broker.py up                         # a power cut, and back
-  labs/broker.py down --wipe                                       # forget queues and messages
+  labs/broker.py up --node b --port 5673               # a second one beside it
+  labs/broker.py up --version 4.3 --node new           # another RabbitMQ
+  labs/broker.py kill && labs/broker.py up             # a power cut, and back
+  labs/broker.py down --wipe                           # forget queues and messages
 
 exit codes: 0 done, 1 unexpected, 2 usage, 3 no broker, 130 stopped by Ctrl-C
 """
@@ -72,6 +72,9 @@ class Broker:
         began = time.monotonic()
         if self.node and self.node.is_running():
             return self._already_up(via, version)
+        if via in (None, "docker") and self.compose.is_up() and greet(self.port) is not None:
+            say(f"RabbitMQ {greet(self.port)} is already up.")
+            return self.how_to_connect("docker")
         ways, reasons, hint = [via] if via else list(WAYS), [], ""
         if self.node and not (via or version):  # data of a private node: the same RabbitMQ again
             version = rabbitmq.supported(self.node.state["version"])

@@ -6,13 +6,18 @@ freeze a broker take one of their own, `own_broker`, which each pytest-xdist wor
 
 import base64
 import contextlib
+import fcntl
 import json
+import math
 import os
+import pty
 import queue
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import urllib.request
@@ -24,6 +29,7 @@ from pathlib import Path
 import pika
 import pytest
 from kit import rabbitmq
+from kit.net import amqp_answers
 from kit.node import Node
 
 ROOT = Path(__file__).parent.parent
@@ -62,13 +68,43 @@ class Broker:
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self.api("PUT", f"permissions/{name}/guest", everything)
 
+    def away(self, how: str) -> float:
+        """Let the node go ("restart" or "kill") and come back; return when it accepted again."""
+        if how == "restart":
+            self.node.stop()
+        else:
+            self.node.kill()
+        start = threading.Thread(target=self.node.start)
+        start.start()
+        wait_until(lambda: amqp_answers(self.port), "AMQP answers again", within=60)
+        back = time.monotonic()
+        start.join()
+        return back
 
-def start_broker(folder: Path, options: dict) -> Broker:
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the node stand still meanwhile: it neither answers nor hangs up."""
+        os.kill(self.node.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.node.pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def short_of_memory(self) -> Iterator[None]:
+        """Let the node believe meanwhile that its memory is used up: it blocks publishers."""
+        self.node.ctl("set_vm_memory_high_watermark", "0")
+        try:
+            yield
+        finally:
+            self.node.ctl("set_vm_memory_high_watermark", "0.4")
+
+
+def start_broker(folder: Path, options: dict, settings: str = "") -> Broker:
     """Start a private node on free ports, as the command line asks for it."""
     prefix = rabbitmq.get(ROOT / ".broker" / "unpacked", options["version"])
-    settings = ""
     if options["deny_transient"]:
-        settings = "deprecated_features.permit.transient_nonexcl_queues = false\n"
+        settings += "deprecated_features.permit.transient_nonexcl_queues = false\n"
     # The broker looks at delivery timeouts once a minute; tests cannot wait that long.
     advanced = "[{rabbit, [{channel_tick_interval, 1000}]}].\n"
     node = Node(
@@ -160,8 +196,14 @@ class Lab:
         """Replace the connection that looks, after the broker was away."""
         self.connection = self.connect()
 
-    def declare(self, queue: str | None = None, **arguments) -> None:
-        self.connection.channel().queue_declare(queue or self.queue, **arguments)
+    def connections(self, name: str) -> list[dict]:
+        """Return the open connections of this name."""
+        every = self.broker.api("GET", f"vhosts/{self.vhost}/connections")
+        return [one for one in every if one["client_properties"].get("connection_name") == name]
+
+    def declare(self, queue: str | None = None, durable: bool = True, **arguments) -> None:
+        """Declare a queue; a durable one, as some brokers refuse others."""
+        self.connection.channel().queue_declare(queue or self.queue, durable=durable, **arguments)
 
     def publish(self, *bodies: str | bytes, queue: str | None = None, persistent=False) -> None:
         """Publish with confirms, by plain pika."""
@@ -186,6 +228,26 @@ class Lab:
             bodies.append(message[2])
         channel.close()
         return bodies
+
+    def remains(self, queue: str | None = None) -> list[tuple[bytes, bool]]:
+        """Wait until nobody consumes; take what is on the queue: bodies, and if redelivered."""
+        channel, messages = self.connection.channel(), []
+        name = queue or self.queue
+        wait_until(
+            lambda: not channel.queue_declare(name, passive=True).method.consumer_count,
+            "no consumer on the queue",
+        )
+        while (message := channel.basic_get(name, auto_ack=True))[0]:
+            messages.append((message[2], message[0].redelivered))
+        channel.close()
+        return messages
+
+
+@pytest.fixture
+def transient_queues(request: pytest.FixtureRequest) -> None:
+    """Skip a test where the broker was asked to refuse transient queues."""
+    if broker_options(request.config)["deny_transient"]:
+        pytest.skip("this broker refuses transient queues")
 
 
 def open_lab(broker: Broker) -> Lab:
@@ -232,6 +294,7 @@ class Script:
     def __init__(self, command: list, environment: dict, stdin: int, cwd: Path | None) -> None:
         self.lines: list[Line] = []
         self.started = time.monotonic()
+        self.ended = math.inf
         self._new: queue.Queue[None] = queue.Queue()
         self.process = subprocess.Popen(
             command,
@@ -253,6 +316,7 @@ class Script:
             text = raw.decode(errors="backslashreplace").rstrip("\n")
             self.lines.append(Line(time.monotonic(), name, text))
             self._new.put(None)
+        self.ended = time.monotonic()  # it has ended, or closed this stream
         self._new.put(None)
 
     def text(self, stream: str | None = None) -> str:
@@ -309,6 +373,9 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Return a function that starts a script against the test's vhost; what still runs is killed.
 
     run("producer.py", "--queue", "q", "aaa", lab=lab, stdin=b"...", url=..., cwd=..., env={...})
+
+    `stdin` may be subprocess.PIPE, to be written to later; `shell` is what a shell's command line
+    has after the command, such as "| head -1" or ">&-".
     """
     scripts: list[Script] = []
 
@@ -317,9 +384,10 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         *arguments: object,
         lab: Lab | None = None,
         url: str | None = None,
-        stdin: bytes | None = None,
+        stdin: bytes | int | None = None,
         cwd: Path | None = None,
         env: dict | None = None,
+        shell: str = "",
     ) -> Script:
         environment = {key: value for key, value in os.environ.items() if key != "AMQP_URL"}
         environment |= env or {}
@@ -327,9 +395,11 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
             environment["AMQP_URL"] = url or lab.url
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
         command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+        if shell:
+            command = ["bash", "-o", "pipefail", "-c", f'"$@" {shell}', "bash", *command]
         script = Script(command, environment, source, cwd)
         scripts.append(script)
-        if stdin is not None:
+        if isinstance(stdin, bytes):
             script.process.stdin.write(stdin)
             script.process.stdin.close()
         return script
@@ -339,6 +409,91 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         if script.process.poll() is None:
             script.kill()
         script.wait()
+
+
+@pytest.fixture
+def worker(run: Run) -> Iterator[Run]:
+    """Return a function that starts qprocessor.py and waits until it consumes; no tracebacks."""
+    workers: list[Script] = []
+
+    def start(
+        lab: Lab, *options: object, seconds: float = 0.01, script="qprocessor.py", **more
+    ) -> Script:
+        options = ("--queue", lab.queue, "--seconds-per-character", seconds, *options)
+        workers.append(run(script, *options, lab=lab, **more))
+        workers[-1].wait_for("Waiting for messages")
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        assert "Traceback" not in worker.text()
+
+
+class Terminal:
+    """A script that believes a person sits before it."""
+
+    def __init__(self, command: list, environment: dict) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C, /dev/tty
+        )
+        os.close(slave)
+        self.text = ""
+
+    def wait_for(self, part: str, within: float = DEADLINE) -> None:
+        """Wait until `part` was printed."""
+        end = time.monotonic() + within
+        while part not in self.text:
+            assert time.monotonic() < end, f"no {part!r} within {within} s:\n{self.text}"
+            assert self._read(0.1), f"no {part!r} to its end:\n{self.text}"
+
+    def type(self, text: str) -> None:
+        """Press keys: \\n is Enter, \\x03 Ctrl-C, \\x04 Ctrl-D."""
+        os.write(self._master, text.encode())
+
+    def wait(self, within: float = DEADLINE) -> int:
+        """Wait for the end; return the exit code."""
+        end = time.monotonic() + within
+        while self._read(0.1):
+            assert time.monotonic() < end, f"still running after {within} s:\n{self.text}"
+        return self.process.wait(within)
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    def _read(self, seconds: float) -> bool:
+        """Take in what was printed; return whether the program may have more to say."""
+        if select.select([self._master], [], [], seconds)[0]:
+            try:
+                self.text += os.read(self._master, 65536).decode(errors="backslashreplace")
+            except OSError:  # all who could write to it are gone
+                return False
+        return True
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Return a function that starts a command before a terminal of its own."""
+    terminals: list[Terminal] = []
+
+    def start(*command: object, lab: Lab | None = None) -> Terminal:
+        environment = {key: value for key, value in os.environ.items() if key != "AMQP_URL"}
+        environment |= {"TERM": "dumb"} | ({"AMQP_URL": lab.url} if lab else {})
+        terminals.append(Terminal(list(map(str, command)), environment))
+        return terminals[-1]
+
+    yield start
+    for one in terminals:
+        one.close()
 
 
 def wait_until(condition: Callable[[], object], what: str = "", within: float = DEADLINE) -> object:

@@ -13,18 +13,23 @@ import pika
 import pytest
 
 from kit import debian, process, rabbitmq
-from kit.net import amqp_answers, free_port, greet, page_answers
+from kit.net import amqp_answers, free_port, greet, is_free, page_answers
 from kit.node import Node
 from kit.say import Trouble
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".broker" / "unpacked"
-VERSION = os.environ.get("QUEUE_LAB_RABBITMQ")  # 3.10, 4.0, 4.3; without it, what `up` would take
 
 
 @pytest.fixture(scope="module")
-def prefix():
-    return rabbitmq.get(CACHE, VERSION)
+def version(pytestconfig):
+    """Return the series asked for with --rabbitmq; None is what `up` would take."""
+    return pytestconfig.getoption("--rabbitmq")
+
+
+@pytest.fixture(scope="module")
+def prefix(version):
+    return rabbitmq.get(CACHE, version)
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +80,10 @@ def broker(tmp_path, prefix):
 
 
 @pytest.fixture
-def our_way(prefix):
+def our_way(prefix, version):
     """Return the options that make `up` take a private node, also where Docker runs."""
     return ["--via", "unpacked" if prefix else "installed"] + (
-        ["--version", VERSION] if VERSION and prefix else []
+        ["--version", version] if version and prefix else []
     )
 
 
@@ -122,6 +127,7 @@ def test_up_kill_restart_and_down_keep_the_data_and_wipe_removes_them(broker, ou
     assert (status.returncode, f"up on port {port}" in status.stdout) == (0, True)
     assert "RabbitMQ" in broker("logs").stdout
 
+    assert broker("restart").returncode == 0
     assert broker("kill").returncode == 0
     assert not amqp_answers(port)
     status = broker("status")
@@ -129,7 +135,6 @@ def test_up_kill_restart_and_down_keep_the_data_and_wipe_removes_them(broker, ou
 
     up = broker("up")  # by the same way as before, and on the same ports
     assert (up.returncode, f"port {port} " in up.stdout) == (0, True), up.stderr
-    assert broker("restart").returncode == 0
     with connect(port) as connection:
         assert connection.channel().basic_get("kept", auto_ack=True)[2] == b"still here"
 
@@ -322,6 +327,16 @@ def test_an_old_rabbitmq_does_not_get_the_keys_it_does_not_know(
     lines = Node(tmp_path, settings="loopback_users.guest = true\n")._configuration()
     assert any(key.startswith("deprecated_features.") for key in lines) is there
     assert lines["loopback_users.guest"] == "loopback_users.guest = true"  # ours win
+
+
+def test_a_free_port_is_given_to_one_program_only(monkeypatch):
+    port = free_port()
+    choices = iter([port, port + 1, port + 2, port + 3])
+    monkeypatch.setattr("random.randrange", lambda *_: next(choices))
+    assert free_port() != port
+    with socket.create_server(("127.0.0.1", port)):  # but its owner's broker may listen there
+        assert not is_free(port)
+    assert is_free(port)
 
 
 # ---- unpacking packages ----

@@ -154,7 +154,7 @@ class _Apt:
             nonlocal begun
             if line.startswith("Get:"):
                 begun += 1
-                if begun % 10 == 0:
+                if begun % (len(files) // 4 + 1) == 0:
                     say(f"Downloading package {begun} of {len(files)} ...")
 
         self._apt("--download-only", "--yes", "install", *packages, each_line=progress)
@@ -228,7 +228,11 @@ def _make_runnable(tree: Path) -> None:
     if not loaders:
         return  # packages without programs
     loader = loaders[0].relative_to(tree)
-    folders = [loader.parent, Path("usr/lib", loader.parent.name), Path("usr/lib")]
+    machine = loader.parent.name  # such as x86_64-linux-gnu
+    folders = [loader.parent, Path("usr/lib", machine), Path("usr/lib")]
+    # Some packages keep libraries for each other in a folder below (PulseAudio's, say).
+    private = {path.parent for path in tree.glob(f"usr/lib/{machine}/*/lib*.so*")}
+    folders += sorted(path.relative_to(tree) for path in private)
     libraries = ":".join(f"$tree/{folder}" for folder in dict.fromkeys(folders))
     for path in sorted(tree.glob("**/*")):
         if path.is_symlink() or not path.is_file() or not os.access(path, os.X_OK):
@@ -237,5 +241,12 @@ def _make_runnable(tree: Path) -> None:
             head = file.read(4096)
         if head[:4] == b"\x7fELF" and LOADER.search(head) and ".so" not in path.name:
             program = path.rename(path.with_name(path.name + ".real")).relative_to(tree)
-            path.write_text(WRAPPER.format(loader=loader, libraries=libraries, program=program))
+            # A program that looks for its files beside itself looks beside its loader.
+            beside = path.with_name(".loader")
+            if not beside.exists():
+                beside.hardlink_to(tree / loader)
+            text = WRAPPER.format(
+                loader=beside.relative_to(tree), libraries=libraries, program=program
+            )
+            path.write_text(text)
             path.chmod(0o755)

@@ -32,9 +32,9 @@ class Compose:
             return "no Docker"
         if version not in (None, VERSION):
             return f"docker-compose.yml has RabbitMQ {VERSION}"
-        if not self._quiet("compose", "version"):
+        if self._quiet("compose", "version") is None:
             return "Docker has no compose plugin"
-        if not self._quiet("version"):
+        if self._quiet("version") is None:
             return "Docker's engine does not answer"
         return ""
 
@@ -42,7 +42,7 @@ class Compose:
         """Tell whether it went this way and its container runs."""
         if not self.record.exists():
             return False
-        return bool(self._quiet("compose", *self.project, "ps", "--quiet").strip())
+        return bool(self._quiet("compose", *self.project, "ps", "--quiet"))
 
     def up(self) -> None:
         """Start the container and wait until it is healthy."""
@@ -74,8 +74,8 @@ class Compose:
         if done.returncode:
             raise Trouble(f"docker compose {command[0]} failed (exit code {done.returncode})")
 
-    def _quiet(self, *command: str) -> str:
-        """Return what a docker command prints, "" if it fails or hangs."""
+    def _quiet(self, *command: str) -> str | None:
+        """Return what a docker command prints, None if it fails or hangs."""
         try:
             done = subprocess.run(
                 ["docker", *command],
@@ -88,8 +88,8 @@ class Compose:
                 timeout=20,
             )
         except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return (done.stdout or "ok") if done.returncode == 0 else ""
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
 
 
 def dot_env(root: Path) -> dict[str, str]:

@@ -1,13 +1,16 @@
 """Ports of this machine: which are free, and whether a broker really answers."""
 
 import base64
+import errno
 import random
 import re
 import socket
+import sys
 import urllib.error
 import urllib.request
 
 HERE = "127.0.0.1"
+_reservations: list[socket.socket] = []
 
 
 def greet(port: int, host: str = HERE) -> str | None:
@@ -51,19 +54,34 @@ def page_answers(port: int, user: str = "guest", password: str = "guest") -> boo
 
 
 def free_port() -> int:
-    """Return a free port, from below those that the system hands out to clients by itself."""
+    """Return a port that is free, and on Linux stays ours until this program ends.
+
+    It is from below those that the system hands out to clients by itself.
+    """
     while True:
-        port = random.randrange(20_000, 32_000)
-        if is_free(port):
-            return port
+        reservation = socket.socket()
+        try:
+            reservation.bind((HERE, random.randrange(20_000, 32_000)))
+        except OSError:
+            reservation.close()
+            continue
+        port = reservation.getsockname()[1]
+        if sys.platform == "linux":
+            # Bound but not listening, it keeps the port from other callers of this function, while
+            # a broker, whose sockets have the same option, may listen there, now and after a kill.
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _reservations.append(reservation)
+        else:
+            reservation.close()
+        return port
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a program could listen on the port."""
+    """Tell whether no program listens on the port."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HERE, port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
     return True

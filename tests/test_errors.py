@@ -1,0 +1,566 @@
+"""What a person can do wrong: one clear line, what to try, and the right exit code."""
+
+import contextlib
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Broker, Lab, Run, Script, open_lab, start_broker, wait_until
+from kit.net import amqp_answers, free_port
+
+OWN_BROKER_1 = pytest.mark.xdist_group("own-broker-1")
+OWN_BROKER_2 = pytest.mark.xdist_group("own-broker-2")
+SCRIPTS = "producer.py", "consumer.py", "qprocessor.py"
+READERS = SCRIPTS[1:]
+each_script = pytest.mark.parametrize("script", SCRIPTS)
+each_reader = pytest.mark.parametrize("script", READERS)
+PASSWORD = "hunter2-and-more"
+SUCCEEDED = {"producer.py": "Sent 'aaa'", "consumer.py": "Waiting", "qprocessor.py": "Waiting"}
+HERE = "--host", "127.0.0.1", "--port"
+
+Fail = Callable[..., tuple[str, str]]
+
+
+def message(script: str) -> list[str]:
+    """Return what a script needs besides options: a producer needs a message."""
+    return ["aaa"] if script == "producer.py" else []
+
+
+@pytest.fixture
+def fail(run: Run) -> Fail:
+    """Return a function that runs a script that must fail: gives its error line and its hint.
+
+    fail(script, *options, code=..., within=seconds, queue=..., and what `run` takes)
+    """
+
+    def check(script, *options, code: int, within: float = 10, queue="q", **how):
+        done = run(script, "--queue", queue, *options, *message(script), **how)
+        assert done.wait(within) == code, done.text()
+        return the_error(done)
+
+    return check
+
+
+def the_error(done: Script) -> tuple[str, str]:
+    """Check that a script has said one error, and nothing that does not belong there."""
+    assert "Traceback" not in done.text()
+    error, hint = done.text("stderr").splitlines()[-2:]
+    assert re.match(r"\w+\.py: error: \S", error), done.text()
+    assert re.match(r"  try: \S", hint)
+    assert len(done.find(": error: ")) == 1
+    others = done.text("stderr").splitlines()[:-2]
+    assert all(line.startswith(" [!] ") for line in others)
+    return error, hint
+
+
+@contextlib.contextmanager
+def user(broker: Broker, vhost: str, **rights: str) -> Iterator[list[str]]:
+    """Make a user with few rights; give the options to log in."""
+    name = f"u-{uuid.uuid4().hex[:8]}"
+    broker.api("PUT", f"users/{name}", {"password": PASSWORD, "tags": ""})
+    if rights:
+        nothing = {"configure": "^$", "write": "^$", "read": "^$"}
+        broker.api("PUT", f"permissions/{vhost}/{name}", nothing | rights)
+    yield ["--username", name, "--password", PASSWORD]
+    broker.api("DELETE", f"users/{name}")
+
+
+# ---- the broker cannot be reached
+
+
+@each_script
+def test_a_closed_port_is_named(fail: Fail, script):
+    port = free_port()
+    error, hint = fail(script, *HERE, port, "--retry-for", 0, code=3, within=3)
+    assert error == (
+        f"{script}: error: cannot reach RabbitMQ at 127.0.0.1:{port} (connection refused)"
+    )
+    assert "make broker" in hint and "docker compose up" in hint
+
+
+@each_script
+def test_each_try_is_a_line_and_they_end_in_time(run: Run, script):
+    port = free_port()
+    done = run(script, "--queue", "q", *HERE, port, "--retry-for", "2", *message(script))
+    assert done.wait() == 3
+    the_error(done)
+    assert 1.9 < done.lines[-1].time - done.lines[0].time + 0.5 < 4
+    tries = done.find(
+        f" [!] Cannot reach RabbitMQ at 127.0.0.1:{port} (connection refused); trying"
+    )
+    assert 1 <= len(tries) <= 3
+    assert all(re.search(r"; trying again in \d+ s$", line.text) for line in tries)
+    assert len(done.lines) == len(tries) + 2
+
+
+@each_script
+@pytest.mark.parametrize("host", ["nosuch.invalid", "broker..example", "a" * 70])
+def test_a_mistyped_host_is_named(fail: Fail, script, host):
+    error, hint = fail(script, "--host", host, "--retry-for", 0, code=3)
+    assert f"cannot reach RabbitMQ at {host}:5672 (no such host" in error
+    assert "--host" in hint
+
+
+@each_script
+def test_the_port_of_the_management_page_is_noticed(fail: Fail, broker: Broker, script):
+    port = broker.management_port
+    error, hint = fail(script, *HERE, port, "--retry-for", 0, code=3)
+    assert f"127.0.0.1:{port} (it answers, but not in AMQP)" in error
+    assert "5672" in hint and "15672" in hint
+
+
+def test_a_port_that_stays_silent_is_given_up(run: Run):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        options = "--queue", "q", *HERE, port, "--retry-for", 0
+        for done in [run(script, *options, *message(script)) for script in SCRIPTS]:
+            assert done.wait(20) == 3
+            error, _ = the_error(done)
+            assert f"cannot reach RabbitMQ at 127.0.0.1:{port} (" in error
+            assert len(done.lines) == 2
+
+
+def test_several_hosts_are_tried_in_turn(lab: Lab, run: Run):
+    lab.declare()
+    where = "--host", "127.0.0.9", "--host", "127.0.0.1", "--port", lab.broker.port
+    for script in SCRIPTS:
+        there = run(script, "--queue", "q", *where, "--vhost", lab.vhost, *message(script))
+        there.wait_for(SUCCEEDED[script])
+        there.interrupt()
+        assert there.wait() == 0 or script == "producer.py"
+        assert there.text("stderr") == ""
+
+
+@each_script
+def test_when_no_host_answers_all_are_named(fail: Fail, script):
+    hosts = "--host", "127.0.0.8", "--host", "127.0.0.9"
+    port = free_port()
+    error, _ = fail(script, *hosts, "--port", port, "--retry-for", 0, code=3)
+    assert f"127.0.0.8:{port}, 127.0.0.9:{port} (connection refused)" in error
+
+
+@OWN_BROKER_1
+def test_a_broker_that_starts_later_is_waited_for(own_lab: Lab, run: Run):
+    own_lab.declare()
+    node, port = own_lab.broker.node, own_lab.broker.port
+    node.stop()
+    waiting = [run(script, "--queue", "q", *message(script), lab=own_lab) for script in SCRIPTS]
+    for script in waiting:
+        script.wait_for(f" [!] Cannot reach RabbitMQ at 127.0.0.1:{port} (connection refused)")
+    starting = threading.Thread(target=node.start)
+    starting.start()
+    wait_until(lambda: amqp_answers(port), "the broker accepts", within=60)
+    accepts = time.monotonic()
+    starting.join()
+    for name, script in zip(SCRIPTS, waiting, strict=True):
+        assert script.wait_for(SUCCEEDED[name]).time - accepts < 1.0
+        assert all("; trying again in " in line for line in script.text("stderr").splitlines())
+
+
+# ---- the broker refuses
+
+
+@each_script
+@pytest.mark.parametrize(
+    ("wrong", "named", "hint"),
+    [
+        (["--username", "guest", "--password", PASSWORD], "'guest'", "--username and --password"),
+        (["--vhost", "nosuch"], "vhost 'nosuch'", "--vhost"),
+        (["--durable", "--queue-type", "quorum"], "'quorum'", "another --queue name"),
+    ],
+    ids=["password", "vhost", "queue"],
+)
+def test_a_refusal_ends_it_at_once(lab: Lab, run: Run, script, wrong, named, hint):
+    lab.declare()
+    needed = []
+    for _ in range(3):
+        start = run(script, "--version")  # what Python and its imports take on a busy machine
+        start.wait()
+        done = run(script, "--queue", "q", *wrong, *message(script), lab=lab)
+        assert done.wait() == 4
+        error, advice = the_error(done)
+        assert named in error and hint in advice
+        assert len(done.lines) <= 3 and PASSWORD not in done.text()
+        if "nosuch" in wrong or PASSWORD in wrong:
+            assert f"RabbitMQ at 127.0.0.1:{lab.broker.port} refuses user 'guest'" in error
+        needed.append(done.lines[-1].time - done.started - (start.lines[0].time - start.started))
+    assert min(needed) < 0.4  # seconds
+
+
+@each_script
+def test_a_user_without_rights_in_the_vhost_is_named(fail: Fail, lab: Lab, script):
+    with user(lab.broker, lab.vhost) as login:
+        error, hint = fail(script, *login, code=4, lab=lab)
+        assert f"user {login[1]!r}, vhost {lab.vhost!r}" in error
+        assert "--vhost" in hint
+
+
+@each_script
+def test_a_user_who_may_not_create_the_queue_is_told_so(fail: Fail, lab: Lab, script):
+    with user(lab.broker, lab.vhost, read=".*", write=".*") as login:
+        error, hint = fail(script, *login, "--durable", code=4, lab=lab)
+        assert f"access to queue 'q' in vhost '{lab.vhost}' refused for user '{login[1]}'" in error
+        assert "--username and --vhost" in hint
+
+
+def test_a_user_who_may_not_write_is_told_so(fail: Fail, lab: Lab):
+    lab.declare()
+    with user(lab.broker, lab.vhost, configure=".*", read=".*") as login:
+        error, _ = fail("producer.py", *login, code=4, lab=lab)
+        assert f"in vhost '{lab.vhost}' refused for user '{login[1]}'" in error
+    assert lab.ready() == 0
+
+
+@each_reader
+def test_a_user_who_may_not_read_is_told_so(fail: Fail, lab: Lab, script):
+    lab.declare()
+    with user(lab.broker, lab.vhost, configure=".*", write=".*") as login:
+        error, _ = fail(script, *login, code=4, lab=lab)
+        assert f"access to queue 'q' in vhost '{lab.vhost}' refused for user '{login[1]}'" in error
+
+
+@each_script
+def test_a_queue_that_has_another_type_is_named_with_both_values(fail: Fail, lab: Lab, script):
+    lab.declare(arguments={"x-queue-type": "quorum"})
+    error, hint = fail(script, "--durable", "--queue-type", "classic", code=4, lab=lab)
+    assert f"inequivalent arg 'x-queue-type' for queue 'q' in vhost '{lab.vhost}'" in error
+    assert "received 'classic' but current is 'quorum'" in error
+    assert "another --queue name, or delete" in hint
+
+
+@each_script
+@pytest.mark.usefixtures("transient_queues")
+def test_a_queue_that_is_not_durable_is_named_with_both_values(fail: Fail, lab: Lab, script):
+    lab.declare(durable=False)
+    error, hint = fail(script, "--durable", code=4, lab=lab)
+    assert f"inequivalent arg 'durable' for queue 'q' in vhost '{lab.vhost}'" in error
+    assert "received 'true' but current is 'false'" in error
+    assert "another --queue name, or delete" in hint
+
+
+@each_script
+@pytest.mark.parametrize("options", [[], ["--durable"], ["--passive"]])
+def test_an_exclusive_queue_of_someone_else_is_named(fail: Fail, lab: Lab, script, options):
+    lab.declare(durable=False, exclusive=True)
+    error, hint = fail(script, *options, code=4, lab=lab)
+    assert re.search(f"queue 'q' in vhost '{lab.vhost}'", error)
+    assert "another --queue name" in hint
+
+
+@each_script
+def test_a_missing_queue_is_named(fail: Fail, lab: Lab, script):
+    error, hint = fail(script, "--passive", code=4, lab=lab)
+    assert f"no queue 'q' in vhost '{lab.vhost}'" in error
+    assert "--queue" in hint and "--passive" in hint
+
+
+@pytest.fixture(scope="session")
+def denying_broker(tmp_path_factory) -> Iterator[Broker]:
+    """Return a broker as today's official image is: it refuses transient queues."""
+    options = {"version": "4.3", "deny_transient": True}
+    broker = start_broker(tmp_path_factory.mktemp("denying") / "node", options)
+    yield broker
+    broker.node.kill()
+
+
+@OWN_BROKER_2
+@each_script
+def test_a_broker_that_denies_transient_queues_is_explained(
+    fail: Fail, run: Run, denying_broker: Broker, script
+):
+    lab = open_lab(denying_broker)
+    error, hint = fail(script, code=4, within=3, lab=lab)
+    assert "`transient_nonexcl_queues` is deprecated" in error
+    assert "add --durable" in hint and "labs/rabbitmq/kit.conf" in hint
+    there = run(script, "--queue", "q", "--durable", *message(script), lab=lab)
+    there.wait_for(SUCCEEDED[script])
+
+
+# ---- the options are wrong
+
+WRONG_OPTIONS = [
+    *[(script, option) for script in SCRIPTS for option in (
+        "--port=0", "--port=-1", "--port=70000", "--port=x", "--heartbeat=-1", "--heartbeat=70000",
+        "--retry-for=-1", "--retry-for=nan", "--retry-for=inf", "--queue-type=stream", "--queue=",
+        f"--queue={'q' * 300}", "--nosuch",
+    )],
+    *[("producer.py", option) for option in (
+        "--count=0", "--count=-1", "--count=1.5", "--interval=-1", "--interval=nan",
+    )],
+    *[(script, option) for script in READERS for option in (
+        "--limit=0", "--limit=-1", "--prefetch=0", "--prefetch=-1", "--prefetch=70000",
+    )],
+    ("qprocessor.py", "--lose-every=0"),
+    ("qprocessor.py", "--seconds-per-character=-1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "option"), WRONG_OPTIONS)
+def test_a_wrong_option_is_named(fail: Fail, script, option):
+    error, hint = fail(script, "--port", free_port(), option, code=2, within=5)
+    assert option.split("=")[0] in error
+    assert hint == f"  try: {script} --help"
+
+
+@each_reader
+def test_prefetch_needs_acknowledge(fail: Fail, script):
+    error, _ = fail(script, "--prefetch", 1, code=2)
+    assert "--prefetch needs --acknowledge" in error
+
+
+def test_count_needs_messages(run: Run):
+    done = run("producer.py", "--queue", "q", "--count", 2)
+    assert done.wait() == 2
+    assert "no MESSAGE to send" in the_error(done)[0]
+
+
+@each_script
+@pytest.mark.parametrize("part", ["host", "port", "vhost", "username", "password"])
+def test_a_url_and_its_parts_do_not_go_together(fail: Fail, script, part):
+    error, _ = fail(script, "--url", "amqp://localhost", f"--{part}", "1", code=2)
+    assert "--url" in error and f"--{part}" in error
+
+
+@each_script
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"amqp://guest:{PASSWORD}#@localhost",
+        f"amqp://guest:{PASSWORD}/x@localhost",
+        f"amqp://guest:{PASSWORD}?x@localhost",
+        f"guest:{PASSWORD}@localhost",
+        f"http://guest:{PASSWORD}@localhost",
+        f"amqp://guest:{PASSWORD}@localhost:x",
+        f"amqp://guest:{PASSWORD}@localhost?nosuch=1",
+        f"amqp://guest:{PASSWORD}@[localhost",
+    ],
+)
+@pytest.mark.parametrize("where", ["--url", "AMQP_URL"])
+def test_a_url_that_is_none_is_explained_and_not_repeated(run: Run, script, url, where):
+    given = {"env": {"AMQP_URL": url}} if where == "AMQP_URL" else {}
+    options = ["--url", url] if where == "--url" else []
+    done = run(script, "--queue", "q", *options, *message(script), **given)
+    assert done.wait() == 2
+    error, _ = the_error(done)
+    assert "amqp://user:password@host:5672/vhost" in error and "%23" in error
+    assert PASSWORD not in done.text()
+
+
+@each_script
+def test_parts_win_over_amqp_url(lab: Lab, run: Run, script):
+    lab.declare()
+    parts = *HERE, lab.broker.port, "--vhost", lab.vhost, "--username", "guest"
+    wrong = f"amqp://nobody:guest@nosuch.invalid:{free_port()}/nosuch"
+    there = run(script, "--queue", "q", *parts, *message(script), url=wrong)
+    there.wait_for(SUCCEEDED[script])
+
+
+@each_script
+def test_a_ca_file_that_is_none_is_named(fail: Fail, tmp_path, script):
+    error, _ = fail(script, "--cafile", tmp_path / "nosuch", code=2)
+    assert f"--cafile {tmp_path / 'nosuch'}: no such file" in error
+    (tmp_path / "none").write_text("hello")
+    error, _ = fail(script, "--cafile", tmp_path / "none", code=2)
+    assert f"--cafile {tmp_path / 'none'}: " in error
+
+
+# ---- standard input and output
+
+
+def test_standard_input_closed_is_said_where_it_is_needed(lab: Lab, run: Run):
+    lab.declare()
+    done = run("producer.py", "--queue", "q", lab=lab, shell="<&-")
+    assert done.wait() == 2
+    assert "no MESSAGE to send" in the_error(done)[0]
+    done = run("producer.py", "--queue", "q", "aaa", lab=lab, shell="<&-")
+    assert done.wait() == 0
+    for script in READERS:
+        lab.publish("a")
+        done = run(script, "--queue", "q", "-n", 1, lab=lab, shell="<&-")
+        assert done.wait() == 0, done.text()
+
+
+@each_script
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_output_closed_changes_nothing(lab: Lab, run: Run, script, closed):
+    lab.declare()
+    limit = [] if script == "producer.py" else ["-n", "1"]
+    if limit:
+        lab.publish("a")
+    done = run(script, "--queue", "q", *limit, *message(script), lab=lab, shell=closed)
+    assert done.wait() == 0
+    assert done.text("stderr") == ""
+    assert lab.ready() == (0 if limit else 1)
+
+
+@each_reader
+@pytest.mark.parametrize("options", [["-n", "2"], ["--acknowledge"]])
+def test_output_into_a_full_disk_ends_a_reader_and_keeps_the_messages(
+    lab: Lab, fail: Fail, script, options
+):
+    lab.declare()
+    lab.publish("a", "b")
+    error, _ = fail(script, *options, code=1, lab=lab, shell=">/dev/full")
+    assert "No space left on device" in error
+    wait_until(lambda: lab.ready() == 2, "both messages are still there")
+
+
+# ---- passwords
+
+
+@each_script
+@pytest.mark.parametrize("form", ["--password", "--url", "AMQP_URL"])
+@pytest.mark.parametrize("trouble", ["refused", "unreachable"])
+def test_a_password_is_never_shown_not_even_with_verbose(lab: Lab, run: Run, script, form, trouble):
+    port = lab.broker.port if trouble == "refused" else free_port()
+    url = f"amqp://guest:{PASSWORD}@127.0.0.1:{port}/{lab.vhost}"
+    options, given = {
+        "--password": ([*HERE, port, "--username", "guest", "--password", PASSWORD], {}),
+        "--url": (["--url", url], {}),
+        "AMQP_URL": ([], {"url": url}),
+    }[form]
+    done = run(script, "--queue", "q", "-v", "--retry-for", 0, *options, *message(script), **given)
+    assert done.wait() == (4 if trouble == "refused" else 3)
+    assert PASSWORD not in done.text()
+    assert len(done.find(f"{script}: error: ")) == 1
+    assert done.find("Traceback")  # which is what --verbose is for
+
+
+@each_script
+def test_verbose_shows_no_password_where_all_goes_well(lab: Lab, run: Run, script):
+    lab.declare()
+    with user(lab.broker, lab.vhost, configure=".*", read=".*", write=".*") as login:
+        there = run(script, "--queue", "q", "-v", *login, *message(script), lab=lab)
+        there.wait_for(SUCCEEDED[script])
+        assert PASSWORD not in there.text()
+        there.interrupt()
+        there.wait()
+
+
+def asking(terminal, script: str, lab: Lab, name: str):
+    where = *HERE, lab.broker.port, "--vhost", lab.vhost, "--queue", "q"
+    words = *where, "--username", name, *message(script)
+    asked = terminal(sys.executable, ROOT / script, *words)
+    asked.wait_for(f"Password of {name}: ")
+    return asked
+
+
+@each_script
+def test_a_password_is_asked_for_at_a_terminal_and_not_shown(lab: Lab, terminal, script):
+    lab.declare()
+    with user(lab.broker, lab.vhost, configure=".*", read=".*", write=".*") as login:
+        asked = asking(terminal, script, lab, login[1])
+        asked.type(f"{PASSWORD}\n")
+        asked.wait_for(SUCCEEDED[script])
+        assert PASSWORD not in asked.text
+
+
+@each_script
+@pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
+def test_no_answer_to_the_question_for_a_password_is_an_answer(lab: Lab, terminal, script, key):
+    asked = asking(terminal, script, lab, "ada")
+    asked.type(key)
+    assert asked.wait() == 130
+    assert "Traceback" not in asked.text
+
+
+# ---- TLS
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory) -> Path:
+    """Return a folder with an authority of our own and its certificate for "localhost"."""
+    folder = tmp_path_factory.mktemp("tls")
+    new_key = "-newkey", "rsa:2048", "-nodes"
+    openssl(
+        folder, "req", "-x509", *new_key, "-days", "2", "-subj", "/CN=Lab authority",
+        "-keyout", "ca.key", "-out", "ca.pem",
+        "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+    )  # fmt: skip
+    openssl(
+        folder, "req", *new_key, "-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "csr.pem"
+    )
+    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
+    openssl(
+        folder, "x509", "-req", "-in", "csr.pem", "-days", "2", "-extfile", "names",
+        "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "cert.pem",
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tls_lab(request, certificates: Path, tmp_path_factory) -> Iterator[tuple[Lab, int]]:
+    """Return a vhost on a broker that speaks TLS, and the port where it does."""
+    port = free_port()
+    settings = f"listeners.ssl.1 = 127.0.0.1:{port}\n" + "".join(
+        f"ssl_options.{key} = {certificates / file}\n"
+        for key, file in [
+            ("cacertfile", "ca.pem"),
+            ("certfile", "cert.pem"),
+            ("keyfile", "key.pem"),
+        ]
+    )
+    options = {"version": request.config.getoption("rabbitmq"), "deny_transient": False}
+    broker = start_broker(tmp_path_factory.mktemp("tls") / "node", options, settings)
+    lab = open_lab(broker)
+    lab.declare()
+    yield lab, port
+    broker.node.kill()
+
+
+@OWN_BROKER_2
+@each_script
+@pytest.mark.parametrize("form", ["--url", "parts"])
+def test_tls_works_with_an_authority_of_ones_own(tls_lab, certificates, run: Run, script, form):
+    lab, port = tls_lab
+    where = {
+        "--url": ["--url", f"amqps://guest:guest@localhost:{port}/{lab.vhost}"],
+        "parts": ["--host", "localhost", "--port", port, "--vhost", lab.vhost],
+    }[form]
+    ca = "--cafile", certificates / "ca.pem"
+    there = run(script, "--queue", "q", *where, *ca, *message(script))
+    there.wait_for(SUCCEEDED[script])
+
+
+@OWN_BROKER_2
+@each_script
+def test_a_certificate_that_is_not_trusted_is_explained_and_not_tried_again(
+    tls_lab, certificates, fail: Fail, script
+):
+    lab, port = tls_lab
+    url = f"amqps://guest:{PASSWORD}@localhost:{port}/{lab.vhost}"
+    error, hint = fail(script, "--url", url, code=4)
+    assert f"no TLS with RabbitMQ at localhost:{port}: " in error
+    assert "certificate verify failed" in error
+    assert "--cafile FILE" in hint
+    other = f"amqps://guest:{PASSWORD}@127.0.0.1:{port}/{lab.vhost}"  # a name it is not made for
+    error, _ = fail(script, "--url", other, "--cafile", certificates / "ca.pem", code=4)
+    assert f"no TLS with RabbitMQ at 127.0.0.1:{port}: " in error
+    assert "certificate is not valid for '127.0.0.1'" in error
+
+
+@each_script
+def test_tls_to_a_port_that_does_not_speak_it_is_explained(fail: Fail, lab: Lab, script):
+    url = f"amqps://guest:guest@127.0.0.1:{lab.broker.port}/{lab.vhost}"
+    error, hint = fail(script, "--url", url, code=4)
+    assert f"127.0.0.1:{lab.broker.port}" in error
+    assert "does not speak TLS" in hint
+
+
+@OWN_BROKER_2
+@each_script
+def test_plain_amqp_to_a_port_that_speaks_tls_is_explained(tls_lab, fail: Fail, script):
+    lab, port = tls_lab
+    error, _ = fail(script, *HERE, port, "--vhost", lab.vhost, "--retry-for", 0, code=3)
+    assert f"127.0.0.1:{port}" in error

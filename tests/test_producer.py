@@ -1,0 +1,533 @@
+"""producer.py: what it sends, what it says, and that the broker has it all when it returns 0."""
+
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pika
+import producer
+import pytest
+from conftest import ROOT, Broker, Lab, Run, Script, wait_until
+from producer import BrokerError, Producer, Undelivered, connect
+
+OWN_BROKER_1 = pytest.mark.xdist_group("own-broker-1")
+OWN_BROKER_2 = pytest.mark.xdist_group("own-broker-2")
+
+
+def messages(lab: Lab) -> list[tuple[pika.BasicProperties, bytes]]:
+    """Take all that waits, quickly: properties and body of each message."""
+    count, channel, found = lab.ready(), lab.connection.channel(), []
+    if count:
+        for _, properties, body in channel.consume(lab.queue, auto_ack=True):
+            found.append((properties, body))
+            if len(found) == count:
+                break
+    channel.close()
+    return found
+
+
+def on_terminal(terminal: Callable, lab: Lab, *arguments: object):
+    return terminal(sys.executable, ROOT / "producer.py", "--queue", "q", *arguments, lab=lab)
+
+
+def is_read(script: Script) -> bool:
+    """Tell whether a script has read all that was written to its standard input."""
+    waiting = fcntl.ioctl(script.process.stdin, termios.FIONREAD, b"\0\0\0\0")
+    return struct.unpack("i", waiting) == (0,)
+
+
+def write(script: Script, data: bytes) -> None:
+    script.process.stdin.write(data)
+    script.process.stdin.flush()
+
+
+def peak_memory(script: Script) -> float:
+    """Wait for a script's end; return its peak memory in MB."""
+    peak = 0
+    while script.process.poll() is None:
+        status = Path(f"/proc/{script.process.pid}/status").read_text()
+        if found := re.search(r"VmHWM:\s+(\d+)", status):
+            peak = int(found[1]) / 1024
+        time.sleep(0.01)
+    assert script.wait() == 0, script.text()
+    return peak
+
+
+# ---- what it sends
+
+
+def test_each_argument_is_a_message_and_the_lines_say_so(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", "aaa", "bb", "", lab=lab)
+    assert sent.wait() == 0
+    assert sent.text("stdout") == " [x] Sent 'aaa'\n [x] Sent 'bb'\n [x] Sent ''"
+    assert sent.text("stderr") == ""
+    assert lab.take() == [b"aaa", b"bb", b""]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (b"aaa\nbb\n", [b"aaa", b"bb"]),
+        (b"aaa\nbb", [b"aaa", b"bb"]),
+        (b"aaa\r\nbb\r\n", [b"aaa", b"bb"]),
+        (b"aaa\n\nbb\n", [b"aaa", b"", b"bb"]),
+        (b"\xff\xfe\ngr\xc3\xbc\xc3\x9fe\n", [b"\xff\xfe", "grüße".encode()]),
+        (b"", []),
+    ],
+    ids=["lines", "no newline at the end", "Windows lines", "empty line", "not UTF-8", "nothing"],
+)
+def test_each_line_of_standard_input_is_a_message(lab: Lab, run: Run, given, expected):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", lab=lab, stdin=given)
+    assert sent.wait() == 0, sent.text()
+    assert lab.take() == expected
+    assert len(sent.find(" [x] Sent ")) == len(expected)
+
+
+def test_a_line_is_sent_when_it_comes_not_when_the_pipe_is_closed(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", lab=lab, stdin=subprocess.PIPE)
+    for line in ("one", "two"):
+        write(sent, f"{line}\n".encode())
+        sent.wait_for(f" [x] Sent '{line}'")
+        assert lab.take() == [line.encode()]
+    write(sent, b"three")
+    sent.process.stdin.close()
+    sent.wait_for(" [x] Sent 'three'")
+    assert sent.wait() == 0
+
+
+def test_a_message_may_be_bytes_that_are_not_utf8(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", os.fsdecode(b"a\xff"), lab=lab)
+    assert sent.wait() == 0
+    assert sent.text() == r" [x] Sent b'a\xff'"
+    assert lab.take() == [b"a\xff"]
+
+
+def test_a_message_of_10_mb_arrives(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", lab=lab, stdin=b"x" * 10_000_000)
+    assert sent.wait() == 0, sent.text()
+    assert sent.text() == f" [x] Sent '{'x' * 60}'... (10000000 bytes)"
+    assert lab.take() == [b"x" * 10_000_000]
+
+
+def test_many_large_messages_arrive(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", "--count", "300", "x" * 100_000, lab=lab)
+    assert sent.wait() == 0, sent.text()
+    assert lab.ready() == 300
+
+
+def test_count_sends_them_all_that_many_times(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", "--count", "3", "a", "b", lab=lab)
+    assert sent.wait() == 0
+    assert lab.take() == [b"a", b"b"] * 3
+
+
+def test_interval_waits_after_each_message(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", "--interval", "0.2", "a", "b", "c", lab=lab)
+    assert sent.wait() == 0
+    times = [line.time for line in sent.find("Sent")]
+    assert len(times) == 3
+    assert times[1] - times[0] > 0.15 and times[2] - times[1] > 0.15
+
+
+def test_interval_goes_for_standard_input_too(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", "--interval", "0.2", lab=lab, stdin=b"a\nb\n")
+    assert sent.wait() == 0
+    first, second = sent.find("Sent")
+    assert second.time - first.time > 0.15
+    assert lab.take() == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "durable", "kind"),
+    [
+        (["--durable"], True, "classic"),
+        (["--queue-type", "quorum"], True, "quorum"),
+        (["--durable", "--queue-type", "quorum"], True, "quorum"),
+        (["--durable", "--queue-type", "classic"], True, "classic"),
+    ],
+)
+def test_the_queue_is_created_as_asked_for(lab: Lab, run: Run, options, durable, kind):
+    sent = run("producer.py", "--queue", "q", *options, "a", lab=lab)
+    assert sent.wait() == 0, sent.text()
+    queue = lab.broker.api("GET", f"queues/{lab.vhost}/q")
+    assert (queue["durable"], queue["type"]) == (durable, kind)
+    again = run("producer.py", "--queue", "q", "b", lab=lab)  # uses it as it finds it
+    assert again.wait() == 0
+    assert again.text() == " [x] Sent 'b'"
+
+
+@pytest.mark.usefixtures("transient_queues")
+def test_without_options_the_queue_is_created_as_the_tutorials_do(lab: Lab, run: Run):
+    sent = run("producer.py", "--queue", "q", "a", lab=lab)
+    assert sent.wait() == 0
+    assert sent.text() == " [*] There is no queue 'q' yet: creating it\n [x] Sent 'a'"
+    queue = lab.broker.api("GET", f"queues/{lab.vhost}/q")
+    assert (queue["durable"], queue["type"], queue["auto_delete"]) == (False, "classic", False)
+
+
+def test_persistent_messages_are_marked_so_and_each_has_its_message_id(lab: Lab, run: Run):
+    lab.declare()
+    assert run("producer.py", "--queue", "q", "a", "b", lab=lab).wait() == 0
+    assert run("producer.py", "--queue", "q", "--persistent", "c", lab=lab).wait() == 0
+    properties = [properties for properties, _ in messages(lab)]
+    assert [one.delivery_mode for one in properties] == [1, 1, 2]
+    assert len({one.message_id for one in properties}) == 3
+    assert None not in {one.message_id for one in properties}
+
+
+def test_it_sends_by_way_of_the_default_exchange(lab: Lab, run: Run):
+    lab.declare()
+    assert run("producer.py", "--queue", "q", "a", lab=lab).wait() == 0
+    method, _, _ = lab.connection.channel().basic_get("q", auto_ack=True)
+    assert (method.exchange, method.routing_key) == ("", "q")
+
+
+# ---- what it says
+
+
+def test_many_messages_are_one_line_in_a_pipe(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", "--count", "5000", "a", lab=lab)
+    assert sent.wait() == 0
+    assert re.fullmatch(r" \[\*\] 5000 messages confirmed in \d+\.\d s, 0 not sent", sent.text())
+    assert lab.ready() == 5000
+
+
+def test_many_messages_show_their_progress_on_a_terminal(lab: Lab, terminal):
+    lab.declare()
+    sent = on_terminal(terminal, lab, "--count", "20000", "a")
+    assert sent.wait() == 0
+    *progress, last = sent.text.split("\r")[:-1]  # a terminal makes \n into \r\n
+    assert re.fullmatch(r" \[\*\] 20000 messages confirmed in \d+\.\d s, 0 not sent", last)
+    assert progress and all(re.fullmatch(r" \[\*\] \d+ messages confirmed", p) for p in progress)
+    assert lab.ready() == 20000
+
+
+def test_on_a_terminal_it_says_how_to_type_messages(lab: Lab, terminal):
+    lab.declare()
+    sent = on_terminal(terminal, lab)
+    sent.wait_for("Type a message, then Enter; end with Ctrl-D")
+    sent.type("hello\n")
+    sent.wait_for(" [x] Sent 'hello'")
+    sent.type("\x04")
+    assert sent.wait() == 0
+    assert lab.take() == [b"hello"]
+
+
+def test_when_nobody_reads_what_it_prints_it_sends_all_the_same(lab: Lab, run: Run):
+    lab.declare()
+    letters = list("abcdefghij")
+    sent = run(
+        "producer.py", "--queue", "q", "--interval", "0.02", *letters, lab=lab, shell="| head -1"
+    )
+    assert sent.wait() == 0
+    assert sent.text() == " [x] Sent 'a'"
+    assert lab.take() == [letter.encode() for letter in letters]
+
+
+def test_where_the_output_has_no_room_the_messages_are_sent_once(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", "a", "b", lab=lab, shell=">/dev/full")
+    assert sent.wait() == 1
+    assert "No space left on device" in sent.lines[0].text
+    assert len(sent.lines) == 2  # the second is "try:"
+    assert lab.take() == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("stdin", [False, True], ids=["--count", "standard input"])
+def test_a_long_send_needs_no_more_memory_than_a_short_one(lab: Lab, run: Run, tmp_path, stdin):
+    lab.declare(arguments={"x-max-length": 100})
+
+    def send(count: int) -> float:
+        if not stdin:
+            return peak_memory(run("producer.py", "--queue", "q", "--count", count, "a", lab=lab))
+        (tmp_path / "lines").write_text("some words\n" * count)
+        return peak_memory(
+            run("producer.py", "--queue", "q", lab=lab, shell=f"< {tmp_path / 'lines'}")
+        )
+
+    assert send(30_000) - send(6000) < 4  # MB
+
+
+# ---- what does not arrive is named
+
+
+def test_a_queue_that_is_deleted_meanwhile_is_named(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", lab=lab, stdin=subprocess.PIPE)
+    write(sent, b"a\n")
+    sent.wait_for(" [x] Sent 'a'")
+    lab.connection.channel().queue_delete("q")
+    write(sent, b"b\n")
+    assert sent.wait() == 4
+    assert sent.text("stderr") == " [!] Not sent: 'b' (no queue 'q' to go to)"
+    assert re.search(r"1 messages confirmed in \d+\.\d s, 1 not sent$", sent.text("stdout"))
+
+
+def test_passive_never_creates_the_queue(lab: Lab, run: Run):
+    sent = run("producer.py", "--queue", "nosuch", "--passive", "a", lab=lab)
+    assert sent.wait() == 4
+    error, hint = sent.text().splitlines()
+    assert f"no queue 'nosuch' in vhost '{lab.vhost}'" in error
+    assert hint == "  try: check --queue, or leave out --passive to have it created"
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker):
+        lab.ready("nosuch")
+
+
+def test_messages_that_the_broker_rejects_are_named(lab: Lab, run: Run):
+    lab.declare(arguments={"x-max-length": 2, "x-overflow": "reject-publish"})
+    sent = run("producer.py", "--queue", "q", *"abcde", lab=lab)
+    assert sent.wait() == 4
+    confirmed, refused = len(sent.find(" [x] Sent")), len(sent.find("(the broker refused it)"))
+    assert confirmed == lab.ready() == 2
+    assert refused == 3
+    assert "2 messages confirmed" in sent.text() and "3 not sent" in sent.text()
+
+
+def test_many_messages_that_the_broker_rejects_are_ten_lines_and_a_number(lab: Lab, run: Run):
+    lab.declare(arguments={"x-max-length": 2, "x-overflow": "reject-publish"})
+    sent = run("producer.py", "--queue", "q", "--count", "3000", "a", lab=lab)
+    assert sent.wait() == 4
+    missing = 3000 - lab.ready()
+    assert len(sent.find("Not sent: 'a' (the broker refused it)")) == 10
+    sent.wait_for(f" [!] ... and {missing - 10} more")
+    assert f"{missing} not sent" in sent.text("stdout")
+
+
+@OWN_BROKER_1
+def test_ctrl_c_names_what_is_not_confirmed_and_does_not_wait_for_the_broker(
+    own_lab: Lab, run: Run
+):
+    own_lab.declare()
+    sent = run("producer.py", "--queue", "q", lab=own_lab, stdin=subprocess.PIPE)
+    write(sent, b"a\n")
+    sent.wait_for(" [x] Sent 'a'")
+    with own_lab.broker.frozen():
+        write(sent, b"b\nc\n")
+        wait_until(lambda: is_read(sent))
+        time.sleep(0.1)
+        when = sent.interrupt()
+        assert sent.wait() == 130
+        assert time.monotonic() - when < 0.5
+    assert sent.text("stderr").splitlines() == [
+        " [!] Not sent: 'b' (not confirmed)",
+        " [!] Not sent: 'c' (not confirmed)",
+    ]
+    assert "1 messages confirmed" in sent.text() and "2 not sent" in sent.text()
+
+
+@pytest.mark.parametrize("stop", ["interrupt", "terminate"])
+def test_ctrl_c_names_what_was_not_tried_yet(lab: Lab, run: Run, stop):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", "--interval", "60", "a", "b", "c", lab=lab)
+    sent.wait_for(" [x] Sent 'a'")
+    getattr(sent, stop)()
+    assert sent.wait(within=2) == 130
+    assert sent.text("stderr").splitlines() == [
+        " [!] Not sent: 'b' (not tried)",
+        " [!] Not sent: 'c' (not tried)",
+    ]
+    assert "1 messages confirmed" in sent.text() and "2 not sent" in sent.text()
+    assert lab.take() == [b"a"]
+
+
+def test_ctrl_c_in_a_long_send_counts_what_is_missing(lab: Lab, run: Run):
+    lab.declare(arguments={"x-max-length": 100})
+    sent = run("producer.py", "--queue", "q", "--count", "1000000000", "a", lab=lab)
+    wait_until(lambda: lab.ready() == 100)
+    sent.interrupt()
+    assert sent.wait(within=2) == 130
+    confirmed, missing = map(int, re.search(r"(\d+) mess.* (\d+) not", sent.text()).groups())
+    assert confirmed + missing == 1_000_000_000
+    assert len(sent.find("Not sent: 'a'")) == 10
+
+
+# ---- the broker goes away
+
+
+@OWN_BROKER_1
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
+    own_lab: Lab, run: Run, how
+):
+    own_lab.declare()
+    lines = "".join(f"{number}\n" for number in range(20_000))
+    sent = run("producer.py", "--queue", "q", "--persistent", lab=own_lab, stdin=subprocess.PIPE)
+    write(sent, lines[:50_000].encode())
+    wait_until(lambda: own_lab.ready() > 500)
+    write(sent, lines[50_000:].encode())
+    sent.process.stdin.close()
+    node = own_lab.broker.node
+    if how == "kill":
+        node.kill()
+        node.start()
+    else:
+        node.restart()
+    assert sent.wait() == 0, sent.text()
+    assert len(sent.find(" [!] Lost RabbitMQ at 127.0.0.1:")) == 1
+    again = int(re.search(r"Connected again; (\d+) messages to send again", sent.text())[1])
+    own_lab.reconnect()
+    arrived = messages(own_lab)
+    assert {int(body) for _, body in arrived} == set(range(20_000))
+    assert len({properties.message_id for properties, _ in arrived}) == 20_000
+    assert len(arrived) <= 20_000 + again
+
+
+@OWN_BROKER_1
+def test_while_the_broker_is_short_of_memory_it_says_so_once_and_goes_on_later(
+    own_lab: Lab, run: Run
+):
+    own_lab.declare()
+    with own_lab.broker.short_of_memory():
+        sent = run("producer.py", "--queue", "q", *"abc", lab=own_lab)
+        sent.wait_for(" [!] The broker is short of memory or disk and makes us wait")
+    assert sent.wait() == 0
+    assert len(sent.find("[!]")) == 1
+    assert own_lab.take() == [b"a", b"b", b"c"]
+
+
+@OWN_BROKER_1
+def test_where_the_broker_stays_short_of_memory_it_gives_up(own_lab: Lab, monkeypatch):
+    def impatient(parameters=producer.broker_parameters, **broker) -> list:
+        every = parameters(**broker)
+        every[0].blocked_connection_timeout = 0.5
+        return every
+
+    own_lab.declare()
+    monkeypatch.setattr(producer, "broker_parameters", impatient)
+    sender = Producer("q", url=own_lab.url)
+    with own_lab.broker.short_of_memory():
+        with pytest.raises(BrokerError, match="Blocked connection timeout") as caught:
+            sender.send("a")
+        assert caught.value.code == 4
+        assert "short of memory or disk" in caught.value.hint
+        assert sender.unconfirmed == [b"a"]
+
+
+# ---- from Python
+
+
+def test_from_python_with_closes_the_connection(lab: Lab):
+    lab.declare()
+    host = {"host": "127.0.0.1", "port": lab.broker.port, "vhost": lab.vhost}
+    with Producer(queue="q", **host) as p:
+        p.send("Hello World!")
+        p.send(b"\xff")
+        p.send_all(["a", "b"])
+        assert p.unconfirmed == []
+    assert lab.take() == [b"Hello World!", b"\xff", b"a", b"b"]
+    assert not p._connection.is_open
+
+
+def test_from_python_what_was_not_sent_is_an_error_and_the_next_message_goes(lab: Lab):
+    lab.declare()
+    with Producer(queue="q", url=lab.url) as p:
+        lab.connection.channel().queue_delete("q")
+        with pytest.raises(Undelivered, match="no queue 'q' to go to") as caught:
+            p.send_all(["a", "b"])
+        assert [body for body, _ in caught.value.messages] == [b"a", b"b"]
+        lab.declare()
+        p.send("c")
+    assert lab.take() == [b"c"]
+
+
+def test_from_python_a_producer_left_alone_for_long_sends_exactly_once(lab: Lab, capfd):
+    lab.declare()
+    p = Producer(queue="q", url=lab.url, heartbeat=1, name="left-alone")
+    p.send("one")
+    wait_until(lambda: lab.connections("left-alone"), "the broker lists the connection")
+    wait_until(lambda: not lab.connections("left-alone"), "the broker gives the connection up")
+    p.send("two")
+    p.send("three")
+    assert lab.take() == [b"one", b"two", b"three"]
+    printed = capfd.readouterr()
+    assert len(printed.err.splitlines()) == 1 and " [!] Lost RabbitMQ" in printed.err
+    assert printed.out == " [*] Connected again; 0 messages to send again\n"
+    p.close()
+
+
+@OWN_BROKER_2
+def test_from_python_after_a_restart_of_the_broker_it_sends_exactly_once(own_lab: Lab):
+    own_lab.declare()
+    p = Producer(queue="q", url=own_lab.url, persistent=True)
+    p.send("one")
+    own_lab.broker.node.restart()
+    p.send("two")
+    own_lab.reconnect()
+    assert own_lab.take() == [b"one", b"two"]
+    p.close()
+
+
+def test_from_ipython_a_producer_left_alone_for_long_sends_exactly_once(
+    lab: Lab, terminal, tmp_path
+):
+    lab.declare()
+    settings = f"PYTHONPATH={ROOT}", f"IPYTHONDIR={tmp_path}"
+    ipython = sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit"
+    prompt = terminal("env", *settings, *ipython, lab=lab)
+    prompt.wait_for("In [1]: ")
+    prompt.type("from producer import Producer\n")
+    prompt.wait_for("In [2]: ")
+    prompt.type('p = Producer(queue="q", heartbeat=1, name="prompt")\n')
+    prompt.wait_for("In [3]: ")
+    prompt.type('p.send("one")\n')
+    prompt.wait_for("In [4]: ")
+    wait_until(lambda: lab.connections("prompt"), "the broker lists the connection")
+    wait_until(lambda: not lab.connections("prompt"), "the broker gives the connection up")
+    prompt.type('p.send("two")\n')
+    prompt.wait_for("In [5]: ")
+    assert "Traceback" not in prompt.text
+    assert lab.take() == [b"one", b"two"]
+    prompt.type("exit\n")
+    assert prompt.wait() == 0
+
+
+def test_connect_gives_a_plain_pika_connection(lab: Lab):
+    connection = connect(host="127.0.0.1", port=lab.broker.port, vhost=lab.vhost)
+    assert type(connection) is pika.BlockingConnection
+    channel = connection.channel()
+    channel.queue_declare(queue="hello", durable=True)
+    channel.basic_publish(exchange="", routing_key="hello", body="Hello World!")
+    connection.close()
+    assert lab.take("hello") == [b"Hello World!"]
+
+
+@pytest.mark.parametrize("script", ["producer", "consumer", "qprocessor"])
+def test_importing_a_script_does_and_prints_nothing(script):
+    code = f"""if True:
+        import signal, sys, threading
+        before = [signal.getsignal(number) for number in signal.valid_signals()]
+        done = []
+        sys.addaudithook(lambda event, args: event.startswith("socket.connect") and done.append(1))
+        import {script}
+        assert not done, "it connected"
+        assert threading.active_count() == 1, "it started a thread"
+        assert before == [signal.getsignal(number) for number in signal.valid_signals()]
+    """
+    imported = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30
+    )
+    assert (imported.returncode, imported.stdout, imported.stderr) == (0, b"", b"")
+
+
+def test_waiting_for_a_broker_that_starts_is_told_in_python_too(broker: Broker):
+    with pytest.raises(BrokerError, match="Login was refused") as caught:
+        connect(host="127.0.0.1", port=broker.port, username="ada", password="wrong")
+    assert caught.value.code == 4
+    assert "'ada'" in str(caught.value) and "wrong" not in str(caught.value)

@@ -1,0 +1,190 @@
+"""Each script is uploaded alone: it carries all it needs and says what it misses."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pika
+import pytest
+from conftest import ROOT, Lab
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCRIPTS = "producer.py", "consumer.py", "qprocessor.py"
+WORDS = {"producer.py": ["aaa"], "consumer.py": ["-n", "1"], "qprocessor.py": ["-n", "1"]}
+each_script = pytest.mark.parametrize("script", SCRIPTS)
+
+
+def source(script: str) -> str:
+    return (ROOT / script).read_text(encoding="utf-8")
+
+
+def start(*command: object, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command to its end, with nothing of the kit to be imported by chance."""
+    clean = {
+        key: value for key, value in os.environ.items() if key not in ("AMQP_URL", "PYTHONPATH")
+    }
+    return subprocess.run(
+        list(map(str, command)),
+        env=clean | environment,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def options_of(script: str) -> set[str]:
+    """Return the long options that --help lists."""
+    return set(re.findall(r"--[a-z][a-z-]+", start(sys.executable, ROOT / script, "--help").stdout))
+
+
+def shared_block(script: str) -> str:
+    (block,) = re.findall(
+        r"^# ---- shared block.*^# ---- end of the shared block$", source(script), re.M | re.S
+    )
+    return block
+
+
+# ---- the files
+
+
+def test_the_three_copies_of_the_shared_block_are_equal():
+    assert shared_block("producer.py") == shared_block("consumer.py")
+    assert shared_block("producer.py") == shared_block("qprocessor.py")
+    assert "def connect(" in shared_block("producer.py")
+
+
+@each_script
+def test_a_script_imports_only_the_standard_library_pika_and_tenacity(script):
+    imported = set()
+    for node in ast.walk(ast.parse(source(script))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(node.module.split(".")[0])
+    assert imported - sys.stdlib_module_names == {"pika", "tenacity"}
+
+
+@each_script
+def test_a_script_can_be_run_by_its_name(script):
+    assert source(script).startswith("#!/usr/bin/env python3\n")
+    assert os.access(ROOT / script, os.X_OK)
+    folder = Path(sys.executable).parent
+    helped = start(ROOT / script, "--help", PATH=f"{folder}:{os.environ['PATH']}")
+    assert helped.returncode == 0, helped.stderr
+
+
+@each_script
+def test_the_metadata_for_uv_are_those_of_the_kit(script):
+    metadata = re.search(r"^# /// script\n(.*?)^# ///$", source(script), re.M | re.S)[1]
+    metadata = tomllib.loads(re.sub("^# ?", "", metadata, flags=re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert metadata["requires-python"] == project["requires-python"]
+    required = (ROOT / "requirements.txt").read_text().splitlines()
+    ours = [line for line in required if re.match("(pika|tenacity)[^a-z]", line)]
+    assert metadata["dependencies"] == ours
+    assert len(ours) == 2
+
+
+@each_script
+def test_the_docstring_is_short(script):
+    assert len(ast.get_docstring(ast.parse(source(script))).splitlines()) <= 15
+
+
+@each_script
+def test_version_is_that_of_the_kit(script):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    said = start(sys.executable, ROOT / script, "--version")
+    assert (said.returncode, said.stdout) == (0, f"{script} {version}\n")
+
+
+@each_script
+def test_help_tells_what_it_does_how_and_the_exit_codes(script):
+    said = start(sys.executable, ROOT / script, "--help").stdout
+    assert ast.get_docstring(ast.parse(source(script))).splitlines()[0] in said
+    assert f"./{script} --queue " in said
+    for code in ("0 done", "1 unexpected", "2 usage", "3 broker unreachable", "4 broker refused"):
+        assert code in said
+    assert "130 stopped by Ctrl-C" in said
+
+
+def test_every_option_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for script in SCRIPTS:
+        missing = {o for o in options_of(script) if not re.search(rf"{o}(?![a-z-])", readme)}
+        assert missing <= {"--help"}, f"{script}: {missing}"
+
+
+def test_the_same_option_means_the_same_in_every_script():
+    common = [dict(re.findall(r"^  (--[a-z-]+)(.*(?:\n {10,}.*)*)", start(
+        sys.executable, ROOT / script, "--help").stdout, re.M)) for script in SCRIPTS]  # fmt: skip
+    for option in set(common[0]) & set(common[1]) & set(common[2]):
+        assert common[0][option] == common[1][option] == common[2][option], option
+
+
+# ---- alone
+
+
+@each_script
+@pytest.mark.parametrize("isolated", [[], ["-I"]], ids=["python", "python -I"])
+def test_a_script_runs_alone_in_an_empty_folder(lab: Lab, tmp_path, script, isolated):
+    lab.declare()
+    lab.publish("a")
+    shutil.copy(ROOT / script, tmp_path)
+    done = start(
+        sys.executable, *isolated, tmp_path / script, "--queue", "q", *WORDS[script],
+        *(["--seconds-per-character", "0"] if script == "qprocessor.py" else []),
+        AMQP_URL=lab.url,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert " [x] " in done.stdout
+
+
+@each_script
+def test_a_script_goes_by_the_name_of_its_file(tmp_path, script):
+    shutil.copy(ROOT / script, tmp_path / "mine.py")
+    said = start(sys.executable, tmp_path / "mine.py", "--queue", "q", "--port", "x", "a")
+    assert said.returncode == 2
+    assert said.stderr.startswith("mine.py: error: ")
+    shutil.copy(ROOT / script, tmp_path / "producer.py")  # whichever of the three it is
+    assert start(sys.executable, tmp_path / "producer.py", "--help").returncode == 0
+
+
+@each_script
+@pytest.mark.parametrize("missing", ["pika", "tenacity"])
+def test_what_is_missing_is_one_line_that_says_what_to_type(tmp_path, script, missing):
+    if missing == "tenacity":
+        (tmp_path / "pika").symlink_to(Path(pika.__file__).parent)
+    said = start(sys.executable, "-S", ROOT / script, "--queue", "q", "a", PYTHONPATH=str(tmp_path))
+    assert said.returncode == 1
+    problem, hint = said.stderr.splitlines()
+    assert problem == f"No module named {missing!r}"
+    assert hint.startswith("  try: python3 -m pip install pika tenacity")
+
+
+@each_script
+@pytest.mark.parametrize("name", ["pika.py", "queue.py", "tenacity.py"])
+def test_a_file_of_ones_own_that_hides_a_library_is_said(lab: Lab, tmp_path, script, name):
+    lab.declare()
+    lab.publish("a")
+    shutil.copy(ROOT / script, tmp_path)
+    (tmp_path / name).write_text("greeting = 'hello'\n")
+    words = WORDS[script]
+    said = start(sys.executable, tmp_path / script, "--queue", "q", *words, AMQP_URL=lab.url)
+    if name == "queue.py" and script != "qprocessor.py":  # the others do without it
+        assert said.returncode == 0
+        return
+    assert said.returncode == 1
+    problem, hint = said.stderr.splitlines()
+    assert f"{name.removesuffix('.py')!r}" in problem
+    assert "rename any file of yours called" in hint and name in hint
