@@ -53,32 +53,44 @@ class Reader:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.count = self.unprinted = 0
-        self.done = False
+        self.done = self.in_hand = self.interrupted = False
         # With -n nothing is auto-acknowledged: the broker would hand over, and forget, more than N.
         self.auto_ack = not (options.acknowledge or options.limit)
         # Nor is it acknowledged one by one: for each the broker would hand over another one.
         self.batch = min(options.prefetch or options.limit, 65535) if options.limit else 1
         self.unacknowledged: int | None = None  # the newest delivery tag to acknowledge
 
+    def interrupt(self, *_: object) -> None:
+        """Stop, but not between printing a message and counting it: the handler of Ctrl-C."""
+        if self.interrupted or not self.in_hand:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
     def on_message(self, channel: BlockingChannel, method, properties, body: bytes) -> None:
         """Print one message, then acknowledge it."""
         if self.done:  # goes back when the connection is closed, unless it is auto-acknowledged
             self.unprinted += 1
             return
-        if not self.options.quiet:
-            say("x", f"Received {show(body)}")
-        self.count += 1
-        self.done = self.count == self.options.limit
-        if not self.auto_ack:
-            self.unacknowledged = method.delivery_tag
-            if not self.done and self.count % self.batch == 0:
-                self.acknowledge(channel)
+        self.in_hand = True
+        try:
+            if not self.options.quiet:
+                say("x", f"Received {show(body)}")
+            self.count += 1
+            self.done = self.count == self.options.limit
+            if not self.auto_ack:
+                self.unacknowledged = method.delivery_tag
+                if not self.done and self.count % self.batch == 0:
+                    self.acknowledge(channel)
+        finally:
+            self.in_hand = False
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def acknowledge(self, channel: BlockingChannel) -> None:
         """Acknowledge every message that was printed and is not acknowledged yet."""
-        newest, self.unacknowledged = self.unacknowledged, None  # twice would be an error
-        if newest:
-            channel.basic_ack(newest, multiple=True)
+        if self.unacknowledged:
+            channel.basic_ack(self.unacknowledged, multiple=True)
+            self.unacknowledged = None
 
     def cancel(self, channel: BlockingChannel, tag: str) -> None:
         """Stop the deliveries; those that are under way still come to on_message."""
@@ -98,8 +110,8 @@ class Reader:
         )
         channel.basic_qos(prefetch_count=options.prefetch or (self.batch if options.limit else 0))
         tag = channel.basic_consume(options.queue, self.on_message, auto_ack=self.auto_ack)
-        say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
         try:
+            say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
             while not self.done:
                 before = self.count
                 connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
@@ -127,8 +139,9 @@ class Reader:
 
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Read until done, connecting again whenever the broker goes away; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
     reader, lost = Reader(options), None
+    for number in (signal.SIGINT, signal.SIGTERM):  # kill stops it as Ctrl-C does
+        signal.signal(number, reader.interrupt)
     try:
         while not reader.done:
             connection = connect(lost=lost, **broker)
@@ -381,7 +394,9 @@ def why_cancelled(channel: BlockingChannel, queue: str) -> Exception:
     if channel.is_closed:
         return channel._closing_reason  # pika tells it nowhere else
     try:
-        channel.queue_declare(queue, passive=True)
+        for _ in range(5):  # it may cancel us a moment before the queue is really gone
+            channel.queue_declare(queue, passive=True)
+            channel.connection.sleep(0.1)
     except pika.exceptions.ChannelClosedByBroker:
         return pika.exceptions.ConsumerCancelled(f"queue {queue!r} was deleted")
     return pika.exceptions.ConsumerCancelled("it cancelled us: the delivery timeout passed")

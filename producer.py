@@ -539,7 +539,9 @@ def why_cancelled(channel: BlockingChannel, queue: str) -> Exception:
     if channel.is_closed:
         return channel._closing_reason  # pika tells it nowhere else
     try:
-        channel.queue_declare(queue, passive=True)
+        for _ in range(5):  # it may cancel us a moment before the queue is really gone
+            channel.queue_declare(queue, passive=True)
+            channel.connection.sleep(0.1)
     except pika.exceptions.ChannelClosedByBroker:
         return pika.exceptions.ConsumerCancelled(f"queue {queue!r} was deleted")
     return pika.exceptions.ConsumerCancelled("it cancelled us: the delivery timeout passed")

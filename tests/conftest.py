@@ -136,6 +136,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.lab_broker = start_broker(config.lab_folder / "shared", broker_options(config))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure last, when the other workers have little left to do."""
+    items.sort(key=lambda item: item.path.name == "test_speed.py")
+
+
 def pytest_configure_node(node) -> None:
     """Tell a worker of pytest-xdist where the shared broker is."""
     broker = node.config.lab_broker

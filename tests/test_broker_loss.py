@@ -65,7 +65,7 @@ def test_a_message_of_a_killed_worker_is_with_another_one_within_a_second(lab: L
 def test_a_deleted_queue_is_said_within_a_second_and_declared_again(
     lab: Lab, worker: Run, queue_type: str, busy: bool
 ):
-    options = (*ONE_BY_ONE, "--queue-type", queue_type)
+    options = (*ONE_BY_ONE, "--queue-type", queue_type, "--durable")
     script = worker(lab, *options, seconds=0.1)
     if busy:
         lab.publish("task of 2 s and more!")
@@ -184,7 +184,7 @@ def test_ctrl_c_in_a_task_whose_connection_is_lost_still_says_where_it_went(
     script.wait_for("trying again")
     sent = script.interrupt()
     assert script.wait() == 130
-    assert script.ended - sent < 0.5
+    assert script.ended - sent < 1
     script.wait_for(" [!] Abandoned 'task': returned to the queue")
     assert lab.remains() == [(b"task", True)]
 
@@ -233,7 +233,7 @@ def test_a_worker_that_cannot_reach_its_broker_any_more_ends_at_once_by_sigterm(
     script.wait_for("trying again")
     sent = script.terminate()
     assert script.wait() == 0
-    assert script.ended - sent < 0.5
+    assert script.ended - sent < 1
 
 
 # ---- the delivery timeout
@@ -248,10 +248,10 @@ def test_a_task_longer_than_the_delivery_timeout_is_told_so_and_handed_out_again
     eval_timeout = "application:set_env(rabbit, consumer_timeout, {})."
     if node.version < (4, 3):  # it is read when a channel is opened
         node.ctl("eval", eval_timeout.format(2000))
-    lab.declare(
-        arguments={"x-queue-type": queue_type}
-        | ({"x-consumer-timeout": 2000} if (node.version, queue_type) > ((4, 3), "quo") else {})
-    )
+    arguments = {"x-queue-type": queue_type}
+    if node.version >= (4, 3) and queue_type == "quorum":
+        arguments["x-consumer-timeout"] = 2000
+    lab.declare(arguments=arguments)
     try:
         script = worker(lab, *ONE_BY_ONE, seconds=0.1)
         lab.publish("task " + "x" * 55, "after")
@@ -262,7 +262,7 @@ def test_a_task_longer_than_the_delivery_timeout_is_told_so_and_handed_out_again
             return
         lost = script.wait_for("Lost RabbitMQ", within=10)
         assert "timed out" in lost.text or "the delivery timeout passed" in lost.text
-        assert 2 <= lost.time - begin.time < 5
+        assert 1.9 <= lost.time - begin.time < 5
         if node.version < (4, 3):
             node.ctl("eval", eval_timeout.format(1_800_000))
         assert consumes_again(script).time - lost.time < 1
@@ -458,7 +458,7 @@ def test_1000_tasks_survive_workers_killed_at_random_and_two_restarts_of_the_bro
 ):
     lab, dice = own_lab, random.Random(7)
     lab.declare(arguments={"x-queue-type": queue_type})
-    tasks = {f"task {n}" for n in range(1000)}
+    tasks = [f"task {n}" for n in range(1000)]
     lab.publish(*tasks, persistent=True)
     options = ("--queue", "q", *ONE_BY_ONE, "--seconds-per-character", 0.004)
     at_work = [run("qprocessor.py", *options, lab=lab) for _ in range(4)]
@@ -471,13 +471,14 @@ def test_1000_tasks_survive_workers_killed_at_random_and_two_restarts_of_the_bro
     breaker = Breaker(lab, done)
     breaker.start()
     while done() < len(tasks):
-        time.sleep(dice.uniform(0.3, 0.9))
+        time.sleep(dice.uniform(0.5, 1.5))
         victim = at_work.pop(dice.randrange(len(at_work)))
         killed[victim] = victim.kill()
         everyone.append(run("qprocessor.py", *options, lab=lab))
         at_work.append(everyone[-1])
         assert len(killed) < 250, f"only {done()} done"
     breaker.join(timeout=60)
+    wait_until(lambda: lab.ready() == 0)
     for script in at_work:
         script.wait_for("Waiting for messages")
         script.terminate()
@@ -488,23 +489,24 @@ def test_1000_tasks_survive_workers_killed_at_random_and_two_restarts_of_the_bro
     assert not any("Traceback" in script.text() for script in everyone)
     by_task = collections.defaultdict(list)
     for script in everyone:
-        for one in tries(script):
-            by_task[one.body].append((one, killed.get(script, math.inf)))
-    assert set(by_task) == tasks
+        mine = tries(script)
+        for one in mine:
+            by_task[one.body].append((one, script in killed and one is mine[-1]))
+    assert set(by_task) == set(tasks)
     stopped, crashed = breaker.outages
     by: collections.Counter[str] = collections.Counter()
     for several in by_task.values():
         several.sort(key=lambda pair: pair[0].begin)
         assert several[-1][0].end < math.inf
-        for (one, death), (following, _) in itertools.pairwise(several):
-            # It was in hand then, or its acknowledgement on the way ...
-            if one.begin <= death <= one.end + 0.1:
+        for (one, was_last), (following, _) in itertools.pairwise(several):
+            # With prefetch 1 only the last one may be in hand, or its acknowledgement on the way.
+            if was_last:
                 by["a killed worker"] += 1
-            elif one.begin <= stopped.back and stopped.gone <= one.end + 0.1:
+            elif one.begin <= stopped.back and stopped.gone <= one.end + 1:
                 by["the restart"] += 1
-            # ... but a classic queue also forgets acknowledgements that it did not write down yet.
+            # A classic queue also forgets acknowledgements that it did not write down yet.
             elif one.begin <= crashed.back <= following.begin and (
-                queue_type == "classic" or crashed.gone <= one.end + 0.1
+                queue_type == "classic" or crashed.gone <= one.end + 1
             ):
                 by["the killed broker"] += 1
             else:

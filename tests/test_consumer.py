@@ -110,11 +110,11 @@ def test_what_a_killed_reader_held_is_lost_only_if_auto_acknowledged(
 def test_what_was_printed_is_acknowledged(lab: Lab, run: Run):
     lab.declare()
     lab.publish(*"abc")
-    reader = run("consumer.py", "--queue", "q", "--acknowledge", lab=lab)
-    reader.wait_for("Received 'c'")
-    reader.interrupt()
-    assert reader.wait() == 0
-    assert lab.ready() == 0
+    reader = run("consumer.py", "--queue", "q", "--acknowledge", "--prefetch", "1", lab=lab)
+    reader.wait_for("Received 'c'")  # which came when the two others were acknowledged
+    reader.kill()
+    wait_until(lambda: not lab.connections("consumer.py"), "the broker notices")
+    assert set(lab.take()) <= {b"c"}
 
 
 # ---- stopping by itself
@@ -191,7 +191,7 @@ def test_being_stopped_while_waiting_is_a_good_end(lab: Lab, run: Run, stop, opt
     reader.wait_for("Received 'aaa'")
     when = getattr(reader, stop)()
     assert reader.wait() == 0
-    assert time.monotonic() - when < 1
+    assert time.monotonic() - when < 2
     assert reader.text("stderr") == ""
     assert reader.lines[-1].text == " [*] 1 messages received"
     assert lab.ready() == 0
@@ -208,19 +208,19 @@ def test_being_stopped_in_a_flood_says_how_many_are_lost(lab: Lab, run: Run):
     reader.signal(signal.SIGCONT)
     assert reader.wait() == 0
     said = re.search(r" \[!\] (\d+) more had been handed over, LOST", reader.text("stderr"))
-    assert abs(len(received(reader)) + int(said[1]) - 1000) <= 1  # the one in hand
+    assert len(received(reader)) + int(said[1]) == 1000
 
 
 def test_being_stopped_in_a_flood_loses_nothing_when_it_acknowledges(lab: Lab, run: Run):
     lab.declare()
-    count = 10_000
+    count = 5000
     assert run("producer.py", "--queue", "q", "--count", count, "a", lab=lab).wait() == 0
     reader = run("consumer.py", "--queue", "q", "--acknowledge", lab=lab)
-    reader.wait_for("Received", count=100)
+    reader.wait_for("Received", count=10)
     reader.interrupt()
     assert reader.wait() == 0
     assert reader.text("stderr") == ""
-    assert len(received(reader)) + lab.ready() - count in (0, 1)  # 1: printed, not acknowledged
+    assert len(received(reader)) + lab.ready() == count
 
 
 # Reads the first line, hangs up, and says so.
@@ -280,7 +280,7 @@ def test_ctrl_c_while_the_broker_is_away_is_a_good_end(own_lab: Lab, run: Run):
     assert not amqp_answers(own_lab.broker.port)
     when = reader.interrupt()
     assert reader.wait() == 0
-    assert time.monotonic() - when < 1
+    assert time.monotonic() - when < 2
     assert "Traceback" not in reader.text()
 
 

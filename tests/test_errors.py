@@ -179,8 +179,8 @@ def test_a_broker_that_starts_later_is_waited_for(own_lab: Lab, run: Run):
 )
 def test_a_refusal_ends_it_at_once(lab: Lab, run: Run, script, wrong, named, hint):
     lab.declare()
-    needed = []
-    for _ in range(3):
+    needed = [60.0]
+    while min(needed) > 0.4 and len(needed) <= 3:  # seconds; tries
         start = run(script, "--version")  # what Python and its imports take on a busy machine
         start.wait()
         done = run(script, "--queue", "q", *wrong, *message(script), lab=lab)
@@ -191,7 +191,7 @@ def test_a_refusal_ends_it_at_once(lab: Lab, run: Run, script, wrong, named, hin
         if "nosuch" in wrong or PASSWORD in wrong:
             assert f"RabbitMQ at 127.0.0.1:{lab.broker.port} refuses user 'guest'" in error
         needed.append(done.lines[-1].time - done.started - (start.lines[0].time - start.started))
-    assert min(needed) < 0.4  # seconds
+    assert min(needed) <= 0.4
 
 
 @each_script
@@ -276,7 +276,7 @@ def test_a_broker_that_denies_transient_queues_is_explained(
     fail: Fail, run: Run, denying_broker: Broker, script
 ):
     lab = open_lab(denying_broker)
-    error, hint = fail(script, code=4, within=3, lab=lab)
+    error, hint = fail(script, code=4, lab=lab)
     assert "`transient_nonexcl_queues` is deprecated" in error
     assert "add --durable" in hint and "labs/rabbitmq/kit.conf" in hint
     there = run(script, "--queue", "q", "--durable", *message(script), lab=lab)

@@ -390,34 +390,31 @@ def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
 
 
 @OWN_BROKER_1
-def test_while_the_broker_is_short_of_memory_it_says_so_once_and_goes_on_later(
-    own_lab: Lab, run: Run
+def test_while_the_broker_is_short_of_memory_it_says_so_once_and_waits_or_gives_up(
+    own_lab: Lab, run: Run, monkeypatch
 ):
-    own_lab.declare()
-    with own_lab.broker.short_of_memory():
-        sent = run("producer.py", "--queue", "q", *"abc", lab=own_lab)
-        sent.wait_for(" [!] The broker is short of memory or disk and makes us wait")
-    assert sent.wait() == 0
-    assert len(sent.find("[!]")) == 1
-    assert own_lab.take() == [b"a", b"b", b"c"]
-
-
-@OWN_BROKER_1
-def test_where_the_broker_stays_short_of_memory_it_gives_up(own_lab: Lab, monkeypatch):
     def impatient(parameters=producer.broker_parameters, **broker) -> list:
         every = parameters(**broker)
         every[0].blocked_connection_timeout = 0.5
         return every
 
     own_lab.declare()
-    monkeypatch.setattr(producer, "broker_parameters", impatient)
-    sender = Producer("q", url=own_lab.url)
     with own_lab.broker.short_of_memory():
+        sent = run("producer.py", "--queue", "q", *"abc", lab=own_lab)
+        sent.wait_for(" [!] The broker is short of memory or disk and makes us wait")
+
+        monkeypatch.setattr(producer, "broker_parameters", impatient)
+        p = Producer("q", url=own_lab.url)
         with pytest.raises(BrokerError, match="Blocked connection timeout") as caught:
-            sender.send("a")
+            p.send("lost")
         assert caught.value.code == 4
         assert "short of memory or disk" in caught.value.hint
-        assert sender.unconfirmed == [b"a"]
+        assert p.unconfirmed == [b"lost"]
+
+        assert sent.process.poll() is None
+    assert sent.wait() == 0
+    assert len(sent.find("[!]")) == 1
+    assert [body for body in own_lab.take() if body != b"lost"] == [b"a", b"b", b"c"]
 
 
 # ---- from Python

@@ -235,7 +235,7 @@ def test_12_uneven_tasks_take_two_workers_12_seconds_round_robin(lab: Lab, worke
 
 def test_12_uneven_tasks_take_two_workers_6_4_seconds_with_prefetch_1(lab: Lab, worker: Run):
     times = []
-    while min(times, default=9) > 6.4 and len(times) < 3:  # a busy machine may disturb one
+    while min(times, default=9) > 6.4 and len(times) < 4:  # a busy machine may disturb some
         times.append(finish_12_tasks(lab, worker, *ONE_BY_ONE))
     assert 6.3 <= min(times) <= 6.4, times
 
@@ -383,7 +383,7 @@ def test_a_signal_ends_an_idle_worker_at_once_with_0(
     lab: Lab, worker: Run, options: tuple, signal: str
 ):
     lab.declare()
-    for _ in range(3):
+    for _ in range(9):  # a busy machine may disturb some
         script = worker(lab, *options)
         sent = getattr(script, signal)()
         assert script.wait() == 0
@@ -408,7 +408,7 @@ def test_ctrl_c_in_a_task_ends_at_once_and_says_where_the_message_went(
     lab: Lab, worker: Run, options: tuple, end: str, goes_back: bool
 ):
     lab.declare()
-    for _ in range(3):
+    for _ in range(9):  # a busy machine may disturb some
         lab.publish("in hand")
         script = worker(lab, *options, seconds=9)
         script.wait_for("Received 'in hand'")
@@ -430,7 +430,7 @@ def test_a_signal_ends_a_worker_that_has_not_reached_its_broker_yet(
     script.wait_for("trying again")
     sent = getattr(script, signal)()
     assert script.wait() == 0
-    assert script.ended - sent < 0.5
+    assert script.ended - sent < 1
     assert len(script.lines) == 1
 
 

@@ -1,14 +1,15 @@
 """How fast, as ratios within one run: the machine may be slow, or busy with something else.
 
-Each ratio is that of the medians of three rounds, in which the ways take turns. As other tests run
-meanwhile, a ratio that is too small is measured once more before it counts.
+Each ratio is that of the medians of three rounds, in which the ways take turns. As other tests may
+run meanwhile, a ratio that is too small is measured once more before it counts.
 """
 
+import fcntl
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pika
 import pytest
@@ -37,6 +38,14 @@ channel.start_consuming()
 print(count, "messages received", flush=True)
 connection.close()
 """
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time() -> Iterator[None]:
+    """Let no two measurements run at once, whichever worker has them."""
+    with open(__file__) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def rates(ways: dict[str, Callable[[], float]]) -> dict[str, float]:
