@@ -8,10 +8,8 @@ import base64
 import contextlib
 import fcntl
 import json
-import math
 import os
 import pty
-import queue
 import select
 import signal
 import subprocess
@@ -28,12 +26,14 @@ from pathlib import Path
 
 import pika
 import pytest
+
 from kit import rabbitmq
+from kit.corner import Corner
 from kit.net import amqp_answers
 from kit.node import Node
+from kit.script import DEADLINE, Script
 
 ROOT = Path(__file__).parent.parent
-DEADLINE = 30  # seconds until a line or a state that does not come is a failure
 
 
 # ---- the brokers
@@ -181,25 +181,12 @@ def own_broker(breakable_broker: Broker) -> Broker:
     return breakable_broker
 
 
-@dataclass
-class Lab:
+class Lab(Corner):
     """One test's own corner of a broker: a vhost, a queue name, and a connection to look with."""
 
-    broker: Broker
-    vhost: str
-    connection: pika.BlockingConnection
-    queue: str = "q"
-
-    @property
-    def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.broker.port}/{self.vhost}"
-
-    def connect(self) -> pika.BlockingConnection:
-        return pika.BlockingConnection(pika.URLParameters(self.url))
-
-    def reconnect(self) -> None:
-        """Replace the connection that looks, after the broker was away."""
-        self.connection = self.connect()
+    def __init__(self, broker: Broker, vhost: str) -> None:
+        self.broker, self.vhost = broker, vhost
+        super().__init__(f"amqp://guest:guest@127.0.0.1:{broker.port}/{vhost}")
 
     def connections(self, name: str) -> list[dict]:
         """Return the open connections of this name."""
@@ -209,30 +196,6 @@ class Lab:
     def declare(self, queue: str | None = None, durable: bool = True, **arguments) -> None:
         """Declare a queue; a durable one, as some brokers refuse others."""
         self.connection.channel().queue_declare(queue or self.queue, durable=durable, **arguments)
-
-    def publish(self, *bodies: str | bytes, queue: str | None = None, persistent=False) -> None:
-        """Publish with confirms, by plain pika."""
-        channel = self.connection.channel()
-        channel.confirm_delivery()
-        properties = pika.BasicProperties(delivery_mode=2 if persistent else 1)
-        for body in bodies:
-            channel.basic_publish("", queue or self.queue, body, properties, mandatory=True)
-        channel.close()
-
-    def ready(self, queue: str | None = None) -> int:
-        """Return the number of messages that wait; raises ChannelClosedByBroker without a queue."""
-        channel = self.connection.channel()
-        count = channel.queue_declare(queue or self.queue, passive=True).method.message_count
-        channel.close()
-        return count
-
-    def take(self, queue: str | None = None) -> list[bytes]:
-        """Take all waiting messages off the queue; return their bodies."""
-        channel, bodies = self.connection.channel(), []
-        while (message := channel.basic_get(queue or self.queue, auto_ack=True))[0]:
-            bodies.append(message[2])
-        channel.close()
-        return bodies
 
     def remains(self, queue: str | None = None) -> list[tuple[bytes, bool]]:
         """Wait until nobody consumes; take what is on the queue: bodies, and if redelivered."""
@@ -258,8 +221,7 @@ def transient_queues(request: pytest.FixtureRequest) -> None:
 def open_lab(broker: Broker) -> Lab:
     vhost = f"t-{uuid.uuid4().hex[:12]}"
     broker.add_vhost(vhost)
-    where = pika.URLParameters(f"amqp://guest:guest@127.0.0.1:{broker.port}/{vhost}")
-    return Lab(broker, vhost, pika.BlockingConnection(where))
+    return Lab(broker, vhost)
 
 
 @pytest.fixture
@@ -282,92 +244,6 @@ def own_lab(own_broker: Broker) -> Iterator[Lab]:
 
 
 # ---- the scripts
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line that a script has printed."""
-
-    time: float
-    stream: str
-    text: str
-
-
-class Script:
-    """A script at work, its lines collected as they come."""
-
-    def __init__(self, command: list, environment: dict, stdin: int, cwd: Path | None) -> None:
-        self.lines: list[Line] = []
-        self.started = time.monotonic()
-        self.ended = math.inf
-        self._new: queue.Queue[None] = queue.Queue()
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=cwd,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self._readers = [
-            threading.Thread(target=self._read, args=(name, getattr(self.process, name)))
-            for name in ("stdout", "stderr")
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def _read(self, name: str, stream) -> None:
-        for raw in stream:
-            text = raw.decode(errors="backslashreplace").rstrip("\n")
-            self.lines.append(Line(time.monotonic(), name, text))
-            self._new.put(None)
-        self.ended = time.monotonic()  # it has ended, or closed this stream
-        self._new.put(None)
-
-    def text(self, stream: str | None = None) -> str:
-        """Return what was printed so far, on one stream or on both."""
-        return "\n".join(line.text for line in self.lines if stream in (None, line.stream))
-
-    def find(self, part: str) -> list[Line]:
-        return [line for line in self.lines if part in line.text]
-
-    def wait_for(self, part: str, count: int = 1, within: float = DEADLINE) -> Line:
-        """Wait until `count` lines contain `part`; return the last of them."""
-        end = time.monotonic() + within
-        while len(found := self.find(part)) < count:
-            left = end - time.monotonic()
-            ended = not any(reader.is_alive() for reader in self._readers)
-            if left <= 0 or (ended and len(self.find(part)) < count):
-                why = f"it ended with {self.process.poll()}" if ended else f"{within} s passed"
-                raise AssertionError(f"no {part!r} (x{count}): {why}; it printed:\n{self.text()}")
-            with contextlib.suppress(queue.Empty):
-                self._new.get(timeout=min(left, 0.5))
-        return found[count - 1]
-
-    def wait(self, within: float = DEADLINE) -> int:
-        """Wait for the end; return the exit code."""
-        try:
-            code = self.process.wait(within)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {within} s:\n{self.text()}") from None
-        for reader in self._readers:
-            reader.join()
-        return code
-
-    def signal(self, number: int) -> float:
-        """Send a signal; return when, as time.monotonic()."""
-        now = time.monotonic()
-        self.process.send_signal(number)
-        return now
-
-    def interrupt(self) -> float:
-        return self.signal(signal.SIGINT)
-
-    def terminate(self) -> float:
-        return self.signal(signal.SIGTERM)
-
-    def kill(self) -> float:
-        return self.signal(signal.SIGKILL)
 
 
 Run = Callable[..., Script]
@@ -459,7 +335,7 @@ class Terminal:
             assert self._read(0.1), f"no {part!r} to its end:\n{self.text}"
 
     def type(self, text: str) -> None:
-        """Press keys: \\n is Enter, \\x03 Ctrl-C, \\x04 Ctrl-D."""
+        r"""Press keys: \n is Enter, \x03 Ctrl-C, \x04 Ctrl-D."""
         os.write(self._master, text.encode())
 
     def wait(self, within: float = DEADLINE) -> int:

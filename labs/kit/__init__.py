@@ -1,1 +1,1 @@
-"""What the lab programs share: standard library only, to run before anything is installed."""
+"""What the lab programs share; what broker.py needs of it is standard library only."""

@@ -1,0 +1,78 @@
+"""Lab 6: a worker that does not lose, does not hog, and comes back.
+
+python labs/06-reconnecting/exercise.py --queue tasks
+"""
+
+import argparse
+import os
+import time
+
+import pika
+import tenacity
+
+
+def worth_another_try(error: BaseException) -> bool:
+    """Tell whether the same thing may well work a moment later."""
+    # TODO(2): a wrong password is wrong the next time too, and so is the name of a vhost that is
+    # not there. Which of pika.exceptions mean that the connection failed, and which of these say
+    # that it will always fail?
+    return True
+
+
+def announce(state: tenacity.RetryCallState) -> None:
+    """Say that we try again, and when."""
+    error = repr(state.outcome.exception())
+    print(f" [!] No connection ({error}); trying again in {state.upcoming_sleep:.1f} s")
+
+
+@tenacity.retry(
+    # TODO(1): three tries at once are over before a broker has booted. Wait after each try, longer
+    # every time but never more than 5 s, and do not give up.
+    stop=tenacity.stop_after_attempt(3),
+    wait=tenacity.wait_none(),
+    retry=tenacity.retry_if_exception(worth_another_try),
+    before_sleep=announce,
+    reraise=True,
+)
+def connect() -> pika.BlockingConnection:
+    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    return pika.BlockingConnection(
+        pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
+    )
+
+
+def work_off(connection: pika.BlockingConnection, args: argparse.Namespace) -> None:
+    """Take tasks from the queue and work on them, as long as the connection holds."""
+    channel = connection.channel()
+    channel.queue_declare(args.queue, durable=True)
+    channel.basic_qos(prefetch_count=1)
+
+    def on_message(channel, method, properties, body: bytes) -> None:
+        text = body.decode()
+        print(f" [x] Received {text!r}")
+        time.sleep(len(text) * args.seconds_per_character)
+        print(f" [x] Done with {text!r}")
+        channel.basic_ack(method.delivery_tag)
+
+    channel.basic_consume(args.queue, on_message)
+    print(f" [*] Waiting for messages on {args.queue!r}. To exit press CTRL+C")
+    channel.start_consuming()
+
+
+def main() -> None:
+    """Work until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queue", required=True)
+    parser.add_argument("--seconds-per-character", type=float, default=1)
+    args = parser.parse_args()
+    # TODO(3): when the connection breaks, so does the worker. If the error is worth another try,
+    # say that the connection is lost, connect again and go on; if not, let it end the program.
+    with connect() as connection:
+        work_off(connection, args)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print()

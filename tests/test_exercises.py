@@ -1,0 +1,217 @@
+"""The exercises: starters fail, solutions pass, every task has its hint and its check."""
+
+import difflib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Lab
+
+FOLDERS = sorted(path.parent for path in (ROOT / "labs").glob("0*/test_exercise.py"))
+STARTERS = ROOT / "labs" / "kit" / "starters"
+FILES = {"README.md", "exercise.py", "solution.py", "test_exercise.py"}
+EXERCISES = {int(folder.name[:2]): folder for folder in FOLDERS}
+
+
+def starter(number: int) -> str:
+    return (STARTERS / f"{EXERCISES[number].name}.py").read_text()
+
+
+def solution(number: int) -> str:
+    """Return the solution; its usage lines name the file that they are in."""
+    return (EXERCISES[number] / "solution.py").read_text().replace("solution.py", "exercise.py")
+
+
+def tasks(number: int) -> list[int]:
+    return sorted(set(map(int, re.findall(r"TODO\((\d+)\)", starter(number)))))
+
+
+def changes(number: int):
+    """Yield each passage as it is in the starter and in the solution, and whose TODO is there.
+
+    A change without a TODO belongs to the one before it if only a line or two are between them.
+    """
+    old, new = (text.splitlines(keepends=True) for text in (starter(number), solution(number)))
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    latest, end = set(), -9
+    for verb, a, b, c, d in matcher.get_opcodes():
+        passage, todo = "".join(old[a:b]), None
+        if verb != "equal":
+            todo = {int(n) for n in re.findall(r"TODO\((\d+)\)", passage)}
+            todo = todo or (latest if a - end <= 2 else set())
+            latest, end = todo, b
+        yield passage, "".join(new[c:d]), todo
+
+
+def variant(number: int, fixed: set[int]) -> str:
+    """Return the starter with some of its tasks done as in the solution."""
+    return "".join(new if todo and todo <= fixed else old for old, new, todo in changes(number))
+
+
+def check(
+    number: int, text: str, lab: Lab, folder: Path, *options: str, brokers: Path | None = None
+) -> dict:
+    """Check a text; return what check.py --json says."""
+    file = folder / "exercise.py"
+    file.write_text(text)
+    done = subprocess.run(
+        [sys.executable, ROOT / "labs/check.py", str(number), "--file", file, "--json", *options],
+        env=os.environ
+        | {
+            "AMQP_URL": lab.url,
+            "PYTHONPATH": str(ROOT),
+            "QUEUE_LAB_BROKER_DIR": str(brokers or folder / "none"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    result = json.loads(done.stdout)
+    assert not [one for one in result["checks"] if one["outcome"] == "broken"], result
+    result["done"] = {task["task"]: task["done"] for task in result["tasks"]}
+    result["says"] = " ".join(one["says"] for one in result["checks"])
+    assert result["passed"] == (done.returncode == 0)
+    return result
+
+
+# All tasks but the last of each exercise.
+NOT_LAST = [(number, task) for number in EXERCISES for task in tasks(number)[:-1]]
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_a_starter_fails_in_every_task(number: int, lab: Lab, tmp_path: Path):
+    result = check(number, starter(number), lab, tmp_path)
+    assert result["done"] == dict.fromkeys(tasks(number), False)
+    assert all(one["says"] for one in result["checks"] if one["outcome"] != "passed")
+    assert "Traceback" not in result["says"]
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_a_solution_passes(number: int, lab: Lab, tmp_path: Path):
+    result = check(number, solution(number), lab, tmp_path)
+    assert result["done"] == dict.fromkeys(tasks(number), True), result["says"]
+    assert lab.broker.api("GET", f"queues/{lab.vhost}") == []
+
+
+@pytest.mark.parametrize(("number", "task"), NOT_LAST)
+def test_who_goes_from_task_to_task_sees_each_pass(
+    number: int, task: int, lab: Lab, tmp_path: Path
+):
+    result = check(number, variant(number, set(range(1, task + 1))), lab, tmp_path)
+    so_far = {other: done for other, done in result["done"].items() if other <= task + 1}
+    assert so_far == {other: other <= task for other in so_far}, result["says"]
+
+
+@pytest.mark.parametrize(("number", "task"), NOT_LAST)
+def test_a_task_left_out_fails(number: int, task: int, lab: Lab, tmp_path: Path):
+    text = variant(number, set(tasks(number)) - {task})
+    result = check(number, text, lab, tmp_path, "--task", str(task))
+    assert result["done"] == {task: False}
+
+
+ACK = "        channel.basic_ack(method.delivery_tag)\n"
+MISTAKES = [
+    (1, "body.decode()", "str(body)", "that is bytes"),
+    (1, "routing_key=queue", 'routing_key="hello"', "the name of the queue"),
+    (2, "        time.sleep(seconds)", "        time.sleep(0.1)", "the work takes 1.0 s"),
+    (2, "channel.start_consuming()", "connection.process_data_events(1)", "went home"),
+    (3, "        try:\n", ACK + "        try:\n", "acknowledged it before the work was done"),
+    (3, ACK, ACK * 2, "acknowledged only once"),
+    (3, "requeue=False", "requeue=True", "put the task back"),
+    (3, ACK, "        channel.basic_nack(method.delivery_tag)\n", "broker knows nothing"),
+    (4, ", mandatory=True", "", "publish with mandatory=True"),
+    (4, "    channel.confirm_delivery()\n", "", "ask for confirms"),
+    (4, ", pika.exceptions.NackError)", ",)", "Nothing caught the broker's refusal: line "),
+    (4, "durable=True", "durable=False", "not durable"),
+    (5, "        time.sleep", ACK + "        time.sleep", "looks free while it is busy"),
+    (5, ACK, "", "acknowledge the first when it is done"),
+    (5, "prefetch_count=args.prefetch", "prefetch_count=0", "prefetch of 0 is not 1"),
+    (5, "    channel.basic_qos(prefetch_count=args.prefetch)\n", "", "Limit what it may hold"),
+    (6, " and not isinstance(error, always)", "", "wrong the next time too"),
+    (6, "max=5)", "max=0.001)", "in peace"),
+    (6, "if not worth_another_try(error)", "if False", "took that for a lost connection"),
+]
+
+
+@pytest.mark.parametrize(("number", "right", "wrong", "says"), MISTAKES)
+def test_the_sentence_names_the_mistake(
+    number: int, right: str, wrong: str, says: str, lab: Lab, tmp_path: Path
+):
+    text = solution(number)
+    assert text.count(right) == 1
+    result = check(number, text.replace(right, wrong), lab, tmp_path)
+    assert not result["passed"]
+    assert says in result["says"]
+
+
+def test_a_broker_of_ours_is_restarted(own_lab: Lab, tmp_path: Path):
+    brokers = own_lab.broker.node.folder.parent
+    result = check(4, solution(4), own_lab, tmp_path, brokers=brokers)
+    assert result["passed"], result["says"]
+    last = result["checks"][-1]
+    assert ("restarted" in last["asks"], last["outcome"]) == (True, "passed")
+    own_lab.reconnect()
+
+
+# ---- the files
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_a_solution_differs_at_the_todos_only(number: int):
+    seen = [todo for _, _, todo in changes(number) if todo is not None]
+    assert all(len(todo) == 1 for todo in seen), "a change without its TODO, or two in one"
+    assert sorted({task for todo in seen for task in todo}) == tasks(number)
+    assert tasks(number) == list(range(1, len(tasks(number)) + 1))
+    assert "TODO" not in solution(number)
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_every_task_has_a_hint_and_a_check(number: int):
+    folder = EXERCISES[number]
+    marks = re.findall(r"mark\.task\((\d+)\)", (folder / "test_exercise.py").read_text())
+    assert sorted(set(map(int, marks))) == tasks(number)
+    _, _, section = (folder / "README.md").read_text().partition("\n## Exercise\n")
+    section = section.partition("\n## ")[0]
+    hints = re.findall(r"<details>\s*<summary>Hint (\d+)</summary>.+?</details>", section, re.S)
+    assert list(map(int, hints)) == tasks(number)
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_no_file_is_stray(number: int):
+    folder = EXERCISES[number]
+    mine = re.compile(r"__pycache__|.*\.py\.bak\d*")  # git does not take these
+    there = {path.name for path in folder.iterdir() if not mine.fullmatch(path.name)}
+    assert (git("ls-files", "-z", folder.name) or there) == FILES
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_the_exercise_is_the_starter(number: int):
+    """As committed: those who do the exercises may have changed theirs."""
+    folder = EXERCISES[number]
+    show = ["git", "-C", ROOT, "show", f":labs/{folder.name}/exercise.py"]
+    committed = subprocess.run(show, capture_output=True)
+    if committed.returncode == 0:
+        assert committed.stdout.decode() == starter(number)
+    assert sorted(path.stem for path in STARTERS.glob("*.py")) == [path.name for path in FOLDERS]
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_an_exercise_imports_nothing_of_the_kit(number: int):
+    imported = re.findall(r"^(?:import|from) (\w+)", solution(number), re.MULTILINE)
+    assert set(imported) <= {*sys.stdlib_module_names, "pika", *(["tenacity"] * (number == 6))}
+
+
+def git(command: str, *arguments: str) -> set[str]:
+    """Return the file names that a git command prints, none where there is no git."""
+    where = ["git", "-C", ROOT / "labs", command, *arguments]
+    try:
+        printed = subprocess.run(where, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return set()
+    return {Path(name).name for name in printed.split("\0") if name}

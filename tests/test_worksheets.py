@@ -1,0 +1,122 @@
+"""Every worksheet is played in real tmux with real ipython, and must show what it prints.
+
+Try one page:  python -m pytest tests/test_worksheets.py -k 03
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kit import rabbitmq
+from kit.net import free_port
+from kit.node import Node
+from kit.player import Player, Surprise
+from kit.tmux import Stage, tmux
+from kit.worksheet import Worksheet, read
+
+ROOT = Path(__file__).resolve().parents[1]
+UNPACKED = ROOT / ".broker" / "unpacked"
+PAGES = sorted((ROOT / "labs").glob("[0-9]*/README.md"))
+
+
+def breaks_the_broker(page: Worksheet) -> bool:
+    """Tell whether a page calls labs/broker.py, so that it needs a broker that it may break."""
+    return any(
+        "labs/broker.py" in line
+        for block in page.blocks
+        if block.kind == "console"
+        for line in block.lines
+    )
+
+
+def pane_environment(url: str, **more: str) -> dict[str, str]:
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),  # the scripts as modules, as `pip install -e .` makes them
+        "AMQP_URL": url,
+        **more,
+    }
+
+
+@pytest.fixture
+def page(request) -> Worksheet:
+    return read(request.param)
+
+
+@pytest.fixture
+def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
+    """Return the environment of the panes: a vhost of its own, or a broker that it may break."""
+    if not breaks_the_broker(page):
+        lab = request.getfixturevalue("lab")
+        yield pane_environment(
+            lab.url.replace("127.0.0.1", "localhost"),  # as it is called at home
+            LAB_PORT=str(lab.broker.port),
+            LAB_MANAGEMENT_PORT=str(lab.broker.management_port),
+        )
+        return
+    folder = tmp_path / "brokers"
+    folder.mkdir()
+    (folder / "unpacked").symlink_to(UNPACKED)
+    port = free_port()
+    environment = pane_environment(
+        f"amqp://guest:guest@localhost:{port}/%2F",
+        QUEUE_LAB_BROKER_DIR=str(folder),
+        LAB_PORT=str(port),
+        LAB_MANAGEMENT_PORT=str(free_port()),
+    )
+    version = request.config.getoption("--rabbitmq")
+    prefix = rabbitmq.get(UNPACKED, version)
+    way = ["--via", "unpacked" if prefix else "installed"]
+    if version and prefix:
+        way += ["--version", version]
+    try:
+        subprocess.run(
+            [sys.executable, ROOT / "labs/broker.py", "up", *way],
+            env=environment, check=True, timeout=150, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        yield environment
+    finally:
+        for state in folder.glob("*/node.json"):
+            Node(state.parent).kill()
+
+
+@pytest.mark.parametrize("page", PAGES, indirect=True, ids=[p.parent.name for p in PAGES])
+def test_worksheet_shows_what_it_prints(page: Worksheet, environment: dict[str, str]) -> None:
+    with Stage(tmux(UNPACKED), page.panes, environment, cwd=ROOT) as stage:
+        player = Player(stage.panes)
+        failure = ""
+        try:
+            for block in page.blocks:
+                player.play(block)
+        except Surprise as surprise:
+            failure = f"{surprise}\n\n{surprise.screen}"
+        else:
+            failure = what_is_left(page, stage, environment)
+    if failure:
+        pytest.fail(failure, pytrace=False)
+
+
+def what_is_left(page: Worksheet, stage: Stage, environment: dict[str, str]) -> str:
+    """Say what the page's "Clean up" has forgotten: programs in the panes, queues in the vhost."""
+    for name, pane in stage.panes.items():
+        end = time.monotonic() + 10
+        while (view := pane.look()).prompt != "$":
+            if time.monotonic() > end:
+                last = view.lines[view.cursor]
+                return f"{page.file}: clean up: a program still runs in pane {name!r}: {last!r}"
+            time.sleep(0.05)
+    queues = subprocess.run(
+        [sys.executable, ROOT / "labs/queues.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if queues.returncode == 0 and "no queue" not in queues.stdout:
+        return f"{page.file}: clean up: there are queues left:\n{queues.stdout}"
+    return ""
