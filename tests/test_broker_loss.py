@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import Lab, Line, Run, Script, wait_until
+from conftest import Lab, Run, Script, wait_until
 from kit.net import amqp_answers
+from kit.script import Line
 from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)

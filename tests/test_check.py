@@ -70,7 +70,7 @@ def student(lab: Lab, tmp_path: Path):
         if script.process.poll() is None:
             script.terminate()
         script.wait()
-    assert lab.broker.api("GET", f"queues/{lab.vhost}") == [], "a queue is left"
+    wait_until(lambda: lab.broker.api("GET", f"queues/{lab.vhost}") == [], "no queue is left")
 
 
 def test_a_starter_then_a_solution(student: Student):
