@@ -531,6 +531,7 @@ def start_both(lab: Lab, run: Run, bare: Path) -> list[float]:
     runs: list[list[tuple[float, int]]] = [[], []]
     for _ in range(9):
         for command, figures in zip(commands, runs, strict=True):
+            assert lab.remains() == []  # the broker knows that the one before is dead
             lab.publish("abc")
             script = run(*command, lab=lab)
             line = script.wait_for("[x] Received")
