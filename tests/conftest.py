@@ -28,6 +28,7 @@ from pathlib import Path
 
 import pika
 import pytest
+
 from kit import rabbitmq
 from kit.net import amqp_answers
 from kit.node import Node
@@ -192,9 +193,11 @@ class Lab:
 
     @property
     def url(self) -> str:
+        """What goes into AMQP_URL."""
         return f"amqp://guest:guest@127.0.0.1:{self.broker.port}/{self.vhost}"
 
     def connect(self) -> pika.BlockingConnection:
+        """Return one more connection."""
         return pika.BlockingConnection(pika.URLParameters(self.url))
 
     def reconnect(self) -> None:
@@ -329,6 +332,7 @@ class Script:
         return "\n".join(line.text for line in self.lines if stream in (None, line.stream))
 
     def find(self, part: str) -> list[Line]:
+        """Return the lines so far that contain `part`."""
         return [line for line in self.lines if part in line.text]
 
     def wait_for(self, part: str, count: int = 1, within: float = DEADLINE) -> Line:
@@ -361,12 +365,15 @@ class Script:
         return now
 
     def interrupt(self) -> float:
+        """Send what Ctrl-C sends; return when."""
         return self.signal(signal.SIGINT)
 
     def terminate(self) -> float:
+        """Send what `kill` sends; return when."""
         return self.signal(signal.SIGTERM)
 
     def kill(self) -> float:
+        """Send what cannot be caught; return when."""
         return self.signal(signal.SIGKILL)
 
 
@@ -459,7 +466,7 @@ class Terminal:
             assert self._read(0.1), f"no {part!r} to its end:\n{self.text}"
 
     def type(self, text: str) -> None:
-        """Press keys: \\n is Enter, \\x03 Ctrl-C, \\x04 Ctrl-D."""
+        """Press keys; those that are no letters by their codes: 3 is Ctrl-C, 4 is Ctrl-D."""
         os.write(self._master, text.encode())
 
     def wait(self, within: float = DEADLINE) -> int:

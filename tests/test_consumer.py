@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from conftest import Lab, Run, Script, wait_until
 from kit.net import amqp_answers
 

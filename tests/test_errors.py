@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from conftest import ROOT, Broker, Lab, Run, Script, open_lab, start_broker, wait_until
 from kit.net import amqp_answers, free_port
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pika
-import producer
 import pytest
+
+import producer
 from conftest import ROOT, Broker, Lab, Run, Script, wait_until
 from producer import BrokerError, Producer, Undelivered, connect
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pika
 import pytest
-from conftest import Lab, Run, Script
 
+from conftest import Lab, Run, Script
 from producer import Producer
 
 COUNT = 20_000

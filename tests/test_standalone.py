@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pika
 import pytest
+
 from conftest import ROOT, Lab
 
 if sys.version_info >= (3, 11):
