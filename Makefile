@@ -2,7 +2,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -q -n 4 --dist loadgroup
+# Speed is measured when nothing else runs.
+PYTEST := $(BIN)/python -m pytest -q
+SPEED := tests/test_speed.py
+PARALLEL := -n 4 --dist loadgroup --ignore $(SPEED)
 
 .PHONY: help demo test test-versions lint broker down clean
 
@@ -19,13 +22,14 @@ demo: .venv/ready
 	@$(BIN)/python labs/demo.py
 
 test: .venv/ready
-	@$(PYTEST)
+	@$(PYTEST) $(SPEED)
+	@$(PYTEST) $(PARALLEL)
 
 test-versions: .venv/ready
-	$(PYTEST) --rabbitmq 3.10
-	$(PYTEST) --rabbitmq 4.0
-	$(PYTEST) --rabbitmq 4.3
-	$(PYTEST) --rabbitmq 4.3 --deny-transient
+	$(PYTEST) $(PARALLEL) --rabbitmq 3.10
+	$(PYTEST) $(PARALLEL) --rabbitmq 4.0
+	$(PYTEST) $(PARALLEL) --rabbitmq 4.3
+	$(PYTEST) $(PARALLEL) --rabbitmq 4.3 --deny-transient
 
 lint: .venv/ready
 	@$(BIN)/ruff check .

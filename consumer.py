@@ -304,17 +304,18 @@ def broker_parameters(
     return every
 
 
+def answers(address: tuple[str, int]) -> bool:
+    """Tell whether a broker answers: Docker's proxy only hangs up, a frozen broker is silent."""
+    try:
+        with socket.create_connection(address, timeout=0.5) as probe:
+            probe.sendall(b"AMQP\0\0\x09\1")
+            return bool(probe.recv(1))
+    except (OSError, UnicodeError):
+        return False
+
+
 def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
     """Sleep, but wake as soon as a closed port begins to answer: the broker is back."""
-
-    def answers(address: tuple[str, int]) -> bool:
-        try:
-            with socket.create_connection(address, timeout=0.5) as probe:
-                probe.sendall(b"AMQP\0\0\x09\1")
-                return bool(probe.recv(1))  # Docker's proxy hangs up, a frozen broker is silent
-        except (OSError, UnicodeError):
-            return False
-
     end, was_closed = time.monotonic() + seconds, False
     while (left := end - time.monotonic()) > 0:
         is_open = any(map(answers, addresses))
@@ -335,9 +336,12 @@ def connect(
     every = broker_parameters(**broker)
     where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in every)
     user = f" user {every[0].credentials.username!r}, vhost {every[0].virtual_host!r}"
+    addresses = [(p.host, p.port) for p in every]
     backoff = tenacity.wait_exponential(8 if lost else 1, max=30) + tenacity.wait_random(0, 1)
 
     def wait(state: tenacity.RetryCallState) -> float:
+        if lost and any(map(answers, addresses)):
+            return 1  # it is back, and still booting
         left = math.inf if lost else retry_for - state.seconds_since_start
         return min(backoff(state), left)
 
@@ -353,7 +357,7 @@ def connect(
         stop=tenacity.stop_never if lost else tenacity.stop_after_delay(retry_for),
         wait=wait,
         before_sleep=announce,
-        sleep=lambda seconds: wait_for_port(seconds, [(p.host, p.port) for p in every]),
+        sleep=lambda seconds: wait_for_port(seconds, addresses),
         reraise=True,
     )
     try:
