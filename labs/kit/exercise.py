@@ -25,7 +25,7 @@ import pytest
 from broker import BROKERS, Broker
 from kit.corner import Corner
 from kit.docker import dot_env
-from kit.process import wait_until
+from kit.process import signals_put_off, wait_until
 from kit.proxy import Heard, proxy_before
 from kit.script import Line, Script
 
@@ -124,8 +124,9 @@ class Exercise:
             "PYTHONIOENCODING": "utf-8",
             "NO_COLOR": "1",
         }
-        program = Program(self.path, ("--queue", self.queue, *arguments), environment)
-        self.programs.append(program)
+        with signals_put_off():
+            program = Program(self.path, ("--queue", self.queue, *arguments), environment)
+            self.programs.append(program)
         return program
 
     def start_worker(self, *arguments: object) -> Program:

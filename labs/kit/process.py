@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,10 +29,30 @@ def alive(pid: int, born: str) -> bool:
     return bool(born) and birth(pid) == born
 
 
-def send(pid: int, signal: int) -> None:
+def send(pid: int, number: int) -> None:
     """Send a signal to a process, unless it has just died."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal)
+        os.kill(pid, number)
+
+
+@contextlib.contextmanager
+def signals_put_off() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off until the end of the block; only in the main thread.
+
+    A program is started and noted in such a block: between the two nobody would end it.
+    """
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def descendants(pid: int) -> Iterator[int]:
