@@ -24,16 +24,6 @@ UNPACKED = ROOT / ".broker" / "unpacked"
 PAGES = sorted((ROOT / "labs").glob("[0-9]*/README.md"))
 
 
-def breaks_the_broker(page: Worksheet) -> bool:
-    """Tell whether a page calls labs/broker.py, so that it needs a broker that it may break."""
-    return any(
-        "labs/broker.py" in line
-        for block in page.blocks
-        if block.kind == "console"
-        for line in block.lines
-    )
-
-
 def pane_environment(url: str, **more: str) -> dict[str, str]:
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -55,7 +45,7 @@ def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
     Where transient queues are to be refused, it is a broker with the kit's own configuration: the
     pages are written for that.
     """
-    if not breaks_the_broker(page) and not request.config.getoption("--deny-transient"):
+    if not page.breaks_the_broker and not request.config.getoption("--deny-transient"):
         lab = request.getfixturevalue("lab")
         yield pane_environment(
             lab.url.replace("127.0.0.1", "localhost"),  # as it is called at home
