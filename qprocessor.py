@@ -584,7 +584,7 @@ def connect(
     def announce(state: tenacity.RetryCallState) -> None:
         if not lost or state.attempt_number > 1:
             problem = explain(state.outcome.exception(), where)
-            say("!", f"C{str(problem)[1:]}; trying again in {state.upcoming_sleep:.0f} s")
+            say("!", f"C{str(problem)[1:]}; trying again within {state.upcoming_sleep:.0f} s")
 
     if lost:
         say("!", f"Lost {where} ({reason(lost)}); connecting again")

@@ -255,10 +255,13 @@ def check(lab: Lab, path: Path, task: int | None, on_check: Callable[[Check], No
 # ---- printing
 
 
-def paragraph(text: str, indent: int) -> str:
-    """Return a text in lines of a readable length."""
-    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
-    return textwrap.indent(textwrap.fill(text, max(width - indent, 20)), " " * indent)
+def paragraph(text: str, indent: int, first: str = "") -> str:
+    """Return a text in lines of a readable length; `first` stands before the first of them."""
+    width = max(min(shutil.get_terminal_size((100, 24)).columns, 100), 20 + indent)
+    before = first.ljust(indent)
+    return textwrap.fill(
+        text, width, initial_indent=before, subsequent_indent=" " * indent, break_on_hyphens=False
+    )
 
 
 class Printer:
@@ -270,7 +273,7 @@ class Printer:
     def __call__(self, check: Check) -> None:
         """Print what came of one check, and the sentence for the student once."""
         mark = {"passed": "x", "skipped": "-"}.get(check.outcome, "!")
-        print(f" [{mark}] {check.task}  {check.asks}", flush=True)
+        print(paragraph(check.asks, 8, f" [{mark}] {check.task}"), flush=True)
         if check.says and check.outcome != "no broker":
             print(paragraph("(as above)" if check.says in self.said else check.says, 8), flush=True)
         self.said.add(check.says)
@@ -382,7 +385,8 @@ def hint(lab: Lab, options: argparse.Namespace) -> int:
         return 0
     if task not in lab.hints():
         raise Trouble(f"there is no hint for task {task}", code=1)
-    print(f"Hint for task {task}:\n\n{textwrap.indent(lab.hints()[task], '    ')}")
+    paragraphs = (paragraph(text, 4) for text in lab.hints()[task].split("\n\n"))
+    print(f"Hint for task {task}:", *paragraphs, sep="\n\n")
     return 1
 
 

@@ -267,7 +267,7 @@ def test_it_reads_on_within_a_second_of_the_broker_being_back(own_lab: Lab, run:
     own_lab.publish("b")
     reader.wait_for("Received 'b'")
     said = reader.text().split("Received 'a'\n")[1].split(" [x]")[0].splitlines()
-    tries = [line for line in said if "; trying again in " in line]
+    tries = [line for line in said if "; trying again within " in line]
     away = back - reader.find(" [!] Lost")[0].time
     assert len(said) - len(tries) <= 2 and len(tries) <= 1 + away / 8, said
     assert said[0].startswith(f" [!] Lost RabbitMQ at 127.0.0.1:{own_lab.broker.port} (")

@@ -97,7 +97,7 @@ def test_each_try_is_a_line_and_they_end_in_time(run: Run, script):
         f" [!] Cannot reach RabbitMQ at 127.0.0.1:{port} (connection refused); trying"
     )
     assert 1 <= len(tries) <= 3
-    assert all(re.search(r"; trying again in \d+ s$", line.text) for line in tries)
+    assert all(re.search(r"; trying again within \d+ s$", line.text) for line in tries)
     assert len(done.lines) == len(tries) + 2
 
 
@@ -161,7 +161,7 @@ def test_a_broker_that_starts_later_is_waited_for(own_lab: Lab, run: Run):
     starting.join()
     for name, script in zip(SCRIPTS, waiting, strict=True):
         assert script.wait_for(SUCCEEDED[name]).time - accepts < 1.0
-        assert all("; trying again in " in line for line in script.text("stderr").splitlines())
+        assert all("; trying again within " in line for line in script.text("stderr").splitlines())
 
 
 # ---- the broker refuses

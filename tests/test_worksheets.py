@@ -24,6 +24,20 @@ UNPACKED = ROOT / ".broker" / "unpacked"
 PAGES = sorted((ROOT / "labs").glob("[0-9]*/README.md"))
 
 
+@pytest.mark.parametrize("path", PAGES, ids=[path.parent.name for path in PAGES])
+def test_a_reader_is_told_in_which_pane(path: Path) -> None:
+    """What stands behind a block's language is not to be seen on a rendered page."""
+    source, end, untold = path.read_text(encoding="utf-8").splitlines(), 0, []
+    for step in read(path).steps:
+        pane = None
+        for block in step.blocks:
+            before = "\n".join(source[end : block.line - 2])
+            if block.pane != pane and f"`{block.pane}`" not in before:
+                untold.append(block.place())
+            pane, end = block.pane, block.line + len(block.lines)
+    assert untold == []
+
+
 def pane_environment(url: str, **more: str) -> dict[str, str]:
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -93,11 +93,11 @@ def test_refuses_what_nobody_can_do(exercise: Exercise) -> None:
     refused = exercise.said(Basic.Reject) + exercise.said(Basic.Nack)
     assert len(worker.find("Failed")) == 1 and not (refused and refused[0].what.requeue), (
         f"Your worker failed on the same task {len(worker.find('Failed'))} times, because it put "
-        "the task back into the queue: refuse it with requeue=False."
+        "the task back into the queue."
     )
     assert refused, (
-        "Your worker failed on a task and told the broker nothing: refuse it, with basic_reject "
-        "and requeue=False."
+        "Your worker failed on a task and told the broker nothing: the task stays unacknowledged "
+        "for as long as the worker lives."
     )
     worker.end()
     exercise.wait_until(

@@ -47,7 +47,7 @@ def test_returned_is_not_sent(exercise: Exercise) -> None:
         + (
             "publish with mandatory=True, or the broker will not tell."
             if exercise.said(Confirm.Select)
-            else "ask for confirms (confirm_delivery) and publish with mandatory=True."
+            else "it did not ask the broker what became of it."
         )
     )
     assert not sender.crash(), f"Nothing caught what the broker returned: {sender.crash()}."

@@ -41,6 +41,8 @@ def render(text: str, width: int, answers: bool) -> list[str]:
             lines += ["", "*(the page has a picture here)*", ""]
             at = token.map[1]
         elif token.type == "fence" and names:
+            while lines and (not lines[-1] or lines[-1].startswith(f"In `{names[0]}`")):
+                lines.pop()
             lines += ["", f"{MARKS[kind]} *{names[0]}*", ""]
             at = token.map[1] if kind == "text" else at  # the pane itself shows what is expected
         elif token.type == "table_open":
