@@ -10,6 +10,7 @@ one run, unless they are compared. What a journal is: labs/journal.md
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import traceback
@@ -19,7 +20,6 @@ import producer
 from kit.say import Trouble, warn
 from kit.timeline_file import ENDINGS, write_picture
 from kit.timeline_run import Run, read_run
-from kit.timeline_terminal import show
 
 EXAMPLES = """examples:
   labs/timeline.py worker-1.jsonl worker-2.jsonl producer.jsonl    # one run, three files
@@ -71,6 +71,15 @@ def read_runs(options: argparse.Namespace) -> list[Run]:
     return runs
 
 
+def show_in_terminal(runs: list[Run]) -> None:
+    """Draw the runs on standard output. Raises Trouble."""
+    if not importlib.util.find_spec("rich"):
+        raise Trouble("a picture in the terminal needs rich", "pip install rich", code=1)
+    from kit.timeline_terminal import show
+
+    show(runs)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; what a person can cause is one line and what to try."""
     options = parse(arguments)
@@ -82,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
             write_picture(runs, options.output)
             print(f" [*] Drawn: {options.output}")
         else:
-            show(runs)
+            show_in_terminal(runs)
         sys.stdout.flush()
         return producer.OK
     except KeyboardInterrupt:

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from kit import timeline_scene as scene
@@ -22,14 +21,14 @@ from kit.timeline_run import Lane, Run
 
 WIDTH, RIGHT = 11.0, 0.3
 WORD, BAR, ROW, PAD, ROWS = 0.17, 0.27, 0.065, 0.1, 6  # of a lane; at most so many waiting rows
-HEAD, DEPTH, GAP, AXIS = 0.75, 0.95, 0.14, 0.5
-LINE, LETTER = 0.19, 0.078  # of a text of 9 points: height of a line, width of a letter
+HEAD, DEPTH, GAP, AXIS, LEGENDS = 0.75, 0.95, 0.14, 0.3, 1.15
+LINE, LETTER, SMALL = 0.19, 0.078, 0.066  # height of a line, width of a letter (9, 8 points)
 CROWDED_LANE, TALLEST = 0.16, 40.0
 BLUE, RED, GREY, DARK = "#9fd0f0", "#a63c00", "#d5d5d5", "#222222"
 DONE = {"facecolor": BLUE, "edgecolor": DARK, "linewidth": 0.8}
 STYLES = {
     "done": DONE,
-    "again": {**DONE, "hatch": "....", "linewidth": 1.0},
+    "again": {**DONE, "hatch": "|||", "linewidth": 1.0},
     "failed": {"facecolor": "white", "edgecolor": RED, "hatch": "/////", "linewidth": 1.0},
     "working": {"facecolor": "white", "edgecolor": DARK, "linestyle": "--", "linewidth": 1.0},
     "waiting": {"facecolor": GREY, "edgecolor": "#707070", "linewidth": 0.5},
@@ -43,13 +42,6 @@ LEGEND = {
     "waiting": "waiting its turn at the worker",
     "returned": "waited, never begun",
 }
-
-
-def style_of(bar: Bar) -> str:
-    """Return the name of the style in which the work on a delivery is drawn."""
-    if bar.outcome in scene.FAILED:
-        return "failed"
-    return "again" if bar.again else bar.outcome
 
 
 class Picture:
@@ -66,12 +58,13 @@ class Picture:
         self.waits = {id(lane): self._waits(lane) for run in runs for lane in run.lanes}
         self.told: dict[str, str] = {}
         self.used: dict[str, object] = {}  # what the legend has to explain
+        self.written: dict[float, float] = {}  # how far to the right there are words, by height
         self.texts = self._texts()
         heights = [sum(map(self.height_of, run.lanes)) or LINE for run in runs]
         self.scale = min(1.0, TALLEST / sum(heights))
         self.heights = [height * self.scale for height in heights]
-        under = 1.0 + LINE * len(self.texts)  # the legend, and the figures
-        self.height = sum(self.heights) + len(runs) * (HEAD + GAP + DEPTH) + AXIS + under
+        under = LEGENDS + LINE * (1 + len(self.texts))
+        self.height = sum(self.heights) + len(runs) * (HEAD + GAP + DEPTH + AXIS) + under
         self.figure = Figure(figsize=(WIDTH, self.height), facecolor="white")
         self._draw()
 
@@ -92,7 +85,7 @@ class Picture:
         for run in self.runs:
             lines += [(run.name, True)] if len(self.runs) > 1 else []
             for line in in_words(run.figures):
-                lines += [(part, False) for part in textwrap.wrap(line, 125) if part]
+                lines += [(part, False) for part in textwrap.wrap(line, 155) if part]
         return [(line, bold) for line, bold in lines if line]
 
     def _draw(self) -> None:
@@ -107,13 +100,12 @@ class Picture:
             self._draw_depth(depth, run)
             for axes in (lanes, depth):
                 self._draw_limits(axes, run)
-            top -= DEPTH
-            last = run is self.runs[-1]
-            depth.tick_params(labelbottom=last)
+            top -= DEPTH + AXIS
         since = "sent" if all(run.knows_queue for run in self.runs) else "received"
         depth.set_xlabel(f"seconds since the first message was {since}")
-        self._draw_legend(top - AXIS)
-        top -= AXIS + 1.0
+        top -= LINE
+        self._draw_legend(top)
+        top -= LEGENDS
         for number, (line, bold) in enumerate(self.texts):
             self.figure.text(
                 0.3 / WIDTH, (top - LINE * number) / self.height, line,
@@ -151,14 +143,15 @@ class Picture:
             above(finish, 0.03, f"{what} {in_seconds(finish)}", ha=side, fontweight="bold")
         if bound is not None and bound < self.until:
             side = "right" if self.inches(bound) > 2.2 else "left"
-            near = finish is not None and abs(self.inches(finish - bound)) < 2.0
+            near = finish is not None and abs(self.inches(finish - bound)) < 1.5
             above(bound, 0.2 if near else 0.03, f"shortest possible {in_seconds(bound)}", ha=side)
 
     def _draw_limits(self, axes: Axes, run: Run) -> None:
         if run.figures.finish is not None:
             axes.axvline(run.figures.finish, color=DARK, linewidth=1.3, gid="finish")
         if run.figures.bound is not None and run.figures.bound < self.until:
-            axes.axvline(run.figures.bound, color=DARK, linewidth=1, linestyle=":", gid="bound")
+            axes.axvline(run.figures.bound, color=DARK, linewidth=1, linestyle=":", gid="bound",
+                         zorder=3.5)  # fmt: skip
 
     def _draw_lanes(self, axes: Axes, run: Run, height: float) -> None:
         axes.set_ylim(height / self.scale, 0)
@@ -176,6 +169,7 @@ class Picture:
                     self._draw_bar(axes, lane, bar, centre)
                     middle.setdefault(id(bar), centre)
             top += self.height_of(lane)
+            self.written.clear()
         if not run.lanes:
             axes.text(0.01, 0.5, "no worker's journal here", transform=axes.transAxes, va="center")
         step = max(1, round(0.13 / (CROWDED_LANE * self.scale))) if self.crowded else 1
@@ -208,7 +202,7 @@ class Picture:
             if wait.bar.begun is None:
                 middle[id(wait.bar)] = y + ROW * 0.4
                 if wait.bar.outcome == "lost":
-                    self._write_end(axes, wait.end, y + ROW * 0.4, "lost, never begun", below=True)
+                    self._write_end(axes, wait.end, y + ROW * 0.4, "lost, never begun", behind=True)
 
     def _box(self, axes: Axes, bar: Bar, lane: Lane, name: str, corner, width, height) -> None:
         box = Rectangle(corner, width, height, gid=f"bar-{len(self.told)}", zorder=3, label=name,
@@ -221,7 +215,7 @@ class Picture:
         span = scene.work_span(bar, self.now)
         if not span:
             return
-        name, (begin, end) = style_of(bar), span
+        name, (begin, end) = scene.style_of(bar), span
         self._box(axes, bar, lane, name, (begin, y - BAR / 2), end - begin, BAR)
         room = self.inches(end - begin) - 0.06
         if bar.redelivered:
@@ -242,13 +236,17 @@ class Picture:
         if word:
             self._write_end(axes, end, y - BAR / 2 - 0.03, word)
 
-    def _write_end(self, axes: Axes, x: float, y: float, word: str, below: bool = False) -> None:
+    def _write_end(self, axes: Axes, x: float, y: float, word: str, behind: bool = False) -> None:
         """Write a word at the end of a bar, above it or (of a waiting one) behind it."""
-        early = self.inches(x) < LETTER * len(word)
-        axes.text(x, y, f" {word}" if below else word, size=8, color=RED, zorder=7, gid="word",
-                  ha="left" if below or early else "right",
-                  va="center" if below else "bottom",
-                  path_effects=[withStroke(linewidth=2.5, foreground="white")])  # fmt: skip
+        width = SMALL * len(word) / self.inches(1)
+        wanted = x + 0.05 / self.inches(1) if behind else max(0.0, x - width)
+        left = max(wanted, self.written.get(y, 0.0))
+        if left - wanted > 0.6 / self.inches(1):
+            return  # its marker has to do
+        self.written[y] = left + width + 0.06 / self.inches(1)
+        va = "center" if behind else "bottom"
+        axes.text(left, y, word, size=8, color=RED, zorder=7, gid="word", va=va, ha="left",
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4})  # fmt: skip
 
     def _draw_links(self, axes: Axes, run: Run, middle: dict[int, float]) -> None:
         for lost, again in run.links:
@@ -276,7 +274,7 @@ class Picture:
             self.used[name] = Patch(label=LEGEND[name], **STYLES[name])
 
     def _draw_depth(self, axes: Axes, run: Run) -> None:
-        steps = scene.thin(run.depth, self.until, 3000)
+        steps = scene.thin(scene.calm(run.depth, self.until / 700), self.until, 3000)
         times = [0.0, *(step.time for step in steps), self.until]
         held = [0, *(step.held for step in steps), steps[-1].held if steps else 0]
         most = max(held)
@@ -327,7 +325,7 @@ def fitting(message: str, room: float) -> str:
 def merged(lane: Lane, now: float, least: float) -> dict[str, list[tuple[float, float]]]:
     """Return pieces (begin, width) by style, with gaps of less than `least` seconds closed."""
     pieces: dict[str, list[list[float]]] = {}
-    spans = [(scene.work_span(bar, now), style_of(bar)) for bar in lane.bars]
+    spans = [(scene.work_span(bar, now), scene.style_of(bar)) for bar in lane.bars]
     for (begin, end), name in sorted(pair for pair in spans if pair[0]):
         known = pieces.setdefault(name, [])
         if known and begin - known[-1][1] < least:

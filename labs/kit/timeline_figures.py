@@ -122,6 +122,6 @@ def bound_in_words(f: Figures) -> str:
         tasks = f"these {f.tasks} tasks" if f.tasks > 1 else "this task"
     return (
         f"no way to share {tasks} among {count(f.workers, 'worker')} can be quicker than"
-        f" {in_seconds(f.bound)}; each in turn to the first free worker:"
+        f" {in_seconds(f.bound)}; each in turn to the first free worker would take"
         f" {in_seconds(f.first_come)}"
     )

@@ -1,6 +1,7 @@
 """What the picture in a file and the one in the terminal have in common: spans, rows and words."""
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,6 +54,13 @@ def work_span(bar: Bar, now: float) -> tuple[float, float] | None:
     return bar.end, bar.end  # consumer.py only takes it
 
 
+def style_of(bar: Bar) -> str:
+    """Return the name of the style in which the work on a delivery is drawn."""
+    if bar.outcome in FAILED:
+        return "failed"
+    return "again" if bar.again else bar.outcome
+
+
 def find_waits(lane: Lane, now: float, least: float, most_rows: int) -> list[Wait]:
     """Return who waited at a worker for `least` seconds or more, in rows from 0 on.
 
@@ -75,6 +83,20 @@ def find_waits(lane: Lane, now: float, least: float, most_rows: int) -> list[Wai
         heapq.heappush(busy, (end, row))
         waits.append(Wait(bar, begin, end, min(row, most_rows - 1)))
     return waits
+
+
+def calm(depth: Sequence[Step], least: float) -> list[Step]:
+    """Return the steps without those that are over too soon to be seen, in seconds."""
+    steps: list[Step] = []
+    begin = None  # of those left out since the last one
+    for step, following in itertools.zip_longest(depth, depth[1:]):
+        if following is not None and following.time - step.time < least:
+            begin = step.time if begin is None else begin
+            if step.time - begin < 3 * least:
+                continue
+        steps.append(step)
+        begin = None
+    return steps
 
 
 def thin(depth: Sequence[Step], end: float, most: int) -> list[Step]:
