@@ -117,6 +117,7 @@ def fair(begin: float = 100.0, killed_at: float | None = 1.5) -> Log:
             continue
         heapq.heappush(free, (log.work(time, worker, delivery) + 0.001, worker))
     log.write(begin + 0.2, "producer", "stopped", count=len(TASKS))
-    for time, worker in free:
-        log.write(max(t for t, _ in free) + 0.5, worker, "stopped", worked=6, lost=0, abandoned=0)
+    ended = max(time for time, _ in free) + 0.5
+    for _, worker in free:
+        log.write(ended, worker, "stopped", worked=6, lost=0, abandoned=0)
     return log

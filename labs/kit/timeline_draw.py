@@ -5,7 +5,6 @@ helps.
 """
 
 import textwrap
-import unicodedata
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -18,30 +17,12 @@ from kit import timeline_scene as scene
 from kit.journal import Bar
 from kit.timeline_figures import in_seconds, in_words
 from kit.timeline_run import Lane, Run
+from kit.timeline_style import DARK, LEGEND, LETTER, LINE, RED, SMALL, STYLES, fitting, merged
 
 WIDTH, RIGHT = 11.0, 0.3
 WORD, BAR, ROW, PAD, ROWS = 0.17, 0.27, 0.065, 0.1, 6  # of a lane; at most so many waiting rows
 HEAD, DEPTH, GAP, AXIS, LEGENDS = 0.75, 0.95, 0.14, 0.3, 1.15
-LINE, LETTER, SMALL = 0.19, 0.078, 0.066  # height of a line, width of a letter (9, 8 points)
 CROWDED_LANE, TALLEST = 0.16, 40.0
-BLUE, RED, GREY, DARK = "#9fd0f0", "#a63c00", "#d5d5d5", "#222222"
-DONE = {"facecolor": BLUE, "edgecolor": DARK, "linewidth": 0.8}
-STYLES = {
-    "done": DONE,
-    "again": {**DONE, "hatch": "|||", "linewidth": 1.0},
-    "failed": {"facecolor": "white", "edgecolor": RED, "hatch": "/////", "linewidth": 1.0},
-    "working": {"facecolor": "white", "edgecolor": DARK, "linestyle": "--", "linewidth": 1.0},
-    "waiting": {"facecolor": GREY, "edgecolor": "#707070", "linewidth": 0.5},
-    "returned": {"facecolor": "white", "edgecolor": RED, "linestyle": "--", "linewidth": 0.7},
-}
-LEGEND = {
-    "done": "working, done",
-    "again": "done once more (duplicate)",
-    "failed": "worked on in vain: lost, abandoned, killed ...",
-    "working": "not finished",
-    "waiting": "waiting its turn at the worker",
-    "returned": "waited, never begun",
-}
 
 
 class Picture:
@@ -262,7 +243,7 @@ class Picture:
             axes.add_patch(halo)
             axes.add_patch(line)
             self.used["link"] = Line2D([], [], color=DARK, linewidth=1.3,
-                                       label="from where it was lost to who got it next")  # fmt: skip
+                                       label="from loss to who got it next")  # fmt: skip
 
     def _draw_crowded(self, axes: Axes, lane: Lane, y: float) -> None:
         """Draw a lane of very many bars, those that touch as one."""
@@ -306,33 +287,3 @@ class Picture:
         self.figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=4,
                            frameon=False, fontsize=8.5, handlelength=2.6, handleheight=1.1,
                            columnspacing=1.4)  # fmt: skip
-
-
-def fitting(message: str, room: float) -> str:
-    """Return as much of a message as there is room for (inches), "" if that says nothing."""
-    text = scene.plain(message)
-    letters = [1.7 if unicodedata.east_asian_width(c) in "WF" else 1.0 for c in text]
-    if sum(letters) * LETTER <= room:
-        return text
-    space, size = room / LETTER - 1, 0.0
-    for number, letter in enumerate(letters):
-        size += letter
-        if size > space:
-            return f"{text[:number]}…" if number >= 2 else ""
-    return ""
-
-
-def merged(lane: Lane, now: float, least: float) -> dict[str, list[tuple[float, float]]]:
-    """Return pieces (begin, width) by style, with gaps of less than `least` seconds closed."""
-    pieces: dict[str, list[list[float]]] = {}
-    spans = [(scene.work_span(bar, now), scene.style_of(bar)) for bar in lane.bars]
-    for (begin, end), name in sorted(pair for pair in spans if pair[0]):
-        known = pieces.setdefault(name, [])
-        if known and begin - known[-1][1] < least:
-            known[-1][1] = max(known[-1][1], end)
-        else:
-            known.append([begin, end])
-    return {
-        name: [(begin, max(end - begin, least / 2)) for begin, end in known]
-        for name, known in pieces.items()
-    }

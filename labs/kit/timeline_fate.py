@@ -38,9 +38,9 @@ def judge(workers: list[Process], deliveries: list[list[Bar]], last: float) -> N
                     kill(process, due)
     silent = [p for p in workers if p.stopped is None and p.killed is None]
     if len(silent) == 1 < len(workers):  # all others have ended: the run is over
-        busy = [b for b in open_bars.get(id(silent[0]), ()) if b.begun is not None and b.end is None]
-        for bar in busy:
-            kill(silent[0], min(last, bar.begun + (bar.seconds or NEVER)))
+        for bar in open_bars.get(id(silent[0]), ()):
+            if bar.begun is not None and bar.end is None:
+                kill(silent[0], min(last, bar.begun + (bar.seconds or NEVER)))
     for bars in deliveries:
         done_before = False
         for bar, following in itertools.zip_longest(bars, bars[1:]):
@@ -75,6 +75,8 @@ def time_of_gap(bar: Bar) -> float:
 def end_bar(bar: Bar, again: float) -> None:
     """Give a bar its end where none is written; `again` is when the message came to the next."""
     if bar.end is not None:
+        if bar.begun is None and bar.outcome == "abandoned":  # it stopped with this one waiting
+            bar.outcome = "returned" if bar.returned else "lost"
         return
     process = bar.process
     kept = again < NEVER if process.acknowledge is None else process.acknowledge

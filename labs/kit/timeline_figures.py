@@ -56,7 +56,8 @@ def in_order(messages: Sequence) -> list:
 
 def work_of(message) -> float | None:
     """Return the seconds that a message takes: measured where it was done, else as announced."""
-    measured = [bar.end - bar.begun for bar in message.bars if bar.succeeded and bar.begun is not None]
+    worked_on = [bar for bar in message.bars if bar.begun is not None]
+    measured = [bar.end - bar.begun for bar in worked_on if bar.succeeded]
     announced = [bar.seconds for bar in message.bars if bar.seconds is not None]
     return min(measured or announced, default=None)
 

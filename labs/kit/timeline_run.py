@@ -42,7 +42,7 @@ class Link(NamedTuple):
 
 
 class Step(NamedTuple):
-    """From `time` on so many messages are ready in the queue (None: unknown) and held by workers."""
+    """From `time` on: messages ready in the queue (None: unknown), and held by workers."""
 
     time: float
     ready: int | None

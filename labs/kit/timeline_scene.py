@@ -47,9 +47,7 @@ def work_span(bar: Bar, now: float) -> tuple[float, float] | None:
     """Return from when to when a delivery was worked on; what has no end goes on until `now`."""
     if bar.begun is not None:
         return bar.begun, max(bar.begun, now if bar.end is None else bar.end)
-    if bar.outcome in ("waiting", "returned") or bar.end is None:
-        return None
-    if bar.outcome == "lost":  # handed over, never begun
+    if not bar.succeeded:  # it never came to its turn
         return None
     return bar.end, bar.end  # consumer.py only takes it
 
@@ -162,7 +160,8 @@ def tell_mishaps(run: Run) -> list[str]:
             if again.succeeded:
                 fate += f", done there at {in_seconds(again.end)}"
         else:
-            fate = "gone for good" if bar.gone else "not handed out again"
+            back = "back in the queue" if bar.returned else "not handed out again"
+            fate = "gone for good" if bar.gone else back
         who = f"{shorten(names[id(bar)], 30)}: {word}"
         when = bar.received if bar.end is None else bar.end
         lines.append(f"{in_seconds(when)}, {shorten(bar.message, 30)!r} at {who}; {fate}")
