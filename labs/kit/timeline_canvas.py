@@ -1,6 +1,7 @@
 """A canvas of characters, with blocks and without: what the picture in the terminal is drawn on."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -101,5 +102,5 @@ def flow(entries: Sequence[str], width: int) -> list[str]:
         if lines and cell_len(lines[-1]) + 3 + cell_len(entry) < width:
             lines[-1] += f"   {entry}"
         else:
-            lines.append(entry)
+            lines += textwrap.wrap(entry, width - 1)
     return lines

@@ -21,7 +21,7 @@ from kit.timeline_style import DARK, LEGEND, LETTER, LINE, RED, SMALL, STYLES, f
 
 WIDTH, RIGHT = 11.0, 0.3
 WORD, BAR, ROW, PAD, ROWS = 0.17, 0.27, 0.065, 0.1, 6  # of a lane; at most so many waiting rows
-HEAD, DEPTH, GAP, AXIS, LEGENDS = 0.75, 0.95, 0.14, 0.3, 1.15
+HEAD, DEPTH, GAP, AXIS, LEGENDS = 0.75, 0.95, 0.14, 0.3, 1.0
 CROWDED_LANE, TALLEST = 0.16, 40.0
 
 
@@ -252,10 +252,14 @@ class Picture:
         for name, pieces in merged(lane, self.now, least).items():
             style = {**STYLES[name], "linewidth": 0.3}
             axes.broken_barh(pieces, (y - height / 2, height), label=name, zorder=3, **style)
-            self.used[name] = Patch(label=LEGEND[name], **STYLES[name])
+            label = f"{LEGEND[name]} (what touches is drawn as one)"
+            self.used[name] = Patch(label=label, **STYLES[name])
 
     def _draw_depth(self, axes: Axes, run: Run) -> None:
-        steps = scene.thin(scene.calm(run.depth, self.until / 700), self.until, 3000)
+        if len(run.depth) > 1500:
+            steps = scene.thin(run.depth, self.until, 700)
+        else:
+            steps = scene.calm(run.depth, self.until / 700)
         times = [0.0, *(step.time for step in steps), self.until]
         held = [0, *(step.held for step in steps), steps[-1].held if steps else 0]
         most = max(held)

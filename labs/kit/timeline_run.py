@@ -15,6 +15,8 @@ from kit.timeline_fate import judge
 from kit.timeline_figures import Figures, figure
 from kit.timeline_lines import plain
 
+PAUSE = 60  # seconds without any work in which we wonder whether a new run begins
+
 
 class Life(NamedTuple):
     """A worker's time from start to end; None: it was still there."""
@@ -107,6 +109,12 @@ def read_run(paths: list[Path]) -> Run:
         notes.append(f"{name} tells of no message")
     elif not journal.sent:
         notes.append(f"{name} is without a producer's lines: what is ready in the queue is unknown")
+    depth = find_depth(messages, knows_queue=bool(journal.sent))
+    for step, following in itertools.pairwise(depth):
+        if not step.held and not step.ready and following.time - step.time > PAUSE:
+            pause = f"{following.time - step.time:.0f} s from {step.time:.0f} s on"
+            notes.append(f"{name}: nothing to do for {pause}: two runs, drawn as one?")
+            break
     moments = [time for bar in journal.bars for time in (bar.begun, bar.end) if time is not None]
     moments += [time for message in messages for time in (message.sent, message.entered) if time]
     open_now = any(bar.end is None for bar in journal.bars)
@@ -118,7 +126,7 @@ def read_run(paths: list[Path]) -> Run:
         lanes=lanes,
         messages=messages,
         links=find_links(messages),
-        depth=find_depth(messages, knows_queue=bool(journal.sent)),
+        depth=depth,
         figures=figure(messages, len(lanes)),
         end=end,
         notes=notes,

@@ -276,11 +276,19 @@ class Picture:
         ]
 
 
+class Output(Console):
+    """The terminal, or a pipe whose reader may leave."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the program what that means; rich would end it with an error."""
+        raise BrokenPipeError
+
+
 def show(runs: Sequence[Run], console: Console | None = None) -> None:
     """Print the runs one below the other, and the figures of each."""
     if console is None:
         width = None if sys.stdout.isatty() else columns_of_pipe()
-        console = Console(width=width, markup=False, highlight=False, emoji=False)
+        console = Output(width=width, markup=False, highlight=False, emoji=False)
 
     def tell(text: str, style: str = "", indent: str = "") -> None:
         room = max(NARROWEST, console.width) - 1
