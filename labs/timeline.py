@@ -20,6 +20,7 @@ from pathlib import Path
 import producer
 from kit.say import Trouble, warn
 from kit.timeline_file import ENDINGS, write_picture
+from kit.timeline_lines import same
 from kit.timeline_run import Run, read_run
 
 EXAMPLES = """examples:
@@ -50,17 +51,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--compare needs two files or more")
     if options.output and options.output.suffix.lower() not in ENDINGS:
         parser.error(f"-o {str(options.output)!r} must end in {', '.join(ENDINGS)}")
-    if options.output and any(is_same(options.output, path) for path in options.files):
+    if options.output and any(same(options.output, path) for path in options.files):
         parser.error(f"-o {str(options.output)!r} is one of the journals")
     return options
-
-
-def is_same(one: Path, other: Path) -> bool:
-    """Tell whether two paths are one file."""
-    try:
-        return one.samefile(other)
-    except (OSError, ValueError):
-        return False
 
 
 def read_runs(options: argparse.Namespace) -> list[Run]:

@@ -16,13 +16,14 @@ class Glyphs(NamedTuple):
 
     edge: str  # a bar's first column
     done: str
+    again: str  # done once more
     failed: str
     working: str  # not finished
     waiting: str
     idle: str
     gap: str
     cross: str
-    again: str  # redelivered
+    redelivered: str
     upright: str
     level: str
     tick: str
@@ -33,10 +34,10 @@ class Glyphs(NamedTuple):
     levels: str  # of the queue's depth, from 1 up
 
 
-BLOCKS = Glyphs("▐", "█", "▒", "▓", "░", "·", "~", "x", "r", "│", "─", "┴", "└", "╮╰╯╭", "▼", "…",
-                "▁▂▃▄▅▆▇█")  # fmt: skip
-ASCII = Glyphs("|", "#", "%", "=", ".", "-", "~", "x", "r", "|", "-", "+", "+", "++++", "v", "~",
-               "123456789")  # fmt: skip
+BLOCKS = Glyphs("▐", "█", "▓", "▒", "▚", "░", "·", "~", "x", "r", "│", "─", "┴", "└", "╮╰╯╭", "▼",
+                "…", "▁▂▃▄▅▆▇█")  # fmt: skip
+ASCII = Glyphs("|", "#", "@", "%", "=", ".", "-", "~", "x", "r", "|", "-", "+", "+", "++++", "v",
+               "~", "123456789")  # fmt: skip
 
 
 class Canvas:

@@ -22,6 +22,7 @@ from kit.timeline_style import DARK, LEGEND, LETTER, LINE, RED, SMALL, STYLES, f
 WIDTH, RIGHT = 11.0, 0.3
 WORD, BAR, ROW, PAD, ROWS = 0.17, 0.27, 0.065, 0.1, 6  # of a lane; at most so many waiting rows
 HEAD, DEPTH, GAP, AXIS, LEGENDS = 0.75, 0.95, 0.14, 0.3, 1.0
+ARC = 0.24  # how high a link within a lane rises
 CROWDED_LANE, TALLEST = 0.16, 40.0
 
 
@@ -129,10 +130,13 @@ class Picture:
 
     def _draw_limits(self, axes: Axes, run: Run) -> None:
         if run.figures.finish is not None:
-            axes.axvline(run.figures.finish, color=DARK, linewidth=1.3, gid="finish")
+            line = {"color": DARK, "linewidth": 1.3}
+            axes.axvline(run.figures.finish, gid="finish", **line)
+            self.used["finish"] = Line2D([], [], label="finishing time", **line)
         if run.figures.bound is not None and run.figures.bound < self.until:
-            axes.axvline(run.figures.bound, color=DARK, linewidth=1, linestyle=":", gid="bound",
-                         zorder=3.5)  # fmt: skip
+            line = {"color": DARK, "linewidth": 1, "linestyle": ":"}
+            axes.axvline(run.figures.bound, gid="bound", zorder=3.5, **line)
+            self.used["bound"] = Line2D([], [], label="shortest possible time", **line)
 
     def _draw_lanes(self, axes: Axes, run: Run, height: float) -> None:
         axes.set_ylim(height / self.scale, 0)
@@ -234,7 +238,9 @@ class Picture:
             begin = lost.released if lost.end is None else lost.end
             end = again.received if again.begun is None else again.begun
             points = (begin, middle[id(lost)]), (end, middle[id(again)])
-            bend = "arc3,rad=-0.35" if points[0][1] == points[1][1] else "arc3,rad=0"
+            bend = "arc3,rad=0"
+            if points[0][1] == points[1][1]:  # in one lane: over the bars, not through them
+                bend = f"arc3,rad={-min(0.6, 2 * ARC / max(0.1, self.inches(end - begin))):.3f}"
             halo = FancyArrowPatch(*points, arrowstyle="-", connectionstyle=bend, linewidth=3.2,
                                    color="white", zorder=4, shrinkA=0, shrinkB=0)  # fmt: skip
             line = FancyArrowPatch(*points, arrowstyle="-|>", connectionstyle=bend, linewidth=1.3,
@@ -283,10 +289,18 @@ class Picture:
         axes.set_ylabel("messages")
 
     def _draw_legend(self, top: float) -> None:
-        order = [*LEGEND, "redelivered", "killed", "link", "gap", "ready", "held"]
+        order = [
+            *LEGEND,
+            "redelivered",
+            "killed",
+            "link",
+            "gap",
+            "ready",
+            "held",
+            "finish",
+            "bound",
+        ]
         handles = [self.used[name] for name in order if name in self.used]
-        handles.append(Line2D([], [], color=DARK, linewidth=1.3, label="finishing time"))
-        handles.append(Line2D([], [], color=DARK, linestyle=":", label="shortest possible time"))
         place = 0.22 / WIDTH, top / self.height
         self.figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=4,
                            frameon=False, fontsize=8.5, handlelength=2.6, handleheight=1.1,

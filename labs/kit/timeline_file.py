@@ -114,9 +114,10 @@ def headline(runs: Sequence[Run]) -> str:
 
 def page(runs: Sequence[Run], svg: str) -> str:
     """Return a page that needs nothing else: the picture, the figures, what went wrong."""
-    rest = [bound_in_words(run.figures) for run in runs]
-    if len(runs) > 1:
-        rest = [scene.compare(runs), *(f"{r.name}: {text}" for r, text in zip(runs, rest) if text)]  # noqa: B905
+    many = len(runs) > 1
+    texts = [(f"{run.name}: " * many, bound_in_words(run.figures)) for run in runs]
+    rest = [scene.compare(runs)] if many else []
+    rest += [name + text[0].upper() + text[1:] for name, text in texts if text]
     parts = [f"<p>{html.escape(text)}.</p>" for text in rest if text]
     for run in runs:
         if lines := scene.tell_mishaps(run):

@@ -126,13 +126,13 @@ class Picture:
         if not span:
             return
         name = scene.style_of(bar)
-        style, glyph = STYLES[name], getattr(self.glyphs, "done" if name == "again" else name)
+        style, glyph = STYLES[name], getattr(self.glyphs, name)
         begin = self.column(span[0])
         end = max(begin, self.column_of_end(span[1]))
         self.used.add(name)
         self.canvas.put(row, begin, self.glyphs.edge + glyph * (end - begin), style)
         if bar.redelivered:
-            self.canvas.put(row, begin, self.glyphs.again, "bold")
+            self.canvas.put(row, begin, self.glyphs.redelivered, "bold")
             self.used.add("redelivered")
         failed = bar.outcome in scene.FAILED
         room = end - begin - failed
@@ -257,13 +257,11 @@ class Picture:
         """Return what each character means."""
         g = self.glyphs
         samples = {
-            "done": g.edge + g.done * 2, "again": g.edge + g.done * 2, "failed": g.failed * 3,
+            "done": g.edge + g.done * 2, "again": g.edge + g.again * 2, "failed": g.failed * 3,
             "working": g.working * 3, "waiting": f"2{g.waiting * 2}", "cross": g.cross,
-            "redelivered": g.again, "link": g.level * 2 + g.corners[0], "idle": g.idle * 3,
+            "redelivered": g.redelivered, "link": g.level * 2 + g.corners[0], "idle": g.idle * 3,
             "gap": g.gap * 3,
         }  # fmt: skip
-        if self.crowded and "again" in self.used:
-            self.used.add("done")
         return [f"{samples[name]} {MEANINGS[name]}" for name in MEANINGS if name in self.used]
 
     def depth_legend(self) -> list[str]:
