@@ -20,22 +20,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from functools import cache
-from io import StringIO
 from pathlib import Path
 
 from kit.process import alive, birth
 from kit.say import Trouble, say, warn
 
 try:
-    from markdown_it import MarkdownIt
-    from rich.console import Console
-    from rich.markdown import Markdown
-    from rich.text import Text
-
     import producer
     from broker import BROKERS, Broker
     from kit.player import DEADLINE, Player, Surprise
+    from kit.render import line_of_answer, line_of_block, render
     from kit.tmux import SESSION, Pane, Stage, connect, panes, tmux
     from kit.worksheet import Block, Worksheet, read
 except ImportError as missing:
@@ -57,7 +51,7 @@ keys in the narrow pane:
   Enter   type the step's commands; once they are done, show the next step
   s       wait no longer for a text that does not come
   Space b up down     read on, and back
-  a       show the answers, or hide them
+  a       show the answers and hints of the step, or hide them
   q       leave (Ctrl-C does so too); everything that runs in the panes is stopped
 
 Click into another pane to type there yourself, and into the narrow one to go on.
@@ -89,47 +83,6 @@ def list_steps(page: Worksheet) -> None:
     for number, step in enumerate(page.steps):
         names = ", ".join(dict.fromkeys(block.pane for block in step.blocks))
         print(f"{number:3}  {step.title}{f'   ({names})' if names else ''}")
-
-
-@cache
-def render(text: str, width: int, answers: bool) -> list[str]:
-    """Return a step's text as lines for a terminal; answers stay folded unless wanted."""
-    source, lines, folded, at = text.splitlines(), [], False, 0
-    for token in MarkdownIt("commonmark").enable("table").parse(text):
-        if token.level or not token.map or token.map[0] < at:
-            continue
-        if not folded:
-            lines += source[at : token.map[0]]
-        at = token.map[0]
-        kind, *names = token.info.split() or [""]
-        if token.type == "html_block":
-            if not folded and "<details" in token.content:
-                lines += ["", "*▾ The answer:*" if answers else "*▸ press a for the answer*", ""]
-                folded = not answers
-            folded = folded and "</details" not in token.content
-            at = token.map[1]
-        elif folded:
-            at = token.map[1]
-        elif token.type == "fence" and kind == "mermaid":
-            lines += ["", "*(the page has a picture here)*", ""]
-            at = token.map[1]
-        elif token.type == "fence" and names and kind == "text":  # the pane itself shows it
-            lines += ["", f"▸ look at *{names[0]}*", ""]
-            at = token.map[1]
-        elif token.type == "fence" and names:
-            lines += ["", f"▸ {'keys in' if kind == 'keys' else 'into'} *{names[0]}*", ""]
-    lines += [] if folded else source[at:]
-    screen = StringIO()
-    console = Console(
-        file=screen, width=width, force_terminal=True, color_system="standard", highlight=False
-    )
-    console.print(Markdown("\n".join(lines), code_theme="bw"))
-    shown: list[str] = []
-    for line in screen.getvalue().splitlines():
-        empty = not Text.from_ansi(line).plain.strip()
-        if not empty or (shown and shown[-1]):
-            shown.append("" if empty else line)
-    return shown
 
 
 # ---- the narrow pane
@@ -185,6 +138,7 @@ class Script:
         for block in self.left():
             self.played += 1
             self.status = f"{block.pane} ..."
+            self.top = line_of_block(self.lines(), self.played - 1) - 2
             self.draw()
             try:
                 self.player.play(block)
@@ -200,7 +154,7 @@ class Script:
         """Go to the next step; return whether there is one."""
         if self.index + 1 == len(self.page.steps):
             return False
-        self.index, self.played, self.top = self.index + 1, 0, 0
+        self.index, self.played, self.top, self.answers = self.index + 1, 0, 0, False
         return True
 
     def hint(self) -> str:
@@ -236,16 +190,25 @@ class Script:
             raise Quit
         page = max(self.rows - 2, 1)
         self.top += {"down": 1, "up": -1, "next": page, "before": -page}.get(key, 0)
-        self.answers ^= key == "a"
+        if key == "a":
+            self.answers = not self.answers
+            answer = line_of_answer(self.lines(), self.top)
+            if answer is not None and answer > self.top + self.rows // 2:
+                self.top = answer
         self.draw()
         return key
+
+    def lines(self) -> list[str]:
+        """Return the text of the step, as wide as the pane is now."""
+        width = os.get_terminal_size().columns
+        return render(self.page.steps[self.index].text, width, self.answers)
 
     def draw(self) -> None:
         """Draw the text and below it where we are, if that has changed."""
         width, height = os.get_terminal_size()
         foot = self._foot(width, max(height // 2, 2))
         self.rows = max(height - len(foot), 1)
-        lines = render(self.page.steps[self.index].text, width, self.answers)
+        lines = self.lines()
         self.top = max(0, min(self.top, len(lines) - self.rows))
         shown = lines[self.top : self.top + self.rows]
         below = len(lines) - self.top - self.rows
@@ -334,6 +297,21 @@ def environment() -> dict[str, str]:
     return found
 
 
+def see_that_the_broker_is_ours(environment: dict[str, str]) -> None:
+    """See that labs/broker.py, as the page calls it, is about the broker of the panes."""
+    broker = Broker("lab")
+    url = environment.get("AMQP_URL", "amqp://localhost")
+    if (
+        broker.way() in (None, "existing")
+        or producer.broker_parameters(url=url)[0].port != broker.port
+    ):
+        raise Trouble(
+            "this lab stops and starts its broker, and the one in reach is not ours to stop",
+            "labs/broker.py up, without AMQP_URL; or by hand, as the box at the page's top says",
+            code=3,
+        )
+
+
 def play_unseen(page: Worksheet, stage: Stage, wait: float) -> int:
     """Play to the end without a screen, a line for each step; return the exit code."""
     player = Player(stage.panes, deadline=wait)
@@ -407,6 +385,8 @@ def play(options: argparse.Namespace) -> int:
     if not seen and not options.auto:
         raise Trouble("a terminal is needed to press Enter at", "--auto, or --list", code=2)
     panes_environment = environment()
+    if page.breaks_the_broker:
+        see_that_the_broker_is_ours(panes_environment)
     program = tmux(BROKERS / "unpacked")
     size = tuple(os.get_terminal_size()) if seen else (120, 0)
     if seen and (size[0] < 64 or size[1] < 12):

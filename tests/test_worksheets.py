@@ -24,16 +24,6 @@ UNPACKED = ROOT / ".broker" / "unpacked"
 PAGES = sorted((ROOT / "labs").glob("[0-9]*/README.md"))
 
 
-def breaks_the_broker(page: Worksheet) -> bool:
-    """Tell whether a page calls labs/broker.py, so that it needs a broker that it may break."""
-    return any(
-        "labs/broker.py" in line
-        for block in page.blocks
-        if block.kind == "console"
-        for line in block.lines
-    )
-
-
 def pane_environment(url: str, **more: str) -> dict[str, str]:
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -50,8 +40,12 @@ def page(request) -> Worksheet:
 
 @pytest.fixture
 def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
-    """Return the environment of the panes: a vhost of its own, or a broker that it may break."""
-    if not breaks_the_broker(page):
+    """Return the environment of the panes: a vhost of its own, or a broker that it may break.
+
+    Where transient queues are to be refused, it is a broker with the kit's own configuration: the
+    pages are written for that.
+    """
+    if not page.breaks_the_broker and not request.config.getoption("--deny-transient"):
         lab = request.getfixturevalue("lab")
         yield pane_environment(
             lab.url.replace("127.0.0.1", "localhost"),  # as it is called at home

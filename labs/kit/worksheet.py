@@ -78,6 +78,12 @@ class Worksheet:
         """Return the names of the panes, in the order in which the page needs them."""
         return list(dict.fromkeys(block.pane for block in self.blocks))
 
+    @property
+    def breaks_the_broker(self) -> bool:
+        """Tell whether the page calls labs/broker.py: its broker must be one that may be broken."""
+        typed = (block.lines for block in self.blocks if block.kind == "console")
+        return any("labs/broker.py" in line for lines in typed for line in lines)
+
 
 def read(file: Path) -> Worksheet:
     """Read a worksheet. Raises Trouble if there is none, BadPage if it cannot be played."""

@@ -1,0 +1,93 @@
+"""A step of a worksheet as lines for a narrow pane of a terminal."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from io import StringIO
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.text import Text
+
+MARKS = {"console": "▸ into", "python": "▸ into", "keys": "▸ keys in", "text": "▸ look at"}
+OPEN, FOLDED = "▾", "▹"
+
+
+@cache
+def render(text: str, width: int, answers: bool) -> list[str]:
+    """Return a step's text as lines with colours; answers and hints stay folded unless wanted."""
+    source, lines, folded, at = text.splitlines(), [], False, 0
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    for place, token in enumerate(tokens):
+        if token.level or not token.map or token.map[0] < at:
+            continue
+        if not folded:
+            lines += source[at : token.map[0]]
+        at = token.map[0]
+        kind, *names = token.info.split() or [""]
+        if token.type == "html_block":
+            if not folded and "<details" in token.content:
+                summary = re.search("<summary>(.*?)</summary>", token.content)
+                what = summary[1] if summary else "More"
+                lines += ["", f"*{OPEN} {what}*" if answers else f"*{FOLDED} {what}: press a*", ""]
+                folded = not answers
+            folded = folded and "</details" not in token.content
+            at = token.map[1]
+        elif folded:
+            at = token.map[1]
+        elif token.type == "fence" and kind == "mermaid":
+            lines += ["", "*(the page has a picture here)*", ""]
+            at = token.map[1]
+        elif token.type == "fence" and names:
+            lines += ["", f"{MARKS[kind]} *{names[0]}*", ""]
+            at = token.map[1] if kind == "text" else at  # the pane itself shows what is expected
+        elif token.type == "table_open":
+            lines += rows(tokens[place:])
+            at = token.map[1]
+    lines += [] if folded else source[at:]
+    screen = StringIO()
+    console = Console(
+        file=screen, width=width, force_terminal=True, color_system="standard", highlight=False
+    )
+    console.print(Markdown("\n".join(lines), code_theme="bw"))
+    shown: list[str] = []
+    for line in screen.getvalue().splitlines():
+        if plain(line).strip():
+            shown.append(line)
+        elif shown and shown[-1]:
+            shown.append("")
+    return shown
+
+
+def rows(tokens: list[Token]) -> Iterator[str]:
+    """Yield a table, which a narrow pane would cut, as paragraphs: a row each, a line a cell."""
+    row: list[str] = []
+    for token in tokens:
+        if token.type == "inline":
+            row.append(token.content)
+        elif token.type == "tr_close":
+            yield from ["", "  \n".join(row)]
+            row = []
+        elif token.type == "table_close":
+            yield ""
+            return
+
+
+def plain(line: str) -> str:
+    """Return a rendered line without its colours."""
+    return Text.from_ansi(line).plain
+
+
+def line_of_block(lines: list[str], number: int) -> int:
+    """Return at which line the block of this number (counted from 0) is announced, else 0."""
+    marks = tuple(MARKS.values())
+    found = [at for at, line in enumerate(lines) if plain(line).startswith(marks)]
+    return found[number] if number < len(found) else 0
+
+
+def line_of_answer(lines: list[str], after: int) -> int | None:
+    """Return the first line from `after` on at which an answer is unfolded."""
+    found = (at for at, line in enumerate(lines) if plain(line).startswith(OPEN))
+    return next((at for at in found if at >= after), None)
