@@ -230,6 +230,9 @@ def test_automatic_acknowledgement_loses_what_waits_at_a_killed_worker(tmp_path)
     assert [life.killed for life in lane.lives] == [True, False]
     assert (run.figures.lost, run.figures.workers) == (3, 1)
     assert len(scene.tell_mishaps(run)) == 3
+    words = {text.get_text() for text in found(picture_of([run]).figure.axes[0], "word")}
+    assert words == {"killed", "2 lost, never begun"}
+    assert re.search(r"^ +2░+x$", show([run], 80), re.MULTILINE)
 
 
 @pytest.fixture

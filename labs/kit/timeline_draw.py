@@ -181,13 +181,20 @@ class Picture:
     def _draw_waits(self, axes: Axes, lane: Lane, top: float, middle: dict[int, float]) -> None:
         for wait in self.waits[id(lane)]:
             y = top + ROW * wait.row
-            name = "returned" if wait.bar.outcome == "returned" else "waiting"
+            name = "returned" if wait.bar.outcome in ("returned", "lost") else "waiting"
+            name = name if wait.bar.begun is None else "waiting"
             width = wait.end - wait.begin
             self._box(axes, wait.bar, lane, name, (wait.begin, y), width, ROW * 0.75)
             if wait.bar.begun is None:
                 middle[id(wait.bar)] = y + ROW * 0.4
-                if wait.bar.outcome == "lost":
-                    self._write_end(axes, wait.end, y + ROW * 0.4, "lost, never begun", behind=True)
+        lost = [w for w in self.waits[id(lane)] if w.bar.begun is None and w.bar.outcome == "lost"]
+        lost.sort(key=lambda wait: wait.end)
+        while lost:  # each has its own moment, if only by microseconds: one word for all
+            near = [wait for wait in lost if self.inches(wait.end - lost[0].end) < 0.1]
+            lost = [wait for wait in lost if wait not in near]
+            rows, end = [wait.row for wait in near], max(wait.end for wait in near)
+            y = top + ROW * (sum(rows) / len(rows) + 0.4)
+            self._write_end(axes, end, y, f"{len(rows)} lost, never begun", behind=True)
 
     def _box(self, axes: Axes, bar: Bar, lane: Lane, name: str, corner, width, height) -> None:
         box = Rectangle(corner, width, height, gid=f"bar-{len(self.told)}", zorder=3, label=name,

@@ -151,7 +151,9 @@ def tell_mishaps(run: Run) -> list[str]:
     ]
     lines = []
     for bar in sorted(failed, key=lambda bar: bar.end or bar.received):
-        word = WORDS.get(bar.outcome, "not begun" if bar.begun is None else bar.outcome)
+        word = WORDS.get(bar.outcome, bar.outcome)
+        if bar.begun is None:
+            word = "never begun"
         if bar.succeeded:
             word = "done, but the broker did not know"
         again = following.get(id(bar))

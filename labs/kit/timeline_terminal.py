@@ -167,6 +167,11 @@ class Picture:
             if count and count != before:
                 self.canvas.put(row, column, str(count))
             before = count
+        for bar in lane.bars:
+            if bar.gone and bar.begun is None:
+                self.canvas.put(row, max(0, self.column_of_end(bar.end)), self.glyphs.cross,
+                                "bold red")  # fmt: skip
+                self.used.add("cross")
 
     def _draw_link(self, link) -> None:
         """Draw the way of a message: down or up to the free row above its next worker, and over."""
