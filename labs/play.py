@@ -48,7 +48,7 @@ examples:
   labs/play.py 3 --auto > log.txt         # without a screen: a line for each step
 
 keys in the narrow pane:
-  Enter   type the step's commands; once they are done, show the next step
+  Enter   type the step's commands; once they are done, read on, then show the next step
   s       wait no longer for a text that does not come
   Space b up down     read on, and back
   a       show the answers and hints of the step, or hide them
@@ -127,7 +127,10 @@ class Script:
         while True:
             self.status = self.hint()
             if self.read(3600) == "enter":
-                self.play_step() if self.left() else self.turn()
+                if self.left():
+                    self.play_step()
+                elif not self.read_on():
+                    self.turn()
 
     def left(self) -> list[Block]:
         """Return the blocks of the step that are still to be played."""
@@ -150,6 +153,13 @@ class Script:
                     pass
                 return
 
+    def read_on(self) -> bool:
+        """Show the next screen of the step's text; return whether there was one."""
+        before = self.top
+        self.top += max(self.rows - 2, 1)
+        self.draw()
+        return self.top > before
+
     def turn(self) -> bool:
         """Go to the next step; return whether there is one."""
         if self.index + 1 == len(self.page.steps):
@@ -159,8 +169,11 @@ class Script:
 
     def hint(self) -> str:
         """Return what Enter does now."""
-        if names := ", ".join(dict.fromkeys(block.pane for block in self.left())):
+        typed = (block.pane for block in self.left() if block.kind != "text")
+        if names := ", ".join(dict.fromkeys(typed)):
             return f"Enter types into {names}"
+        if self.top + self.rows < len(self.lines()):
+            return "Enter reads on"
         last = self.index + 1 == len(self.page.steps)
         return "The end: q leaves" if last else "Enter shows the next step"
 

@@ -1,7 +1,7 @@
 """Lab 2: a worker; start several on the same queue and they share the work.
 
-python labs/02-work-queues/exercise.py --queue tasks --name ada
-python labs/02-work-queues/exercise.py --queue tasks --name bob --seconds-per-character 0.1
+python labs/02-work-queues/exercise.py --queue mine --name ada
+python labs/02-work-queues/exercise.py --queue mine --name bob --seconds-per-character 0.1
 """
 
 import argparse

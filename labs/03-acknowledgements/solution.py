@@ -1,6 +1,6 @@
 """Lab 3: a worker that may be killed at any moment, and no task is lost.
 
-python labs/03-acknowledgements/solution.py --queue tasks
+python labs/03-acknowledgements/solution.py --queue mine
 """
 
 import argparse
