@@ -46,11 +46,11 @@ class Round:
     def run(self) -> None:
         """Start the workers, send the tasks, wait until all are done, stop the workers."""
         try:
-            for name in WORKERS:
+            for count, name in enumerate(WORKERS, start=1):
                 options = [*self.journal, *self.options]
                 self.workers[name] = start_script("qprocessor.py", self.queue, name, options)
                 threading.Thread(target=self.listen, args=(name,), daemon=True).start()
-            self.wait_for("Waiting for messages", len(WORKERS))
+                self.wait_for("Waiting for messages", count)  # so worker-1 is the first in turn
             began = time.monotonic()
             options = [*self.journal, "--persistent", *TASKS]
             producer = start_script("producer.py", self.queue, "producer", options)
@@ -69,7 +69,8 @@ class Round:
         """Print what a worker prints; kill the victim once it has begun a long task."""
         worker = self.workers[name]
         for line in worker.stdout:
-            print(f"    {name} {line.rstrip()}", flush=True)
+            sys.stdout.write(f"    {name} {line.rstrip()}\n")  # print() would write the end apart
+            sys.stdout.flush()
             if name == self.victim and f"Received {LONG!r}" in line:
                 worker.kill()
                 warn(f"{name} is killed in the middle of a task (SIGKILL)")
@@ -167,9 +168,8 @@ def demo() -> int:
         second = Round(queue, fairly, victim=WORKERS[0], journal=journals[1])
         second.run()
     lost = first.report(in_turn) + second.report(fair)
-    busiest = max(WORKERS, key=lambda name: first.count(f"Received {LONG!r}", name))
     print(
-        f"\nIn turn, {busiest} got all the long tasks while the others had nothing to do:"
+        f"\nIn turn, {WORKERS[0]} got all the long tasks while the others had nothing to do:"
         f" {first.seconds:.1f} s.\nShared fairly it took {second.seconds:.1f} s, although one"
         f" worker was killed: the broker gave its task\nto another, because nobody had"
         f" acknowledged it.\n",
