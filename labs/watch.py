@@ -22,7 +22,7 @@ from rich.text import Text
 
 import producer
 from kit.board import BARS, Board
-from kit.management import Page, broker_parser
+from kit.management import NAME_THEM, Page, broker_parser
 from kit.pulse import MISSING, Counter, Look, Pulse, Queue, consumers_of
 from kit.say import say, warn
 from kit.screen import REDRAW, Alarm, can_show, show
@@ -76,9 +76,7 @@ class Watch:
         connection = connect(**self.broker)
         told = Reader(self.page).look()
         if told.trouble and not self.options.queues:
-            raise BrokerError(
-                told.trouble, "name the queues, or see --management-port", UNREACHABLE
-            )
+            raise BrokerError(told.trouble, NAME_THEM, UNREACHABLE)
         queues = Counter(connection).look(self.options.queues or sorted(told.queues), told)
         connection.close()
         look = Look(tuple(queues), consumers_of(queues, told), told.trouble)

@@ -15,6 +15,7 @@ from broker import Broker
 from producer import BrokerError, Parser, number
 
 LETS_IN_NOBODY = (401, 403)
+NAME_THEM = "name the queues, or see --management-port"
 
 
 def broker_parser(doc: str, examples: str, name: str) -> Parser:
@@ -104,7 +105,7 @@ class Page:
         self.line.close()
         raise BrokerError(
             f"the management page on {self.place} {why}",
-            "name the queues, or see --management-port",
+            NAME_THEM,
             producer.UNREACHABLE,
         )
 
