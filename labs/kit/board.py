@@ -101,21 +101,21 @@ class Board:
         if not queues:
             empty = "" if look.trouble or look.away else "There is no queue in this vhost"
             return [Text(empty)]
-        below = consumers + 2 + self._untold(look) if consumers or self._untold(look) else 0
+        untold = self._untold(look)
+        below = consumers + 2 + (untold > 0) if consumers or untold else 0
         if queues + 1 + below > height:
             below = min(below, max(height - queues - 1, height // 2))
             below = below if below >= 3 else 0
         lines = self._queues(look.queues, width, height - below - 1)
         if below:
             rows = below - 2
-            lines += [Text(), *self._consumers(look.consumers, width, rows, self._untold(look))]
+            lines += [Text(), *self._consumers(look.consumers, width, rows, untold)]
         return lines
 
     def _untold(self, look: Look) -> int:
-        """Return 1, for a line, if the broker counts consumers that the page does not list."""
-        if look.trouble:
-            return 0
-        return int(sum(queue.consumers or 0 for queue in look.queues) > len(look.consumers))
+        """Return how many consumers the broker counts that the page does not list."""
+        counted = sum(queue.consumers or 0 for queue in look.queues)
+        return 0 if look.trouble else max(0, counted - len(look.consumers))
 
     def _queues(
         self, queues: Sequence[Queue], width: int | None, rows: int, history: bool = True
@@ -144,7 +144,10 @@ class Board:
         self, consumers: Sequence[Consumer], width: int | None, rows: int, untold: int = 0
     ) -> list[Text]:
         """Return the table of the consumers in a header and `rows` lines."""
-        fits = len(consumers) + untold <= rows
+        untold_text = f"{untold} more that the management page does not tell (yet)"
+        if not consumers:
+            return [Text(untold_text.replace("more", "consumers"), "dim")]
+        fits = len(consumers) + (untold > 0) <= rows
         shown = consumers if fits else consumers[: max(rows - 1, 0)]
         columns = [
             self._names("consumer tag", [one.tag for one in shown], 9, width),
@@ -155,7 +158,7 @@ class Board:
         ]
         more = self._more(len(consumers) - len(shown))
         if untold and fits:
-            more = [Text("... and some that the management page does not tell (yet)", "dim")]
+            more = [Text(f"... and {untold_text}", "dim")]
         return self._table(self._choose(columns, width), width) + more
 
     def _names(self, title: str, names: list[str], worth: int, width: int | None) -> Column:

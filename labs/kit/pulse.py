@@ -6,6 +6,7 @@ Pulse feels them again and again in a thread of its own, through restarts of the
 import collections
 import contextlib
 import itertools
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -174,7 +175,7 @@ class Pulse(threading.Thread):
                     # A broker that is just booting or stopping may refuse what it lets in later.
                     if error.code != producer.UNREACHABLE and not been_there:
                         raise
-                    self._is_away(str(error), patient=error.code == REFUSED)
+                    self._is_away(_shortly(error), patient=error.code == REFUSED)
                 except (pika.exceptions.AMQPError, OSError) as error:
                     self._is_away(producer.reason(error))
         except BaseException as error:
@@ -234,3 +235,9 @@ class Pulse(threading.Thread):
             missed = (time.monotonic() - self.latest.since) / self.interval
             for line in self._history.values():
                 line.extend([None] * min(MINUTE, round(missed)))
+
+
+def _shortly(error: BrokerError) -> str:
+    """Return why a broker cannot be reached without saying again which."""
+    inner = re.fullmatch(r"cannot reach .*? \((.*)\)", str(error))
+    return inner[1] if inner else str(error)
