@@ -54,8 +54,9 @@ def parse() -> tuple[argparse.Namespace, dict]:
     parser.set_defaults(heartbeat=HEARTBEAT)
     options = parser.parse_args()
     options.queues = list(dict.fromkeys(options.queues))
-    if not all(0 < len(os.fsencode(name)) < 256 for name in options.queues):
-        parser.error("the name of a queue has 1 to 255 bytes")
+    for name in options.queues:  # RabbitMQ leaves line breaks out, and pika then waits for ever
+        if not 0 < len(os.fsencode(name)) < 256 or set("\r\n") & set(name):
+            parser.error("the name of a queue has 1 to 255 bytes and no line breaks")
     return options, producer.broker_options(parser, options)
 
 
