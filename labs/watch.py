@@ -97,7 +97,8 @@ class Watch:
                     raise pulse.error
                 look, now = pulse.latest, time.monotonic()
                 # While the broker is away, tries come faster than ticks.
-                if look is not shown and (not look.away or now >= printed + self.options.interval):
+                again = shown and look.away and shown.away
+                if look is not shown and not (again and now < printed + self.options.interval):
                     print(json.dumps(self.document(look)), flush=True)
                     shown, printed = look, now
                 alarm.wait(REDRAW)

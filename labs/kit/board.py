@@ -49,7 +49,7 @@ class Board:
     """Draws looks as lines of at most `width` cells; a width of None is wide enough."""
 
     def __init__(self, where: str, interval: float, *, ascii_only: bool = False) -> None:
-        self.where, self.interval = where, interval
+        self.where, self.interval, self.ascii_only = where, interval, ascii_only
         self.bars = PLAIN_BARS if ascii_only else BARS
         self.cut, self.most = ("~", "<=") if ascii_only else ("…", "≤")
 
@@ -68,7 +68,10 @@ class Board:
         if pale:
             for line in body:
                 line.spans, line.style = [], "dim"
-        return Text("\n", no_wrap=True, overflow="crop", end="").join((head + body + tail)[:height])
+        lines = (head + body + tail)[:height]
+        for line in lines:
+            line.truncate(width, overflow="crop" if self.ascii_only else "ellipsis")
+        return Text("\n", no_wrap=True, overflow="crop", end="").join(lines)
 
     def tables(self, look: Look, width: int | None) -> list[Text]:
         """Return all lines of both tables, without history."""
