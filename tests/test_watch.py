@@ -140,6 +140,9 @@ def test_student_needs_rights_on_the_own_vhost_only(busy, tags, known):
         done = watch(busy, "--once", "q", url=url)
         assert done.returncode == 0
         assert ("does not let you in" in done.stderr) == (known is None)
+        # The page lists consumers of the same user only; that of the worker is guest's.
+        unlisted = "1 consumer not listed: new, or another user's"
+        assert (unlisted in done.stdout) == (known is not None)
         assert "p-w" not in done.stdout + done.stderr
 
 

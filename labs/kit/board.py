@@ -14,6 +14,7 @@ from kit.statistics import Consumer
 GAP = "  "
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 NARROW, NARROWEST = 20, 8  # cells that a name may have in every pane, and that it keeps
+LOW = 12  # lines of a pane that has none to leave empty
 SHORTEST_LINE = 8  # a history of fewer characters says nothing
 STEP = 7  # up to so many messages, each is a step of the history line
 UNKNOWN = "unacknowledged, rates and consumers are not known"
@@ -63,7 +64,8 @@ class Board:
         if look and look.trouble and not trouble:
             what = UNKNOWN if look.queues else NAMELESS
             lines = textwrap.wrap(f"{what}: {look.trouble}", width)
-            tail = [Text(line, "yellow") for line in lines[: max(1, height - 8)]]
+            tail = [Text()] * (height > LOW)
+            tail += [Text(line, "yellow") for line in lines[: max(1, height - 8)]]
         body = self._body(look, width, height - len(head) - len(tail)) if look else []
         if pale:
             for line in body:
@@ -76,8 +78,10 @@ class Board:
     def tables(self, look: Look, width: int | None) -> list[Text]:
         """Return all lines of both tables, without history."""
         lines = self._queues(look.queues, width, len(look.queues), history=False)
-        if look.consumers:
-            lines += [Text(), *self._consumers(look.consumers, width, len(look.consumers))]
+        untold = self._untold(look)
+        if look.consumers or untold:
+            rows = len(look.consumers) + 1
+            lines += [Text(), *self._consumers(look.consumers, width, rows, untold)]
         return lines
 
     def _title(self, width: int, keys: str) -> Text:
@@ -147,9 +151,9 @@ class Board:
         self, consumers: Sequence[Consumer], width: int | None, rows: int, untold: int = 0
     ) -> list[Text]:
         """Return the table of the consumers in a header and `rows` lines."""
-        untold_text = f"{untold} more that the management page does not tell (yet)"
+        unlisted = "not listed: new, or another user's"
         if not consumers:
-            return [Text(untold_text.replace("more", "consumers"), "dim")]
+            return [Text(f"{untold} consumer{'s' * (untold > 1)} {unlisted}", "dim")]
         fits = len(consumers) + (untold > 0) <= rows
         shown = consumers if fits else consumers[: max(rows - 1, 0)]
         columns = [
@@ -161,7 +165,7 @@ class Board:
         ]
         more = self._more(len(consumers) - len(shown))
         if untold and fits:
-            more = [Text(f"... and {untold_text}", "dim")]
+            more = [Text(f"... and {untold} more {unlisted}", "dim")]
         return self._table(self._choose(columns, width), width) + more
 
     def _names(self, title: str, names: list[str], worth: int, width: int | None) -> Column:
