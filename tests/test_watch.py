@@ -1,0 +1,511 @@
+"""labs/watch.py on a real broker: its figures, its screen in a real terminal, and a restart."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from conftest import Terminal, open_lab, wait_until
+from kit.board import Board
+from kit.proxy import proxy_before
+from kit.pulse import MISSING, Look, Queue
+from kit.statistics import Consumer
+from kit.tmux import Stage, tmux
+from proxy import Proxy
+from test_worksheets import ROOT, UNPACKED, pane_environment
+
+WATCH = ROOT / "labs" / "watch.py"
+NOWHERE = ("--management-port", "1")
+HOSTILE = "\x1b[2J\x1b]0;gone\x07[red]bold[/red]\u202eback"
+SHOWN = r"\x1b[2J\x1b]0;gone\x07[red]bold[/red]\u202eback"
+
+
+def settings(lab, url: str | None = None, **more: str) -> dict[str, str]:
+    page = str(lab.broker.management_port)
+    return pane_environment(url or lab.url, LAB_MANAGEMENT_PORT=page, **more)
+
+
+def watch(lab, *arguments, url: str | None = None) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, WATCH, *map(str, arguments)],
+        env=settings(lab, url),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def figures(lab, *arguments, **options) -> dict:
+    return json.loads(watch(lab, "--once", "--json", *arguments, **options).stdout)
+
+
+@contextlib.contextmanager
+def student(lab, tags: str):
+    """Give the URL of a user who has rights on the vhost of the test and nowhere else."""
+    user = f"u{uuid.uuid4().hex[:8]}"
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    lab.broker.api("PUT", f"users/{user}", {"password": "p-w", "tags": tags})
+    try:
+        lab.broker.api("PUT", f"permissions/{lab.vhost}/{user}", everything)
+        yield lab.url.replace("guest:guest", f"{user}:p-w")
+    finally:
+        lab.broker.api("DELETE", f"users/{user}")
+
+
+@pytest.fixture
+def busy(lab, worker):
+    """Return a vhost with a worker that holds two of five tasks, and an empty queue."""
+    lab.declare()
+    lab.declare("idle")
+    worker(lab, "--acknowledge", "--prefetch", 2, "--name", "ada", seconds=60)
+    lab.publish(*"abcde")
+    wait_until(lambda: lab.ready() == 3, "the worker has two tasks")
+    return lab
+
+
+# ---- once
+
+
+def test_one_table_shows_queues_and_who_consumes_them(busy):
+    def held(told: dict) -> list:
+        return [one["unacknowledged"] for one in told["consumers"]]
+
+    # The page tells of consumers some seconds late, and of queues at once.
+    told = figures(busy)
+    assert [
+        (q["name"], q["ready"], q["unacknowledged"], q["consumers"]) for q in told["queues"]
+    ] == [
+        ("idle", 0, 0, 0),
+        ("q", 3, 2, 1),
+    ]
+    told = wait_until(lambda: (told := figures(busy, "q")) and held(told) == [2] and told)
+    (consumer,) = told["consumers"]
+    assert (consumer["queue"], consumer["connection"], consumer["prefetch"]) == ("q", "ada", 2)
+    assert told["away"] is None and told["management"] is None
+    rates = wait_until(
+        lambda: (q := figures(busy, "q")["queues"][0])["in_per_second"] is not None and q
+    )
+    assert rates["in_per_second"] >= 0 and rates["out_per_second"] >= 0
+
+    done = watch(busy, "--once", "q", "idle")
+    assert done.returncode == 0 and done.stderr == ""
+    header, busy_row, idle_row, _, titles, who = done.stdout.splitlines()
+    assert header.split() == ["queue", "ready", "unacked", "consumers", "in/s", "out/s"]
+    assert busy_row.split()[:4] == ["q", "3", "2", "1"]
+    assert idle_row.split()[:4] == ["idle", "0", "0", "0"]
+    assert titles.split() == ["consumer", "tag", "prefetch", "unacked", "queue", "connection"]
+    assert who.split() == [consumer["tag"], "2", "2", "q", "ada"]
+
+
+def test_without_the_page_named_queues_are_still_counted(busy):
+    done = watch(busy, "--once", "q", *NOWHERE)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split() == ["q", "3", "-", "1", "-", "-"]
+    assert done.stderr.startswith(" [!] Unacknowledged, rates and consumers are not known: the man")
+    assert "connection refused" in done.stderr
+    told = figures(busy, "q", *NOWHERE)
+    assert "does not answer" in told["management"]
+    assert told["queues"][0]["unacknowledged"] is None
+    unnamed = watch(busy, "--once", *NOWHERE)
+    assert unnamed.returncode == 3
+    assert "try: name the queues" in unnamed.stderr
+
+
+def test_page_may_be_elsewhere(busy):
+    page = f"http://127.0.0.1:{busy.broker.management_port}/"
+    told = figures(busy, "q", "--management-url", page)
+    assert told["queues"][0]["unacknowledged"] == 2
+    wrong = watch(busy, "--management-url", "http://guest:p-w@127.0.0.1")
+    assert wrong.returncode == 2
+    assert "p-w" not in wrong.stderr
+
+
+@pytest.mark.parametrize("tags, known", [("management", 2), ("", None)])
+def test_student_needs_rights_on_the_own_vhost_only(busy, tags, known):
+    with student(busy, tags) as url:
+        told = figures(busy, "q", url=url)
+        assert told["queues"][0]["ready"] == 3
+        assert told["queues"][0]["unacknowledged"] == known
+        done = watch(busy, "--once", "q", url=url)
+        assert done.returncode == 0
+        assert ("does not let you in" in done.stderr) == (known is None)
+        # The page lists consumers of the same user only; that of the worker is guest's.
+        unlisted = "1 consumer not listed: new, or another user's"
+        assert (unlisted in done.stdout) == (known is not None)
+        assert "p-w" not in done.stdout + done.stderr
+
+
+def test_queue_that_is_not_there_is_shown_as_such(busy):
+    for more in ((), NOWHERE):
+        done = watch(busy, "--once", "none", "idle", *more)
+        assert done.returncode == 4
+        assert done.stdout.splitlines()[1].split(None, 1) == ["none", "there is no such queue"]
+        assert done.stdout.splitlines()[2].split()[:2] == ["idle", "0"]
+    assert figures(busy, "none")["queues"][0]["exists"] is False
+
+
+def test_exclusive_queue_of_another_is_counted_by_the_page(lab):
+    lab.declare("own", durable=False, exclusive=True)
+    lab.publish("a", queue="own")
+    assert wait_until(lambda: figures(lab)["queues"][0]["ready"] == 1)
+    done = watch(lab, "--once", "own", *NOWHERE)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1] == "own    another connection's own"
+
+
+def test_names_can_neither_break_nor_inject(lab):
+    lab.declare(HOSTILE)
+    assert watch(lab, "--once").stdout.splitlines()[1].startswith(SHOWN + "  ")
+    assert figures(lab)["queues"][0]["name"] == HOSTILE
+
+
+def test_name_that_cannot_be_one_is_refused(lab):
+    for name in (
+        "",
+        "a" * 256,
+        "two\nlines",
+    ):  # RabbitMQ drops line breaks, and pika waits for ever
+        done = watch(lab, "--once", name)
+        assert done.returncode == 2
+        assert "the name of a queue has" in done.stderr
+
+
+def test_without_a_terminal_it_is_one_look(lab):
+    lab.declare()
+    done = watch(lab, "q")
+    assert done.returncode == 0
+    assert "not a terminal: one look, as with --once" in done.stderr
+    assert done.stdout.splitlines()[1].split()[0] == "q"
+
+
+@pytest.mark.parametrize("option", ["--once", "--json"])
+def test_broker_that_refuses_is_one_line(lab, option):
+    url = lab.url.replace("guest:guest", "guest:wr-ong")
+    done = watch(lab, option, "q", url=url)
+    assert done.returncode == 4
+    assert done.stderr.startswith("watch.py: error: RabbitMQ at 127.0.0.1:")
+    assert "wr-ong" not in done.stderr and done.stderr.count("\n") == 2
+
+
+def test_no_broker_is_one_line(lab):
+    done = watch(lab, "--once", "q", url="amqp://localhost:1")
+    assert done.returncode == 3
+    assert done.stderr.startswith("watch.py: error: cannot reach RabbitMQ at localhost:1")
+
+
+# ---- an object a line
+
+
+def test_lines_of_json_go_on_through_a_lost_connection(lab, run):
+    lab.declare()
+    proxy = Proxy(lab.broker.port)
+    url = lab.url.replace(f":{lab.broker.port}", f":{proxy.port}")
+    env = settings(lab, url)
+    script = run("labs/watch.py", "--json", "q", "--interval", "0.2", url=url, env=env)
+
+    def ready() -> object:
+        lines = [json.loads(line.text) for line in script.lines if line.stream == "stdout"]
+        return lines[-1]["queues"][0]["ready"] if lines and not lines[-1]["away"] else None
+
+    wait_until(lambda: ready() == 0)
+    lab.publish("a", "b")
+    published = time.monotonic()
+    wait_until(lambda: ready() == 2)
+    assert time.monotonic() - published < 2
+    proxy.cut()
+    away = script.wait_for('"away": "')
+    assert json.loads(away.text)["queues"] == []
+    lab.publish("c")
+    wait_until(lambda: ready() == 3)
+    script.terminate()
+    assert script.wait() == 0
+    assert script.text("stderr") == ""
+    proxy.close()
+
+
+# ---- the screen
+
+
+@pytest.fixture
+def stage():
+    """Return a function that opens a terminal of some size for a vhost."""
+    stages: list[Stage] = []
+
+    def start(lab, size=(80, 25), **more) -> "Screen":
+        stages.append(Stage(tmux(UNPACKED), ["t"], settings(lab, **more), cwd=ROOT, size=size))
+        return Screen(stages[-1])
+
+    yield start
+    for one in stages:
+        one.close()
+
+
+class Screen:
+    """The terminal in which labs/watch.py is typed."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.pane = stage, stage.panes["t"]
+
+    def start(self, *arguments: object) -> None:
+        """Type the command, and what shows its exit code."""
+        words = " ".join(map(str, arguments))
+        self.pane.type(f"clear; python labs/watch.py {words}; echo code $?")
+        self.pane.press("Enter")
+
+    def lines(self) -> list[str]:
+        """Return what is to be seen."""
+        return self.pane.look().lines
+
+    def shows(self, *parts: str) -> bool:
+        """Tell whether all these are to be seen."""
+        text = "\n".join(self.lines())
+        return all(part in text for part in parts)
+
+    def wait(self, *parts: str, within: float = 20) -> None:
+        """Wait until all these are to be seen."""
+        try:
+            wait_until(lambda: self.shows(*parts), within=within)
+        except AssertionError:
+            raise AssertionError(f"no {parts}:\n" + "\n".join(self.lines())) from None
+
+    def row(self, queue: str) -> list[str]:
+        """Return the words of a queue's row."""
+        return next((line.split() for line in self.lines() if line.split()[:1] == [queue]), [])
+
+    def tmux(self, *arguments: str) -> str:
+        """Return what tmux says to a command."""
+        return " ".join(self.stage.server.cmd(*arguments).stdout)
+
+    def is_restored(self) -> bool:
+        """Tell whether the cursor is shown, what is typed too, and the first screen is back."""
+        state = self.tmux("display-message", "-p", "-t", "lab", "#{cursor_flag} #{alternate_on}")
+        self.pane.type("stty -a | tr ' ' '\\n' | grep -cE '^-?(echo|icanon);?$' ; stty -a")
+        self.pane.press("Enter")
+        self.wait("icanon")
+        return state == "1 0" and not self.shows("-icanon") and not self.shows(" -echo ")
+
+
+def test_screen_shows_the_queue_breathe_and_q_leaves_the_terminal_as_it_was(busy, stage):
+    screen = stage(busy)
+    screen.start("q", "later")
+    screen.wait("q quits", "last", "later", MISSING)
+    wait_until(lambda: screen.row("q")[1:4] == ["3", "2", "1"], "the figures")
+    busy.publish(*"fghi")
+    published = time.monotonic()
+    wait_until(lambda: screen.row("q")[1:4] == ["7", "2", "1"], "the new figures")
+    assert time.monotonic() - published < 3
+    wait_until(lambda: "▄" in screen.row("q")[-1] and "█" in screen.row("q")[-1], "the history")
+    busy.declare("later")
+    wait_until(lambda: screen.row("later")[1:4] == ["0", "0", "0"], "the new queue")
+    screen.wait("ctag1.", "ada")
+    busy.connection.channel().queue_delete("later")
+    screen.wait(MISSING)
+    screen.pane.press("q")
+    screen.wait("code 0")
+    assert screen.is_restored()
+
+
+def test_all_queues_come_and_go_and_ctrl_z_and_ctrl_c_restore_the_terminal(lab, stage):
+    screen = stage(lab)
+    screen.start()
+    screen.wait("There is no queue in this vhost")
+    lab.declare(HOSTILE)
+    lab.declare("other")
+    screen.wait("other", r"\x1b[2J")
+    lab.connection.channel().queue_delete("other")
+    wait_until(lambda: not screen.shows("other"), "it is gone")
+    screen.pane.press("C-z")
+    screen.wait("Stopped", "code 147")
+    screen.pane.type("clear; fg; echo code $?")
+    screen.pane.press("Enter")
+    screen.wait("q quits", r"\x1b[2J")
+    screen.pane.press("C-c")
+    screen.wait("code 0")
+    assert screen.is_restored()
+
+
+def test_narrow_pane_shows_what_matters_and_follows_a_new_size(lab, stage):
+    for number in range(15):
+        lab.declare(f"queue-{number:02}")
+    screen = stage(lab, size=(50, 13))  # of which a line is the frame's
+    screen.start("--interval", "0.2")
+    screen.wait("queue-00", "... and ", "more")
+    lines = screen.lines()[-12:]  # before them is what was typed
+    assert lines[0].startswith("RabbitMQ at") and all(len(line) <= 50 for line in lines)
+    assert not screen.shows("last")
+    shown = sum(line.startswith("queue-") for line in lines)
+    assert screen.shows(f"... and {15 - shown} more") and shown >= 9
+    screen.tmux("resize-window", "-t", "lab", "-x", "120", "-y", "31")
+    screen.wait("queue-14", "last 12 s")
+    assert not screen.shows("more")
+    screen.pane.press("q")
+    screen.wait("code 0")
+
+
+def test_screen_without_the_page_says_what_is_not_known(busy, stage):
+    screen = stage(busy)
+    screen.start("q", *NOWHERE)
+    screen.wait("unacknowledged, rates and consumers are not known", "connection refused")
+    assert screen.row("q")[:6] == ["q", "3", "-", "1", "-", "-"]
+    screen.pane.press("q")
+    screen.wait("code 0")
+    screen.start(*NOWHERE)
+    screen.wait("the queues are not known: name them (labs/watch.py QUEUE)")
+    screen.pane.press("q")
+    screen.wait("code 0")
+
+
+def test_refusal_is_a_line_and_no_screen(lab, stage):
+    screen = stage(lab, url=lab.url.replace("guest:guest", "guest:wr-ong"))
+    screen.start("q")
+    screen.wait("watch.py: error: RabbitMQ at", "code 4")
+    assert not screen.shows("wr-ong")
+
+
+def test_screen_waits_for_a_broker_that_is_not_there_yet(lab, stage):
+    lab.declare()
+    proxy, url = proxy_before(lab.url)
+    proxy.play_dead()
+    screen = stage(lab, url=url)
+    screen.start("q")
+    screen.wait("broker away since 1 s, trying again: ")
+    proxy.play_dead(False)
+    wait_until(lambda: screen.row("q")[1:2] == ["0"], within=3)
+    assert not screen.shows("away")
+    proxy.close()
+
+
+@pytest.mark.xdist_group("own-broker-1")
+def test_screen_survives_a_restart_of_the_broker(own_broker, stage):
+    lab = open_lab(own_broker)
+    lab.declare(durable=True)
+    lab.publish("a", "b", persistent=True)
+    screen = stage(lab)
+    screen.start("q", "--interval", "0.2")
+    wait_until(lambda: screen.row("q")[1:3] == ["2", "0"], "the figures")
+    back: list[float] = []
+    restart = threading.Thread(target=lambda: back.append(own_broker.away("kill")))
+    restart.start()
+    screen.wait("broker away since 2 s", within=15)
+    assert screen.row("q")[1] == "2"  # the last figures stay
+    seen = wait_until(lambda: not screen.shows("away") and time.monotonic())
+    restart.join()
+    assert seen - back[0] < 3
+    assert screen.row("q")[1] == "2"
+    with own_broker.frozen():
+        screen.wait("no answer from the broker since")
+    wait_until(lambda: not screen.shows("no answer"))
+    screen.pane.press("q")
+    screen.wait("code 0")
+
+
+@pytest.fixture
+def xterm(lab):
+    """Return a terminal whose bytes are read as they come."""
+    terminals: list[Terminal] = []
+
+    def start(*arguments: object) -> Terminal:
+        environment = settings(lab) | {"TERM": "xterm-256color"}
+        terminals.append(Terminal([sys.executable, WATCH, *map(str, arguments)], environment))
+        return terminals[-1]
+
+    yield start
+    for one in terminals:
+        with contextlib.suppress(OSError):
+            one.close()
+
+
+def read_for(terminal: Terminal, seconds: float) -> str:
+    """Return what comes in some time."""
+    before, end = len(terminal.text), time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        terminal._read(left)
+    return terminal.text[before:]
+
+
+def test_nothing_is_sent_while_nothing_changes(lab, xterm):
+    lab.declare()
+    terminal = xterm("q", "--interval", "0.1", *NOWHERE)
+    terminal.wait_for("last")
+    wait_until(lambda: read_for(terminal, 0.4) == "", "the history is full")
+    assert read_for(terminal, 1) == ""
+    lab.publish("a")
+    terminal.wait_for("▂")
+    assert "\x1b[2J" not in terminal.text  # to clear what is then drawn again is what flickers
+
+
+@pytest.mark.parametrize("how", ["signal", "closed"])
+def test_it_ends_with_its_terminal_and_when_it_is_asked_to(lab, xterm, how):
+    lab.declare()
+    terminal = xterm("q")
+    terminal.wait_for("last")
+    if how == "closed":
+        os.close(terminal._master)
+        assert terminal.process.wait(5) == 0
+    else:
+        terminal.process.terminate()
+        assert terminal.wait(5) == 0
+        left = terminal.text.rpartition("\x1b[?1049l")
+        assert left[1] and "\x1b[?25h" in left[0][-20:] + left[2]
+
+
+def test_it_costs_little(lab, xterm):
+    for number in range(5):
+        lab.declare(f"queue-{number}")
+        channel = lab.connection.channel()
+        for _ in range(2):
+            channel.basic_consume(f"queue-{number}", lambda *_: None)
+    terminal = xterm("--interval", "0.2")
+    terminal.wait_for("queue-4")
+
+    def used() -> float:
+        words = Path(f"/proc/{terminal.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, words[11:13])) / os.sysconf("SC_CLK_TCK")
+
+    before, began = used(), time.monotonic()
+    for number in range(8):  # each changes the screen
+        lab.publish("a", queue=f"queue-{number % 5}")
+        read_for(terminal, 0.3)
+    share = (used() - before) / (time.monotonic() - began)
+    assert share < 5 * 0.03, "five times the default rate costs more than five times 3 %"
+
+
+# ---- layout, without a broker
+
+NAMES = {"short": "q", "long": "a-long-name-" * 9, "wide": "映画" * 20, "hostile": HOSTILE + "\n"}
+
+
+@pytest.mark.parametrize("width", [8, 20, 37, 50, 80, 120, 200])
+@pytest.mark.parametrize("height", [2, 5, 12, 30])
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_lines_never_exceed_the_pane(width, height, name):
+    queues = [
+        Queue(f"{name}{i}", 10**i, i, 10, 0.5, 12345.0, history=(1, None, 9)) for i in range(9)
+    ]
+    queues.append(Queue(name, note=MISSING))
+    consumers = [Consumer(name, f"ctag1.{name}", name, i, i, i) for i in range(9)]
+    board = Board(f"RabbitMQ at {name}:5672, vhost /", 1)
+    for trouble, away in [("", ""), (f"the page {name} does not answer", ""), ("", "it is gone")]:
+        look = Look(tuple(queues), tuple(consumers), trouble.replace("\x1b", ""), away)
+        lines = board.screen(look, width, height, "q quits").plain.split("\n")
+        assert len(lines) <= height
+        if width >= 20:
+            assert max(map(cell_len, lines)) <= width
+        assert "\x1b" not in "".join(lines)
+
+
+def test_terminal_without_line_drawing_gets_plain_letters():
+    queues = (Queue("a" * 50, 3, 2, 2, 0.0, 0.0, history=(0, 3, 7)),)
+    look = Look(queues, (Consumer("a" * 50, "t", "c", 1, 2, 2),))
+    assert Board("here", 1, ascii_only=True).screen(look, 90, 20, "").plain.isascii()
