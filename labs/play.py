@@ -32,6 +32,7 @@ try:
     from kit.render import line_of_answer, line_of_block, render
     from kit.tmux import SESSION, Pane, Stage, connect, panes, tmux
     from kit.worksheet import Block, Worksheet, read
+    from queues import ask_broker
 except ImportError as missing:
     raise SystemExit(
         f"play.py: error: {missing}\n  try: . .venv/bin/activate    (and there, if it lacks:"
@@ -289,20 +290,26 @@ def run_script(options: argparse.Namespace, page: Worksheet) -> None:
 # ---- the whole
 
 
-def environment() -> dict[str, str]:
-    """Return what the panes need to reach the broker, having reached it. Raises Trouble."""
+def environment(page: Worksheet) -> dict[str, str]:
+    """Return what the panes need to reach the broker, having looked at it. Raises Trouble."""
     found = dict(os.environ)
     if not found.get("AMQP_URL"):
         port = Broker("lab").port
         if port != 5672:
             found["AMQP_URL"] = f"amqp://localhost:{port}"
     try:
-        producer.connect(url=found.get("AMQP_URL"), retry_for=0).close()
+        connection = producer.connect(url=found.get("AMQP_URL"), retry_for=0)
     except producer.BrokerError as error:
         hint = "labs/broker.py up" if error.code == producer.UNREACHABLE else error.hint
         raise Trouble(str(error), hint, code=error.code) from None
     except ValueError as error:
         raise Trouble(str(error), "look at AMQP_URL", code=2) from None
+    left = [queue for queue in sorted(page.queues) if ask_broker(queue, connection)]
+    connection.close()
+    if left:
+        names = " ".join(left)
+        what = f"the page begins without its queues, and there is still: {names}"
+        raise Trouble(what, f"labs/queues.py --delete {names}", code=1)
     here = Path(sys.executable).parent
     found["PATH"] = f"{here}{os.pathsep}{found.get('PATH', os.defpath)}"
     if sys.prefix != sys.base_prefix:
@@ -397,7 +404,7 @@ def play(options: argparse.Namespace) -> int:
     seen = sys.stdin.isatty() and sys.stdout.isatty()
     if not seen and not options.auto:
         raise Trouble("a terminal is needed to press Enter at", "--auto, or --list", code=2)
-    panes_environment = environment()
+    panes_environment = environment(page)
     if page.breaks_the_broker:
         see_that_the_broker_is_ours(panes_environment)
     program = tmux(BROKERS / "unpacked")

@@ -3,6 +3,7 @@
 
     labs/queues.py hello                  # this queue
     labs/queues.py                        # all queues of the vhost
+    labs/queues.py --delete hello mine    # delete these, and what is in them
 
 Ready and consumers of a queue you name come from the broker itself and are always exact. The rest
 comes from the management page's API; where that is not to be had, it is said so.
@@ -30,7 +31,10 @@ def parse() -> tuple[argparse.Namespace, dict]:
     parser.add_argument(
         "queues", nargs="*", metavar="QUEUE", help="default: all queues of the vhost"
     )
+    parser.add_argument("--delete", action="store_true", help="delete them, messages and all")
     options = parser.parse_args()
+    if options.delete and not options.queues:
+        parser.error("--delete needs the names of the queues")
     return options, producer.broker_options(parser, options)
 
 
@@ -47,9 +51,20 @@ def ask_broker(queue: str, connection: pika.BlockingConnection) -> tuple[int, in
     return answer.message_count, answer.consumer_count
 
 
+def delete(queues: list[str], connection: pika.BlockingConnection) -> int:
+    """Delete queues, with a line for each; return the exit code."""
+    for name in queues:
+        there = ask_broker(name, connection)
+        connection.channel().queue_delete(name)
+        print(f"{name}  deleted" if there else f"{name}  there is no such queue")
+    return OK
+
+
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Print a line for each queue; return the exit code."""
     connection = connect(**broker)
+    if options.delete:
+        return delete(options.queues, connection)
     where = {key: value for key, value in broker.items() if key != "retry_for"}
     page = Page(
         producer.broker_parameters(**where)[0], options.management_port, options.management_url

@@ -7,6 +7,7 @@ seen, and where they are missing says how far it came.
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -77,6 +78,12 @@ class Worksheet:
     def panes(self) -> list[str]:
         """Return the names of the panes, in the order in which the page needs them."""
         return list(dict.fromkeys(block.pane for block in self.blocks))
+
+    @property
+    def queues(self) -> set[str]:
+        """Return the queues that the scripts are told to use on the page."""
+        typed = " ".join(line for b in self.blocks if b.kind == "console" for line in b.lines)
+        return set(re.findall(r"--queue ([\w-]+)", typed))
 
     @property
     def breaks_the_broker(self) -> bool:
