@@ -549,6 +549,23 @@ def test_auto_stops_at_a_text_that_does_not_come(small, lab):
     assert done.stderr.startswith(" [!] README.md:16: left: expected '43 tasks', seen: '42 tasks'")
 
 
+def test_a_page_begins_without_its_queues(small, lab):
+    small.write_text(SMALL.replace("sleep 4321 &", "true --queue films;"))
+    assert run_play(small, "--auto", url=lab.url).returncode == 0
+    lab.declare("films")
+    done = run_play(small, "--auto", url=lab.url)
+    assert done.returncode == 1
+    assert "there is still: films\n  try: labs/queues.py --delete films" in done.stderr
+
+
+def test_a_broker_that_is_not_ours_is_not_stopped(small, lab):
+    small.write_text(SMALL.replace("sleep 4321 &", "labs/broker.py kill;"))
+    done = run_play(small, "--auto", url=lab.url)
+    assert done.returncode == 3
+    assert "not ours to stop" in done.stderr
+    assert lab.connection.channel().is_open
+
+
 @pytest.fixture
 def terminal(lab):
     """Return a terminal of 80x24, itself within tmux, and the mark of all that it starts."""

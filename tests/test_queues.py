@@ -104,3 +104,16 @@ def test_no_broker_is_one_line(lab):
     assert done.returncode == 3
     assert done.stderr.startswith("queues.py: error: cannot reach RabbitMQ at localhost:1")
     assert "Traceback" not in done.stderr
+
+
+def test_deletes_the_queues_that_are_named_and_no_others(busy):
+    said = queues(busy, "--delete", "busy", "nosuch")
+    assert (said.returncode, said.stdout) == (0, "busy  deleted\nnosuch  there is no such queue\n")
+    assert queues(busy).stdout == "idle  ready 0  unacknowledged 0  consumers 0\n"
+
+
+def test_delete_without_a_name_is_refused(busy):
+    said = queues(busy, "--delete")
+    assert said.returncode == 2
+    assert "--delete needs the names of the queues" in said.stderr
+    assert busy.ready("busy") == 3
