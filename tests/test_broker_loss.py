@@ -40,7 +40,9 @@ def talk(script: Script, begin: float, end: float = float("inf")) -> list[str]:
 
 
 def consumes_again(script: Script, within: float = 30) -> Line:
-    return script.wait_for("Waiting for messages", count=2, within=within)
+    line = script.wait_for("Waiting for messages", count=2, within=within)
+    script.wait_for("[!] Lost")  # said before, but on the other stream
+    return line
 
 
 # ---- a worker dies
