@@ -23,9 +23,10 @@ from kit.exercise import broker_url
 from kit.say import Trouble, say, warn
 from kit.speed import growth, life, machine, report, send, sizes, ways, work
 from kit.speed.bench import Bench
-from kit.speed.model import Contender, Measurement, Result
+from kit.speed.model import Contender, Measurement, Result, Values
 from kit.speed.plot import as_svg
 from kit.speed.program import LINUX, Failed
+from kit.speed.quiet import Quiet
 from producer import BrokerError, Parser, number
 
 EPILOG = """\
@@ -54,13 +55,15 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", metavar="NAME,...", help="what begins with one of these names; see --list")
+    add("--only", metavar="NAME,...", help="these, or all whose names begin so; see --list")
     add("--list", action="store_true", help="say what there is to measure, and end")
     add("--peers", action="store_true", help="Celery, dramatiq, aio-pika, kombu, amqp-tools too")
     how = parser.add_mutually_exclusive_group().add_argument
     how("--quick", action="store_true", help="small numbers, one round: a look, no more")
     how("--full", action="store_true", help="up to 1,000,000 messages and 32 workers")
     add("--rounds", type=number(int, 1), metavar="N", help="(default: 5, with --quick 1)")
+    add("--patience", type=number(float, 0), metavar="SECONDS",
+        help="wait for other programs to be quiet (default: 10, with --quick 0)")  # fmt: skip
     add("-o", "--output", action="append", default=[], type=Path, metavar="FILE",
         help="write it to FILE.json, .md or .svg as well; may be repeated")  # fmt: skip
     add("--url", help="the broker (default: AMQP_URL, or that of labs/broker.py)")
@@ -70,6 +73,8 @@ def parse() -> argparse.Namespace:
             parser.error(f"-o {file}: the name must end in {', '.join(WRITERS)}")
         if not file.absolute().parent.is_dir():
             parser.error(f"-o {file}: there is no such folder")
+    if options.patience is None:
+        options.patience = 0 if options.quick else 10
     options.sizes = sizes.QUICK if options.quick else sizes.FULL if options.full else sizes.NORMAL
     if options.rounds:
         options.sizes = replace(options.sizes, rounds=options.rounds)
@@ -85,7 +90,12 @@ def chosen(options: argparse.Namespace, bench: Bench | None) -> list[Measurement
     for name in wanted:
         if not any(one.name.startswith(name) for one in every):
             raise Trouble(f"there is nothing called {name!r} to measure", "--list", code=2)
-    return [one for one in every if one.name.startswith(tuple(wanted))]
+    names = {one.name for one in every}
+    return [
+        one
+        for one in every
+        if any(one.name == w or (w not in names and one.name.startswith(w)) for w in wanted)
+    ]
 
 
 def take_turns(measurement: Measurement, rounds: int) -> Iterator[tuple[int, Contender]]:
@@ -97,7 +107,7 @@ def take_turns(measurement: Measurement, rounds: int) -> Iterator[tuple[int, Con
             yield turn + 1, contender
 
 
-def measure(measurement: Measurement, rounds: int, result: Result) -> None:
+def measure(measurement: Measurement, rounds: int, result: Result, quiet: Quiet) -> None:
     """Take all values of one measurement; a contender that fails twice is left out."""
     tried: dict[str, int] = {}
     for turn, contender in take_turns(measurement, rounds):
@@ -106,12 +116,26 @@ def measure(measurement: Measurement, rounds: int, result: Result) -> None:
             continue
         progress(f"{measurement.name}, round {turn}: {name}")
         try:
-            result.values.setdefault(name, []).append(contender.take())
+            values = take_quietly(contender, quiet)
+            result.values.setdefault(name, []).append(values)
         except Failed as error:
             tried[name] = tried.get(name, 0) + 1
             result.failed[name] = str(error)
             progress("")
             warn(f"{measurement.name}: {name}: {error}")
+
+
+def take_quietly(contender: Contender, quiet: Quiet) -> Values:
+    """Take the values of one contender; once more if it was disturbed, and then as they are."""
+    for last in (False, True):
+        quiet.wait()
+        quiet.begin()
+        values = contender.take()
+        disturbed = quiet.was_disturbed()
+        if last or not disturbed:
+            break
+    quiet.note(disturbed)
+    return values
 
 
 def progress(text: str) -> None:
@@ -148,7 +172,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure, print, write; return the exit code."""
     began, results, code = time.monotonic(), [], 0
     how = shlex.join(["labs/measure.py", *sys.argv[1:]])
-    bench = Bench(options.url or broker_url())
+    url = options.url or broker_url()
+    bench, quiet = Bench(url), Quiet(url, options.patience)
     try:
         found = machine.describe(bench, options.peers)
         for key, value in found.items():
@@ -156,7 +181,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             for measurement in prepare(options, bench):
                 results.append(Result(measurement))
-                measure(measurement, options.sizes.rounds, results[-1])
+                measure(measurement, options.sizes.rounds, results[-1], quiet)
                 progress("")
                 print(report.as_text(results[-1]), flush=True)
                 if results[-1].failed:
@@ -169,11 +194,13 @@ def run(options: argparse.Namespace) -> int:
             warn("Stopped by Ctrl-C; this is what there is by then")
     finally:
         bench.close()
+    found["Noise"] = quiet.summary()
     if text := report.targets_as_text(results):
         print(text)
     for file in options.output:
         file.write_text(WRITERS[file.suffix](found, how, results), encoding="utf-8")
     names = "".join(f", written to {file}" for file in options.output)
+    print(f"\nNoise: {found['Noise']}")
     say(f"Measured in {time.monotonic() - began:.0f} s{names}")
     return code
 

@@ -26,13 +26,17 @@ class Bench:
         self.programs: list[Program] = []
 
     @contextlib.contextmanager
-    def queue(self, kind: str = "classic") -> Iterator[str]:
-        """Give a new durable queue; end the programs and delete the queue at the end."""
+    def queue(self, kind: str | None = "classic") -> Iterator[str]:
+        """Give a new durable queue; end the programs and delete the queue at the end.
+
+        The kind None is for programs that insist on declaring it themselves, each in its own way.
+        """
         name = f"measure-{uuid.uuid4().hex[:8]}"
         self.queues.append(name)
         try:
-            arguments = {"x-queue-type": kind} if kind != "classic" else None
-            self.channel().queue_declare(name, durable=True, arguments=arguments)
+            if kind:
+                arguments = {"x-queue-type": kind} if kind != "classic" else None
+                self.channel().queue_declare(name, durable=True, arguments=arguments)
             yield name
         finally:
             self.clear()
@@ -64,20 +68,26 @@ class Bench:
             producer.send_all(bodies)
 
     def count(self, queue: str) -> tuple[int, int]:
-        """Return the ready messages and the consumers of a queue."""
+        """Return the ready messages and the consumers of a queue, which need not be there yet."""
         channel = self.channel()
-        found = channel.queue_declare(queue, passive=True).method
+        try:
+            found = channel.queue_declare(queue, passive=True).method
+        except pika.exceptions.ChannelClosedByBroker as error:
+            if error.reply_code != 404:
+                raise
+            return 0, 0
         channel.close()
         return found.message_count, found.consumer_count
 
     def start(
         self, command: list[str], queue: str, *, pause: float = 0, stdin: Path | None = None,
-        **environment: object,
+        both: bool = False, **environment: object,
     ) -> Program:  # fmt: skip
         """Start a program that knows its broker and its queue."""
         more = {key: str(value) for key, value in environment.items()}
         known = {"AMQP_URL": self.url, "QUEUE": queue}
-        program = Program(command, {**os.environ, **known, **more}, PEERS, pause=pause, stdin=stdin)
+        environment = {**os.environ, **known, **more}
+        program = Program(command, environment, PEERS, pause=pause, stdin=stdin, both=both)
         self.programs.append(program)
         return program
 

@@ -30,7 +30,7 @@ def living(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
     """Return the measurement of start, memory and idleness."""
 
     def life(worker: Worker) -> Values:
-        with bench.queue() as queue:
+        with bench.queue(worker.queue) as queue:
             fill(bench, worker, queue, [BODY] * sizes.some)
             program = start(bench, worker, Settings(queue, 100), sizes.some)
             first, _ = program.wait_for(b"Received")
@@ -68,7 +68,7 @@ def redelivering(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
     """Return the measurement of a worker's death."""
 
     def death(worker: Worker) -> Values:
-        with bench.queue() as queue:
+        with bench.queue(worker.queue) as queue:
             fill(bench, worker, queue, [BODY])
             victim = start(bench, worker, Settings(queue, 1, seconds=5), 0)
             victim.wait_for(b"Received")
@@ -110,7 +110,7 @@ def sharing(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
     best = bound(TASKS, sizes.task)
 
     def share(worker: Worker) -> Values:
-        with bench.queue() as queue:
+        with bench.queue(worker.queue) as queue:
             pair = [start(bench, worker, Settings(queue, 1, sizes.task), 0) for _ in range(2)]
             wait_for_consumers(bench, queue, 2)
             fill(bench, worker, queue, TASKS)
@@ -118,7 +118,7 @@ def sharing(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
             ended = last(pair, len(TASKS))
         return {"finish": ended - began}
 
-    workers = taking_part(peers, *ways.DEFAULT_PEERS)
+    workers = taking_part(peers, *ways.UNTUNED_PEERS)
     ideal = Contender("first come, first served", "bound", lambda: {"finish": best})
     return [
         Measurement(

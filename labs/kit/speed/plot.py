@@ -5,7 +5,8 @@ from html import escape
 from kit.speed.model import Contender, Metric, Result
 from kit.speed.report import heading, order, significant
 
-WIDTH, LEFT, BARS = 900, 230, 450  # all, names, bars; the labels have the rest
+WIDTH, LEFT, BARS = 900, 220, 500  # all, names, bars; the figures have the rest
+FIGURES, RATIOS = 810, 885  # where the columns of figures end
 ROW, BAR = 22, 14
 FILLS = {"kit": "#1f4e79", "bare": "#8fa9c4", "peer": "#ffffff", "bound": "url(#hatch)"}
 LEGEND = {"kit": "the kit", "bare": "bare pika", "peer": "other libraries", "bound": "a bound"}
@@ -102,7 +103,12 @@ def panel(page: Page, result: Result, metric: Metric, shown: list[Contender]) ->
     page.y += 8
     spreads = {c.name: result.spread(c.name, metric.name) for c in shown}
     scale = BARS / max(max(spread.most for spread in spreads.values()), 1e-9)
-    top = page.y
+    baseline = spreads.get(measurement.baseline)
+    if baseline:  # so that the eye finds what is more and what is less than the baseline
+        x, bottom = LEFT + baseline.median * scale, page.y + ROW * len(shown)
+        page.parts.append(
+            f'<path d="M{x:.1f} {page.y}V{bottom}" stroke="#222" stroke-dasharray="2 3"/>'
+        )
     for contender in shown:
         spread, middle = spreads[contender.name], page.y + ROW / 2
         style = {"font_weight": "bold"} if contender.kind == "kit" else {}
@@ -110,15 +116,8 @@ def panel(page: Page, result: Result, metric: Metric, shown: list[Contender]) ->
         page.bar(LEFT, middle - BAR / 2, spread.median * scale, contender.kind)
         if spread.most > spread.least:
             page.whisker(LEFT + spread.least * scale, LEFT + spread.most * scale, middle)
-        label = metric.show(spread.median)
+        page.text(FIGURES, middle + 4, metric.show(spread.median), text_anchor="end", **style)
         ratio = result.ratio(contender.name, metric.name)
         if ratio is not None:
-            label += f"   {significant(ratio)} x"
-        page.text(LEFT + spread.most * scale + 8, middle + 4, label, **style)
+            page.text(RATIOS, middle + 4, f"{significant(ratio)} x", text_anchor="end", **style)
         page.y += ROW
-    baseline = spreads.get(measurement.baseline)
-    if baseline:  # so that the eye finds what is more and what is less than the baseline
-        x = LEFT + baseline.median * scale
-        page.parts.append(
-            f'<path d="M{x:.1f} {top}V{page.y}" stroke="#222" stroke-dasharray="2 3"/>'
-        )

@@ -19,7 +19,7 @@ from pathlib import Path
 from kit.process import descendants, signals_put_off
 
 LINUX = sys.platform == "linux"
-DEADLINE = 120  # seconds for a program to do what it was started for
+DEADLINE = 60  # seconds for a program to do what it was started for
 SAMPLE = 0.02  # seconds between two looks at the memory of a program that ends by itself
 
 
@@ -65,12 +65,12 @@ class Program:
     """A program that runs, in a session of its own, with what it prints counted as it comes.
 
     `pause` is the time in seconds between two looks at its output: a watcher that wakes up for
-    each line would slow down what it measures.
+    each line would slow down what it measures. With `both` its stderr is looked at as well.
     """
 
     def __init__(
         self, command: list[str], environment: dict[str, str], cwd: Path, *, pause: float = 0,
-        stdin: Path | None = None,
+        stdin: Path | None = None, both: bool = False,
     ) -> None:  # fmt: skip
         self.pause = pause
         self.counts: dict[bytes, int] = {b"Received": 0, b"Done": 0}
@@ -83,7 +83,7 @@ class Program:
             self.started = time.perf_counter()
             self.process = subprocess.Popen(
                 command, env=environment, cwd=cwd, stdin=source, stdout=subprocess.PIPE,
-                stderr=self.errors, start_new_session=True,
+                stderr=subprocess.STDOUT if both else self.errors, start_new_session=True,
             )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -13,7 +13,7 @@ def rows(result: Result, metric: Metric) -> Iterable[tuple[str, str, str, str]]:
     for contender in order(result, metric):
         spread = result.spread(contender.name, metric.name)
         if spread is None:
-            yield contender.name, "-", result.failed.get(contender.name, ""), ""
+            yield contender.name, "-", "failed" if contender.name in result.failed else "", ""
             continue
         ratio = result.ratio(contender.name, metric.name)
         between = f"{metric.show(spread.least)} .. {metric.show(spread.most)}"

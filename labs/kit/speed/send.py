@@ -39,7 +39,7 @@ def send(bench: Bench, sender: Sender, queue: str, count: int) -> Usage:
     return used
 
 
-def rate(bench: Bench, sender: Sender, count: int, kind: str = "classic") -> Values:
+def rate(bench: Bench, sender: Sender, count: int, kind: str | None) -> Values:
     """Measure one program: what `count` messages take longer than one, so without its start."""
     with bench.queue(kind) as queue:
         one = send(bench, sender, queue, 1)
@@ -50,9 +50,10 @@ def rate(bench: Bench, sender: Sender, count: int, kind: str = "classic") -> Val
     return {"rate": (count - 1) / seconds, "cpu": None if cpu is None else cpu * per}
 
 
-def contender(bench: Bench, sender: Sender, sizes: Sizes, kind: str = "classic") -> Contender:
+def contender(bench: Bench, sender: Sender, sizes: Sizes, kind: str) -> Contender:
     """Return a sender as a contender."""
     count = sizes.some if sender.slow else sizes.many
+    kind = kind if kind == "quorum" else sender.queue
     return Contender(sender.name, sender.kind, lambda: rate(bench, sender, count, kind))
 
 
@@ -96,7 +97,7 @@ def calling(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
     """Return the measurement of a program that sends one message and ends."""
 
     def one(sender: Sender) -> Values:
-        with bench.queue() as queue:
+        with bench.queue(sender.queue) as queue:
             return best([send(bench, sender, queue, 1) for _ in range(sizes.calls)])
 
     def floor(command: list[str]) -> Values:

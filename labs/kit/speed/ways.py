@@ -8,6 +8,7 @@ print the same two lines for a task.
 import importlib.util
 import shutil
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,6 +44,11 @@ class Sender:
     environment: tuple[tuple[str, str], ...] = ()
     stdin: bool = False  # it reads the messages from standard input
 
+    @property
+    def queue(self) -> str | None:
+        """The kind of queue to declare for it, if it does not insist on its own."""
+        return None if self.needs == "dramatiq" else "classic"
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -55,6 +61,16 @@ class Worker:
     sender: str = ""
     quiet: bool = False  # prints only the first and the last task: for reference
     default_prefetch: bool = False
+
+    @property
+    def both(self) -> bool:
+        """Tell whether what its tasks print may come on its stderr."""
+        return self.needs == "dramatiq"
+
+    @property
+    def queue(self) -> str | None:
+        """The kind of queue to declare for it, if it does not insist on its own."""
+        return None if self.needs == "dramatiq" else "classic"
 
 
 def python(*arguments: object) -> list[str]:
@@ -132,7 +148,9 @@ def peer_worker(file: str) -> Callable[[Settings], list[str]]:
 
 def celery(*options: str) -> Callable[[Settings], list[str]]:
     """Return the command lines of a Celery worker."""
-    return lambda settings: python("-m", "celery", "-A", "celery_app", "worker", *options)
+    return lambda settings: python(
+        "-m", "celery", "-A", "celery_app", "worker", "-n", f"{uuid.uuid4().hex}@%h", *options
+    )
 
 
 def dramatiq(*options: str) -> Callable[[Settings], list[str]]:
@@ -167,6 +185,12 @@ SILENT_PEERS = (
     Worker("dramatiq, silent*", PEER, dramatiq("-p", "1", "-t", "1"), "dramatiq",
            "dramatiq_send.py", quiet=True),
     Worker("Celery, silent*", PEER, celery("-c", "1"), "celery", "celery_send.py", quiet=True),
+)  # fmt: skip
+UNTUNED_PEERS = (
+    Worker("dramatiq, default prefetch", PEER, dramatiq("-p", "1", "-t", "1"), "dramatiq",
+           "dramatiq_send.py", default_prefetch=True),
+    Worker("Celery, default prefetch", PEER, celery("-c", "1"), "celery", "celery_send.py",
+           default_prefetch=True),
 )  # fmt: skip
 DEFAULT_PEERS = (
     Worker("dramatiq, default", PEER, dramatiq(), "dramatiq", "dramatiq_send.py",

@@ -16,7 +16,7 @@ def start(bench: Bench, worker: Worker, settings: Settings, count: int, pause=0.
     """Start a worker; it may be told by default how many messages it may hold."""
     prefetch = {} if worker.default_prefetch else {"PREFETCH": settings.prefetch}
     return bench.start(
-        worker.command(settings), settings.queue, pause=pause, **prefetch,
+        worker.command(settings), settings.queue, pause=pause, both=worker.both, **prefetch,
         SECONDS_PER_CHARACTER=settings.seconds, QUIET=count if worker.quiet else 0,
     )  # fmt: skip
 
@@ -33,7 +33,7 @@ def fill(bench: Bench, worker: Worker, queue: str, bodies: list[str]) -> None:
 
 def rate(bench: Bench, worker: Worker, prefetch: int, count: int, word: bytes) -> Values:
     """Let a worker empty a queue; measure from its first printed task to the last one."""
-    with bench.queue() as queue:
+    with bench.queue(worker.queue) as queue:
         fill(bench, worker, queue, [BODY] * count)
         program = start(bench, worker, Settings(queue, prefetch), count, WATCH)
         began, first = program.wait_for(word)
