@@ -14,7 +14,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import datetime
+import errno
 import getpass
+import json
 import logging
 import math
 import os
@@ -52,7 +55,9 @@ class Reader:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.count = self.unprinted = 0
+        started = {name: getattr(options, name) for name in ("queue", "acknowledge", "prefetch")}
+        self.journal = Journal(options.journal, options.name, **started)
+        self.connections = self.count = self.unprinted = 0
         self.done = self.in_hand = self.interrupted = False
         # With -n nothing is auto-acknowledged: the broker would hand over, and forget, more than N.
         self.auto_ack = not (options.acknowledge or options.limit)
@@ -72,10 +77,15 @@ class Reader:
             self.unprinted += 1
             return
         self.in_hand = True
+        identity = {"connection": self.connections, "delivery_tag": method.delivery_tag}
+        identity["message_id"] = properties.message_id
+        again = method.redelivered
+        self.journal.write("received", body, **identity, redelivered=again, bytes=len(body))
         try:
             if not self.options.quiet:
                 say("x", f"Received {show(body)}")
             self.count += 1
+            self.journal.write("done", body, **identity, acknowledged=True)
             self.done = self.count == self.options.limit
             if not self.auto_ack:
                 self.unacknowledged = method.delivery_tag
@@ -145,9 +155,13 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     try:
         while not reader.done:
             connection = connect(lost=lost, **broker)
+            reader.connections += 1
+            if lost:
+                reader.journal.write("connection_back")
             try:
                 reader.read(connection)
             except pika.exceptions.AMQPError as error:
+                reader.journal.write("connection_lost", why=reason(error))
                 if explain(error).code != UNREACHABLE:
                     raise
                 lost = error
@@ -156,6 +170,8 @@ def main(options: argparse.Namespace, broker: dict) -> int:
                     connection.close()
     except KeyboardInterrupt:
         pass
+    finally:
+        reader.journal.write("stopped", count=reader.count)
     say("*", f"{reader.count} messages received")
     return OK
 
@@ -259,6 +275,45 @@ def say(mark: str, text: str) -> None:
     except BrokenPipeError:  # nobody reads any more: whether that matters is for messages to say
         if mark == "x":
             raise
+
+
+class Journal:
+    """Append what happens to a file, one JSON object a line; labs/journal.md tells the format.
+
+    Without a path it does nothing. Several programs may write to one file: a line is one write.
+    """
+
+    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
+        self._path, self._file = path, None
+        if not path:
+            return
+        script, pid = os.path.basename(sys.argv[0]), os.getpid()
+        self._who = {"host": socket.gethostname(), "pid": pid, "worker": name or f"{script}-{pid}"}
+        try:
+            self._file = open(path, "ab", buffering=0)
+        except OSError as error:
+            self._give_up(error)
+        self.write("started", script=script, **started)
+
+    def write(self, event: str, body: bytes | None = None, **what) -> None:
+        """Write one line; when that fails, say so once and write no more."""
+        if (file := self._file) is None:
+            return
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+        when = {"utc": now.replace("+00:00", "Z"), "monotonic": round(time.monotonic(), 6)}
+        line = {"v": 1, **when, **self._who, "event": event, **what}
+        if body is not None:
+            line["message"] = body[:400].decode(errors="backslashreplace")[:100]
+        data = json.dumps(line).encode() + b"\n"
+        try:
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._file = None
+        say("!", f"Cannot write the journal {self._path} ({reason(error)}); going on without it")
 
 
 def show(body: bytes) -> str:
@@ -436,6 +491,7 @@ def make_parser(doc: str, examples: str) -> Parser:
     )
     add = parser.add_argument
     add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
+    add("--journal", metavar="FILE", help="append what happens to this file, for labs/timeline.py")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
     add = parser.add_argument_group("queue").add_argument
     add("--queue", required=True, help="its name")

@@ -20,9 +20,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import datetime
+import errno
 import getpass
 import io
 import itertools
+import json
 import logging
 import math
 import os
@@ -84,6 +87,7 @@ class Producer:
         passive: bool = False,
         persistent: bool = False,
         on_confirm: Callable[[bytes], None] = lambda body: None,
+        journal: Journal | None = None,
         **broker,
     ) -> None:
         self._queue = {
@@ -92,6 +96,7 @@ class Producer:
         self._broker = broker
         self._delivery_mode = 2 if persistent else 1
         self._on_confirm = on_confirm
+        self._journal = journal or Journal()
         self._unconfirmed: dict[int, tuple[bytes, str]] = {}  # delivery tag -> body, message_id
         self._returned: dict[str, str] = {}  # message_id -> why
         self._failed: list[tuple[bytes, str]] = []  # body, why
@@ -158,6 +163,7 @@ class Producer:
         for body, message_id in again.values():
             self._publish(body, message_id)
         if lost:
+            self._journal.write("connection_back")
             say("*", f"Connected again; {len(again)} messages to send again")
 
     def _publish(self, body: bytes, message_id: str) -> None:
@@ -167,6 +173,7 @@ class Producer:
             properties = pika.BasicProperties(
                 delivery_mode=self._delivery_mode, message_id=message_id
             )
+            self._journal.write("sent", body, message_id=message_id, bytes=len(body))
             self._channel.basic_publish("", self._queue["queue"], body, properties, mandatory=True)
 
     def _settle(self, at_most: int) -> None:
@@ -188,6 +195,7 @@ class Producer:
                 raise self._closed
             except pika.exceptions.AMQPError as error:
                 problem = explain(error)
+                self._journal.write("connection_lost", why=reason(error))
                 if problem.code != UNREACHABLE:
                     raise problem from error
                 lost = error
@@ -201,8 +209,10 @@ class Producer:
             body, message_id = self._unconfirmed.pop(tag)
             why = self._returned.pop(message_id, "the broker refused it" if refused else None)
             if why:
+                self._journal.write("refused", body, message_id=message_id, why=why)
                 self._failed.append((body, why))
             else:
+                self._journal.write("confirmed", body, message_id=message_id)
                 self._on_confirm(body)
         if len(self._unconfirmed) <= self._enough:
             self._enough = -1
@@ -283,7 +293,7 @@ def send_input(producer: Producer, report: Report, options: argparse.Namespace) 
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Send everything; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
-    report = Report()
+    report, journal = Report(), Journal(options.journal, options.name, queue=options.queue)
     producer = Producer(
         options.queue,
         durable=options.durable,
@@ -291,6 +301,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
         passive=options.passive,
         persistent=options.persistent,
         on_confirm=report.confirmed,
+        journal=journal,
         **broker,
     )
     code, missing = OK, []
@@ -302,6 +313,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
         missing = [(body, "not confirmed") for body in producer.unconfirmed]
         raise  # without a polite close: Ctrl-C must not wait for a broker that does not answer
     finally:
+        journal.write("stopped", count=report.count)
         report.close(missing)
     producer.close()
     if report.unsaid and code == OK:
@@ -406,6 +418,45 @@ def say(mark: str, text: str) -> None:
     except BrokenPipeError:  # nobody reads any more: whether that matters is for messages to say
         if mark == "x":
             raise
+
+
+class Journal:
+    """Append what happens to a file, one JSON object a line; labs/journal.md tells the format.
+
+    Without a path it does nothing. Several programs may write to one file: a line is one write.
+    """
+
+    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
+        self._path, self._file = path, None
+        if not path:
+            return
+        script, pid = os.path.basename(sys.argv[0]), os.getpid()
+        self._who = {"host": socket.gethostname(), "pid": pid, "worker": name or f"{script}-{pid}"}
+        try:
+            self._file = open(path, "ab", buffering=0)
+        except OSError as error:
+            self._give_up(error)
+        self.write("started", script=script, **started)
+
+    def write(self, event: str, body: bytes | None = None, **what) -> None:
+        """Write one line; when that fails, say so once and write no more."""
+        if (file := self._file) is None:
+            return
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+        when = {"utc": now.replace("+00:00", "Z"), "monotonic": round(time.monotonic(), 6)}
+        line = {"v": 1, **when, **self._who, "event": event, **what}
+        if body is not None:
+            line["message"] = body[:400].decode(errors="backslashreplace")[:100]
+        data = json.dumps(line).encode() + b"\n"
+        try:
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._file = None
+        say("!", f"Cannot write the journal {self._path} ({reason(error)}); going on without it")
 
 
 def show(body: bytes) -> str:
@@ -583,6 +634,7 @@ def make_parser(doc: str, examples: str) -> Parser:
     )
     add = parser.add_argument
     add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
+    add("--journal", metavar="FILE", help="append what happens to this file, for labs/timeline.py")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
     add = parser.add_argument_group("queue").add_argument
     add("--queue", required=True, help="its name")

@@ -17,7 +17,10 @@ import argparse
 import collections
 import contextlib
 import copy
+import datetime
+import errno
 import getpass
+import json
 import logging
 import math
 import os
@@ -65,6 +68,7 @@ class Task(NamedTuple):
     tag: int
     redelivered: bool
     body: bytes
+    identity: dict  # for the journal
 
 
 class Subscription(threading.Thread):
@@ -74,9 +78,10 @@ class Subscription(threading.Thread):
     empty (with --exit-when-empty).
     """
 
-    def __init__(self, options: argparse.Namespace, broker: dict) -> None:
+    def __init__(self, options: argparse.Namespace, broker: dict, journal: Journal) -> None:
         super().__init__(daemon=True)
-        self.options, self.broker = options, broker
+        self.options, self.broker, self.journal = options, broker, journal
+        self.connections = 0  # how many there have been
         self.inbox: queue.SimpleQueue[Task | Exception | None] = queue.SimpleQueue()
         self.channel: BlockingChannel | None = None  # what is open now
         # With -n nothing is auto-acknowledged: the broker would hand over, and forget, more than N.
@@ -93,9 +98,13 @@ class Subscription(threading.Thread):
         try:
             while self.left and not self._stopping:
                 connection = connect(lost=lost, **self.broker)
+                self.connections += 1
+                if lost:
+                    self.journal.write("connection_back")
                 try:
                     self._consume(connection)
                 except pika.exceptions.AMQPError as error:
+                    self.journal.write("connection_lost", why=reason(error))
                     if explain(error).code != UNREACHABLE:
                         raise
                     lost = error
@@ -165,7 +174,7 @@ class Subscription(threading.Thread):
                 return  # more than N: it goes back when the connection is closed
             with self._count:
                 self.in_hand += 1
-            self.inbox.put(Task(channel, method.delivery_tag, method.redelivered, body))
+            self._receive(channel, method, properties, body)
             left -= 1
             if left == 0:
                 self._enough = True
@@ -192,11 +201,19 @@ class Subscription(threading.Thread):
         if not self._enough:
             self._cancel(channel, tag)
 
+    def _receive(self, channel: BlockingChannel, method, properties, body: bytes) -> None:
+        """Put a delivery into the inbox."""
+        tag, again = method.delivery_tag, method.redelivered
+        identity = {"connection": self.connections, "delivery_tag": tag}
+        identity["message_id"] = properties.message_id
+        self.journal.write("received", body, **identity, redelivered=again, bytes=len(body))
+        self.inbox.put(Task(channel, tag, again, body, identity))
+
     def _cancel(self, channel: BlockingChannel, tag: str) -> None:
         """Stop the deliveries; those of auto-acknowledged messages under way still count."""
         self._enough = True
-        for method, _, body in channel.basic_cancel(tag):
-            self.inbox.put(Task(channel, method.delivery_tag, method.redelivered, body))
+        for method, properties, body in channel.basic_cancel(tag):
+            self._receive(channel, method, properties, body)
 
 
 class Worker:
@@ -204,7 +221,9 @@ class Worker:
 
     def __init__(self, options: argparse.Namespace, broker: dict) -> None:
         self.options = options
-        self.subscription = Subscription(options, broker)
+        started = {name: getattr(options, name) for name in ("queue", "acknowledge", "prefetch")}
+        self.journal = Journal(options.journal, options.name, **started)
+        self.subscription = Subscription(options, broker, self.journal)
         self.task: Task | None = None  # the one in hand
         self.unsettled: list[Task] = []  # those that --lose-every has lost
         self.received = self.worked = self.lost = self.abandoned = self.failed = 0
@@ -247,6 +266,7 @@ class Worker:
             settle(task, "ack")
         again = ", redelivered" if task.redelivered else ""
         say("x", f"Received {show(task.body)} ({seconds:g} s of work{again})")
+        self.note("working", task, seconds=seconds)
         try:
             work(text, seconds)
         except Exception as error:
@@ -257,15 +277,22 @@ class Worker:
             else:
                 self.worked += 1
                 say("x", "Done")
+                known = self.subscription.auto_ack or self.subscription.is_current(task)
+                self.note("done", task, acknowledged=known)
                 if options.acknowledge:
                     settle(task, "ack")
         self.task = None
+
+    def note(self, event: str, task: Task, **what) -> None:
+        """Write into the journal what happened to a task."""
+        self.journal.write(event, task.body, **task.identity, **what)
 
     def lose(self, task: Task) -> None:
         """Lose a task on purpose: say nothing to the broker, which may wait for it in vain."""
         self.lost += 1
         self.unsettled.append(task)
         say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
+        self.note("lost", task)
         held = sum(map(self.subscription.is_current, self.unsettled))
         if held == self.options.prefetch:
             say("!", f"The broker sends no more: --prefetch {held} is used up by what we have lost")
@@ -275,15 +302,17 @@ class Worker:
         self.failed += 1
         if self.options.verbose:
             traceback.print_exc()
-        if not self.options.acknowledge:
-            end = "LOST: it was auto-acknowledged"
-        elif task.redelivered:
+        event, verb, end = "lost", None, "LOST: it was auto-acknowledged"
+        if self.options.acknowledge and task.redelivered:
+            event, verb = "rejected", "reject"
             end = "Rejected: dropped, or dead-lettered if the queue is set up so"
-            self.subscription.settle(task, "reject")
-        else:
-            end = "Returned to the queue for one more try"
-            self.subscription.settle(task, "nack")
-        say("!", f"Failed on {show(task.body)} ({type(error).__name__}: {error}). {end}")
+        elif self.options.acknowledge:
+            event, verb, end = "requeued", "nack", "Returned to the queue for one more try"
+        why = f"{type(error).__name__}: {error}"
+        self.note(event, task, why=why)
+        if verb:
+            self.subscription.settle(task, verb)
+        say("!", f"Failed on {show(task.body)} ({why}). {end}")
 
     def stop(self) -> None:
         """Close the connection and say what became of the messages in hand."""
@@ -293,15 +322,20 @@ class Worker:
             self.abandoned += 1
             end = "LOST: it was auto-acknowledged" if lost else "returned to the queue"
             say("!", f"Abandoned {show(self.task.body)}: {end}")
+            self.note("abandoned", self.task, returned=not lost)
         waiting = 0
         with contextlib.suppress(queue.Empty):
             while True:
-                waiting += isinstance(self.subscription.inbox.get_nowait(), Task)
+                if isinstance(item := self.subscription.inbox.get_nowait(), Task):
+                    waiting += 1
+                    self.note("abandoned", item, returned=not self.subscription.auto_ack)
         if waiting and self.subscription.auto_ack:
             self.lost += waiting
             say("!", f"{waiting} more had been handed over, LOST: they were auto-acknowledged")
         failed = f", {self.failed} failed" if self.failed else ""
         counts = f"{self.worked} worked, {self.lost} lost, {self.abandoned} abandoned{failed}"
+        ended = {name: getattr(self, name) for name in ("worked", "lost", "abandoned", "failed")}
+        self.journal.write("stopped", **ended)
         with contextlib.suppress(BrokenPipeError):
             if self.subscription.began:
                 say("*", f"Stopped: {counts}")
@@ -422,6 +456,45 @@ def say(mark: str, text: str) -> None:
     except BrokenPipeError:  # nobody reads any more: whether that matters is for messages to say
         if mark == "x":
             raise
+
+
+class Journal:
+    """Append what happens to a file, one JSON object a line; labs/journal.md tells the format.
+
+    Without a path it does nothing. Several programs may write to one file: a line is one write.
+    """
+
+    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
+        self._path, self._file = path, None
+        if not path:
+            return
+        script, pid = os.path.basename(sys.argv[0]), os.getpid()
+        self._who = {"host": socket.gethostname(), "pid": pid, "worker": name or f"{script}-{pid}"}
+        try:
+            self._file = open(path, "ab", buffering=0)
+        except OSError as error:
+            self._give_up(error)
+        self.write("started", script=script, **started)
+
+    def write(self, event: str, body: bytes | None = None, **what) -> None:
+        """Write one line; when that fails, say so once and write no more."""
+        if (file := self._file) is None:
+            return
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+        when = {"utc": now.replace("+00:00", "Z"), "monotonic": round(time.monotonic(), 6)}
+        line = {"v": 1, **when, **self._who, "event": event, **what}
+        if body is not None:
+            line["message"] = body[:400].decode(errors="backslashreplace")[:100]
+        data = json.dumps(line).encode() + b"\n"
+        try:
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._file = None
+        say("!", f"Cannot write the journal {self._path} ({reason(error)}); going on without it")
 
 
 def show(body: bytes) -> str:
@@ -599,6 +672,7 @@ def make_parser(doc: str, examples: str) -> Parser:
     )
     add = parser.add_argument
     add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
+    add("--journal", metavar="FILE", help="append what happens to this file, for labs/timeline.py")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
     add = parser.add_argument_group("queue").add_argument
     add("--queue", required=True, help="its name")

@@ -234,7 +234,8 @@ class Broker:
         """Return the way by which our broker is up. Raises Trouble if it is not up, or not ours."""
         way = self.way()
         if way == "existing":
-            raise Trouble(f"the broker on port {self.port} is somebody else's: we did not start it")
+            what = f"the broker on port {self.port} is somebody else's: we did not start it"
+            raise Trouble(what, "one of your own goes by its --node, not by AMQP_URL")
         if not way:
             raise Trouble(f"node {self.name!r} is not up", command("up", self.name))
         return way

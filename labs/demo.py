@@ -28,13 +28,16 @@ LONG, SHORT = "dddddd", "a"  # a task takes half a second a character
 TASKS = [LONG, SHORT, SHORT] * 4
 WORKERS = ("worker-1", "worker-2", "worker-3")
 DEADLINE = 60  # seconds for a round
+PICTURES = ROOT / "demo"  # the journals and what is drawn of them
 
 
 class Round:
     """Three workers on one queue, what they print, and what came of it."""
 
-    def __init__(self, queue: str, options: list[str], victim: str | None) -> None:
+    def __init__(self, queue: str, options: list[str], victim: str | None, journal: Path) -> None:
         self.queue, self.options, self.victim = queue, options, victim
+        journal.unlink(missing_ok=True)
+        self.journal = ["--journal", str(journal)]
         self.lines: dict[str, list[str]] = {name: [] for name in WORKERS}
         self.workers: dict[str, subprocess.Popen] = {}
         self.changed = threading.Condition()
@@ -44,11 +47,13 @@ class Round:
         """Start the workers, send the tasks, wait until all are done, stop the workers."""
         try:
             for name in WORKERS:
-                self.workers[name] = start_script("qprocessor.py", self.queue, name, self.options)
+                options = [*self.journal, *self.options]
+                self.workers[name] = start_script("qprocessor.py", self.queue, name, options)
                 threading.Thread(target=self.listen, args=(name,), daemon=True).start()
             self.wait_for("Waiting for messages", len(WORKERS))
             began = time.monotonic()
-            producer = start_script("producer.py", self.queue, "producer", ["--persistent", *TASKS])
+            options = [*self.journal, "--persistent", *TASKS]
+            producer = start_script("producer.py", self.queue, "producer", options)
             printed, _ = producer.communicate(timeout=DEADLINE)
             if producer.returncode:
                 raise Trouble(f"producer.py could not send the tasks:\n{printed}", code=1)
@@ -137,19 +142,29 @@ def fresh_queue() -> Iterator[str]:
             connection.channel().queue_delete(queue)
 
 
+def draw(*journals: Path) -> None:
+    """Draw the rounds one above the other, here and into a file."""
+    timeline = [sys.executable, ROOT / "labs/timeline.py", "--compare", *journals]
+    subprocess.run(timeline, check=True)
+    subprocess.run([*timeline, "-o", PICTURES / "timeline.svg"], check=True)
+
+
 def demo() -> int:
     """Run both rounds; return how many tasks were lost."""
+    PICTURES.mkdir(exist_ok=True)
+    journals = [PICTURES / "in-turn.jsonl", PICTURES / "fair.jsonl"]
     speed = ["--seconds-per-character", "0.5"]
     in_turn = "Round 1, tasks dealt out in turn"
     fair = "Round 2, --acknowledge --prefetch 1, a worker killed"
     say(f"{in_turn}: every third of {len(TASKS)} tasks is long")
     with fresh_queue() as queue:
-        first = Round(queue, speed, victim=None)
+        first = Round(queue, speed, victim=None, journal=journals[0])
         first.run()
     print()
     say(f"{fair} while it works")
     with fresh_queue() as queue:
-        second = Round(queue, [*speed, "--acknowledge", "--prefetch", "1"], victim=WORKERS[0])
+        fairly = [*speed, "--acknowledge", "--prefetch", "1"]
+        second = Round(queue, fairly, victim=WORKERS[0], journal=journals[1])
         second.run()
     lost = first.report(in_turn) + second.report(fair)
     print(
@@ -159,6 +174,7 @@ def demo() -> int:
         f" acknowledged it.\n",
         flush=True,
     )
+    draw(*journals)
     return lost
 
 

@@ -50,8 +50,12 @@ def page(request) -> Worksheet:
 
 @pytest.fixture
 def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
-    """Return the environment of the panes: a vhost of its own, or a broker that it may break."""
-    if not breaks_the_broker(page):
+    """Return the environment of the panes: a vhost of its own, or a broker that it may break.
+
+    Where transient queues are to be refused, it is a broker with the kit's own configuration: the
+    pages are written for that.
+    """
+    if not breaks_the_broker(page) and not request.config.getoption("--deny-transient"):
         lab = request.getfixturevalue("lab")
         yield pane_environment(
             lab.url.replace("127.0.0.1", "localhost"),  # as it is called at home

@@ -1,6 +1,6 @@
 """Lab 6: a worker that does not lose, does not hog, and comes back.
 
-python labs/06-reconnecting/exercise.py --queue tasks
+python labs/06-reconnecting/exercise.py --queue own
 """
 
 import argparse
