@@ -213,6 +213,7 @@ def main() -> int:
             for one in chosen(options, None):
                 print(f"{one.name:<18} {one.title}")
             return 0
+        chosen(options, None)  # a wrong name is said before anything is tried
         return run(options)
     except (Trouble, BrokerError) as trouble:
         print(f"measure.py: error: {trouble}", file=sys.stderr)

@@ -16,7 +16,8 @@ async def main() -> None:
         async with queue.iterator() as messages:
             async for message in messages:
                 async with message.process():
-                    await asyncio.sleep(task.begin(message.body.decode()))
+                    if seconds := task.begin(message.body.decode()):
+                        await asyncio.sleep(seconds)
                     task.end()
 
 
