@@ -50,7 +50,7 @@ def series(
         Contender(one, ways.KIT, functools.partial(take, size))
         for one, size in zip(titles, sizes, strict=True)
     )
-    return Measurement(name, title, metrics, every, titles[0], most_rounds=3, note=note)
+    return Measurement(name, title, metrics, every, titles[0], most_rounds=2, note=note)
 
 
 def workers(bench: Bench, count: int) -> Values:
