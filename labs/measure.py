@@ -201,6 +201,8 @@ def run(options: argparse.Namespace) -> int:
         file.write_text(WRITERS[file.suffix](found, how, results), encoding="utf-8")
     names = "".join(f", written to {file}" for file in options.output)
     print(f"\nNoise: {found['Noise']}")
+    if options.quick:
+        say("This was a look, no more: without --quick it takes longer and says more")
     say(f"Measured in {time.monotonic() - began:.0f} s{names}")
     return code
 
