@@ -46,7 +46,7 @@ class Contender:
 class Target:
     """What the kit wants to reach: a metric of one contender, as a multiple of another's.
 
-    `than` is a contender's name, or "the best peer", which says how it was found in the report.
+    `than` is a contender's name, or "the best peer": whichever library came out best in the run.
     """
 
     metric: str

@@ -42,11 +42,6 @@ def significant(ratio: float) -> str:
     return f"{ratio:.0f}" if ratio >= 99.5 else f"{ratio:.1f}" if ratio >= 9.95 else f"{ratio:.2f}"
 
 
-def metrics(result: Result) -> list[Metric]:
-    """Return the metrics of a measurement that have values, or were to have."""
-    return list(result.measurement.metrics)
-
-
 def heading(measurement: Measurement, metric: Metric) -> str:
     """Return what the figures of a table are, and what the ratios are ratios to."""
     better = "more" if metric.more_is_better else "less"
@@ -57,7 +52,7 @@ def as_text(result: Result) -> str:
     """Return the tables of one measurement for a terminal."""
     measurement = result.measurement
     lines = [f"\n{measurement.name}: {measurement.title}"]
-    for metric in metrics(result):
+    for metric in result.measurement.metrics:
         table = list(rows(result, metric))
         if not table:
             continue
@@ -107,7 +102,7 @@ def as_markdown(machine: dict[str, str], how: str, results: list[Result]) -> str
         lines += ["", f"## {measurement.name}", "", f"{measurement.title}."]
         if measurement.note:
             lines += ["", measurement.note.replace("*", r"\*")]
-        for metric in metrics(result):
+        for metric in result.measurement.metrics:
             better = "more" if metric.more_is_better else "less"
             titles = [f"{metric.unit} ({better} is better)", "median", "min .. max"]
             lines += ["", f"| {' | '.join(titles)} | ratio to {measurement.baseline} |"]
@@ -127,7 +122,7 @@ def as_json(machine: dict[str, str], how: str, results: list[Result]) -> str:
                 "name": measurement.name,
                 "title": measurement.title,
                 "baseline": measurement.baseline,
-                "metrics": [table(result, metric) for metric in metrics(result)],
+                "metrics": [table(result, metric) for metric in result.measurement.metrics],
                 "failed": result.failed,
                 "targets": [
                     {
