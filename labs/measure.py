@@ -11,6 +11,7 @@ of all rounds, and their ratios. Nothing else should run meanwhile.
 
 import argparse
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -189,7 +190,9 @@ def run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             progress("")
             code = 130
-            if results:
+            if results and not results[-1].values:
+                results.pop()
+            elif results:
                 print(report.as_text(results[-1]))
             warn("Stopped by Ctrl-C; this is what there is by then")
     finally:
@@ -210,6 +213,7 @@ def run(options: argparse.Namespace) -> int:
 def main() -> int:
     """Do what is asked; return the exit code."""
     options = parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill cleans up as Ctrl-C does
     try:
         if options.list:
             for one in chosen(options, None):
