@@ -13,7 +13,8 @@ WATCH = 0.003  # seconds between two looks at what a worker prints
 
 def start(bench: Bench, worker: Worker, settings: Settings, count: int, pause=0.0) -> Program:
     """Start a worker; it may be told by default how many messages it may hold."""
-    prefetch = {} if worker.default_prefetch else {"PREFETCH": settings.prefetch}
+    names = () if worker.default_prefetch else ("PREFETCH", "dramatiq_queue_prefetch")
+    prefetch = dict.fromkeys(names, settings.prefetch)
     return bench.start(
         worker.command(settings), settings.queue, pause=pause, both=worker.both, **prefetch,
         SECONDS_PER_CHARACTER=settings.seconds, QUIET=count if worker.quiet else 0,
