@@ -1,0 +1,65 @@
+"""Where it was measured: machine, load, and versions."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+from kit.speed import ways
+from kit.speed.bench import Bench
+from kit.speed.program import LINUX
+
+PACKAGES = ("pika", "aio-pika", "celery", "dramatiq", "kombu")
+
+
+def processor() -> str:
+    """Return the name of the processor, as far as it is known."""
+    if LINUX:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def load() -> str:
+    """Return how busy the machine was during the last minute."""
+    try:
+        return f"{os.getloadavg()[0]:.2f}"
+    except (AttributeError, OSError):  # Windows
+        return "not known"
+
+
+def describe(bench: Bench, peers: bool) -> dict[str, str]:
+    """Return what belongs above the figures."""
+    broker = bench.connection._impl.server_properties  # pika shows it nowhere else
+    platform_of_broker = broker.get("platform", "")
+    found = {
+        "Date": time.strftime("%Y-%m-%d %H:%M"),
+        "Processor": f"{processor()}, {os.cpu_count()} cores",
+        "System": platform.platform(terse=True),
+        "Load before": load(),
+        "Broker": f"{broker.get('product')} {broker.get('version')}, {platform_of_broker}",
+        "Python": platform.python_version(),
+    }
+    for name in PACKAGES if peers else PACKAGES[:1]:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    if peers:
+        found["amqp-tools"] = amqp_tools()
+    return found
+
+
+def amqp_tools() -> str:
+    """Return the version of amqp-tools."""
+    if not ways.has("amqp-publish"):
+        return "not installed"
+    asked = ["dpkg-query", "-W", "-f", "${Version}", "amqp-tools"]
+    with contextlib.suppress(OSError):  # amqp-tools itself does not tell its version
+        if version := subprocess.run(asked, capture_output=True, text=True).stdout:
+            return version
+    return "installed"
