@@ -75,7 +75,7 @@ class Producer:
     connection is lost, the messages that lack a confirm are sent again, with the same message_id.
     """
 
-    WINDOW = 2000  # messages on their way, not confirmed yet: keeps the pipe full
+    WINDOW = 5000  # messages on their way, not confirmed yet: a classic queue confirms in bursts
     WINDOW_BYTES = 8_000_000
 
     def __init__(
