@@ -16,8 +16,6 @@ import contextlib
 import copy
 import datetime
 import errno
-import getpass
-import json
 import logging
 import math
 import os
@@ -124,7 +122,8 @@ class Reader:
             say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
             while not self.done:
                 before = self.count
-                connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
+                # Not for ever: a signal just before a wait does not end it.
+                connection.process_data_events(time_limit=0.2 if options.exit_when_empty else 1)
                 if not channel.consumer_tags:
                     raise why_cancelled(channel, options.queue)
                 if options.exit_when_empty and self.count == before:
@@ -304,6 +303,8 @@ class Journal:
         line = {"v": 1, **when, **self._who, "event": event, **what}
         if body is not None:
             line["message"] = body[:400].decode(errors="backslashreplace")[:100]
+        import json  # only here: a start without a journal is a millisecond quicker
+
         data = json.dumps(line).encode() + b"\n"
         try:
             if file.write(data) < len(data):
@@ -487,7 +488,8 @@ def make_parser(doc: str, examples: str) -> Parser:
     parser = Parser(
         description=doc.splitlines()[0],
         epilog=f"{examples}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Without a width argparse imports shutil to ask the terminal for it, at every start.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=80),
     )
     add = parser.add_argument
     add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
@@ -523,6 +525,8 @@ def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
     if options.url and given:
         parser.error(f"--url says it all: leave out --{given[0]}, or --url")
     if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
+        import getpass  # only here: most starts do without
+
         try:
             options.password = getpass.getpass(f"Password of {options.username}: ")
         except (KeyboardInterrupt, EOFError):

@@ -19,8 +19,6 @@ import contextlib
 import copy
 import datetime
 import errno
-import getpass
-import json
 import logging
 import math
 import os
@@ -88,8 +86,7 @@ class Subscription(threading.Thread):
         # With -n nothing is auto-acknowledged: the broker would hand over, and forget, more than N.
         self.auto_ack = not (options.acknowledge or options.limit)
         self.left = options.limit or math.inf  # how many the main thread has still to take
-        self.in_hand = 0  # how many are in the inbox or being worked on
-        self._count = threading.Lock()
+        self._brought = self._taken = 0  # each is counted up by one of the two threads only
         self._to_settle: collections.deque[tuple[Task, str]] = collections.deque()
         self.began = self._stopping = self._enough = False
 
@@ -140,26 +137,27 @@ class Subscription(threading.Thread):
 
     def took(self, task: Task) -> None:
         """Count a task as out of our hands."""
-        with self._count:
-            self.in_hand -= 1
+        self._taken += 1
 
     def _wake(self, channel: BlockingChannel) -> None:
         with contextlib.suppress(pika.exceptions.AMQPError):
             channel.connection.add_callback_threadsafe(self._settle_all)
 
     def _settle_all(self) -> None:
-        with contextlib.suppress(IndexError):  # the deque is empty
-            while True:
+        while True:
+            try:
                 task, verb = self._to_settle.popleft()
-                if self.is_current(task) and task.channel.is_open:
-                    with contextlib.suppress(pika.exceptions.AMQPError):  # consuming raises it too
-                        if verb == "ack":
-                            task.channel._impl.basic_ack(task.tag)
-                        else:
-                            task.channel._impl.basic_nack(task.tag, requeue=verb == "nack")
-                        continue
-                if verb == "ack":
-                    say("!", f"{show(task.body)} is done, but the broker will hand it out again")
+            except IndexError:  # both threads come here
+                return
+            if self.is_current(task) and task.channel.is_open:
+                with contextlib.suppress(pika.exceptions.AMQPError):  # consuming raises it too
+                    if verb == "ack":
+                        task.channel._impl.basic_ack(task.tag)
+                    else:
+                        task.channel._impl.basic_nack(task.tag, requeue=verb == "nack")
+                    continue
+            if verb == "ack":
+                say("!", f"{show(task.body)} is done, but the broker will hand it out again")
 
     def _consume(self, connection: pika.BlockingConnection) -> None:
         """Bring tasks until stopped; raises pika's errors when the connection is lost."""
@@ -171,19 +169,18 @@ class Subscription(threading.Thread):
         channel.basic_qos(prefetch_count=0 if window == math.inf else window)
         self.channel, self._enough, left = channel, False, self.left
 
-        def on_message(channel, method, properties, body: bytes) -> None:
+        def on_message(_, method, properties, body: bytes) -> None:
             nonlocal left
             if left <= 0:
                 return  # more than N: it goes back when the connection is closed
-            with self._count:
-                self.in_hand += 1
             self._receive(channel, method, properties, body)
             left -= 1
             if left == 0:
                 self._enough = True
-                channel.basic_cancel(method.consumer_tag)
+                connection.add_callback_threadsafe(lambda: channel.basic_cancel(tag))
 
         tag = channel.basic_consume(options.queue, on_message, auto_ack=self.auto_ack)
+        channel._impl._consumers[tag] = on_message  # as in settle: by the shorter way
         self.began = True
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
         empty = 0  # how often in a row
@@ -192,7 +189,7 @@ class Subscription(threading.Thread):
             if not (channel.consumer_tags or self._enough):
                 raise why_cancelled(channel, options.queue)
             if options.exit_when_empty and not self._enough:
-                busy = self.in_hand or self._to_settle
+                busy = self._brought > self._taken or self._to_settle
                 busy = (
                     busy or channel.queue_declare(options.queue, passive=True).method.message_count
                 )
@@ -210,7 +207,10 @@ class Subscription(threading.Thread):
         identity = {"connection": self.connections, "delivery_tag": tag}
         identity["message_id"] = properties.message_id
         self.journal.write("received", body, **identity, redelivered=again, bytes=len(body))
+        self._brought += 1
         self.inbox.put(Task(channel, tag, again, body, identity))
+        if self._brought - self._taken == 1 and hasattr(os, "sched_yield"):
+            os.sched_yield()  # the main thread is idle: let it begin before this one goes on
 
     def _cancel(self, channel: BlockingChannel, tag: str) -> None:
         """Stop the deliveries; those of auto-acknowledged messages under way still count."""
@@ -239,10 +239,10 @@ class Worker:
 
     def run(self) -> None:
         """Work until there is reason to stop."""
-        pause = 0.5 if os.name == "nt" else None  # on Windows Ctrl-C does not end a wait
         while not self.terminated and self.subscription.left:
             try:
-                item = self.subscription.inbox.get(timeout=pause)
+                # Not for ever: a signal just before a wait, and any on Windows, does not end it.
+                item = self.subscription.inbox.get(timeout=0.5)
             except queue.Empty:
                 continue
             if item is None:
@@ -488,6 +488,8 @@ class Journal:
         line = {"v": 1, **when, **self._who, "event": event, **what}
         if body is not None:
             line["message"] = body[:400].decode(errors="backslashreplace")[:100]
+        import json  # only here: a start without a journal is a millisecond quicker
+
         data = json.dumps(line).encode() + b"\n"
         try:
             if file.write(data) < len(data):
@@ -671,7 +673,8 @@ def make_parser(doc: str, examples: str) -> Parser:
     parser = Parser(
         description=doc.splitlines()[0],
         epilog=f"{examples}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Without a width argparse imports shutil to ask the terminal for it, at every start.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=80),
     )
     add = parser.add_argument
     add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
@@ -707,6 +710,8 @@ def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
     if options.url and given:
         parser.error(f"--url says it all: leave out --{given[0]}, or --url")
     if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
+        import getpass  # only here: most starts do without
+
         try:
             options.password = getpass.getpass(f"Password of {options.username}: ")
         except (KeyboardInterrupt, EOFError):
