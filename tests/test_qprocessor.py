@@ -1,7 +1,10 @@
 """qprocessor.py on a broker that behaves: what it works, loses, acknowledges, and how it stops."""
 
+import ctypes
 import json
+import signal
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -378,20 +381,32 @@ def test_sigterm_says_how_many_auto_acknowledged_messages_go_down_with_it(lab: L
 
 
 @pytest.mark.parametrize("options", [(), ONE_BY_ONE], ids=str)
-@pytest.mark.parametrize("signal", ["terminate", "interrupt"])
+@pytest.mark.parametrize("stop", ["terminate", "interrupt"])
 def test_a_signal_ends_an_idle_worker_at_once_with_0(
-    lab: Lab, worker: Run, options: tuple, signal: str
+    lab: Lab, worker: Run, options: tuple, stop: str
 ):
     lab.declare()
     for _ in range(9):  # a busy machine may disturb some
         script = worker(lab, *options)
-        sent = getattr(script, signal)()
+        sent = getattr(script, stop)()
         assert script.wait() == 0
         assert script.text("stderr") == ""
         assert script.lines[-1].text == " [*] Stopped: 0 worked, 0 lost, 0 abandoned"
         if script.ended - sent <= 0.5:
             return
     raise AssertionError(f"it took {script.ended - sent:.2f} s")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tgkill is Linux's")
+def test_a_signal_that_ends_no_wait_stops_the_worker_nevertheless(lab: Lab, worker: Run):
+    lab.declare()
+    script = worker(lab)
+    pid = script.process.pid
+    other = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+    assert other != pid  # as if it had come a moment before the main thread began to wait
+    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGTERM) == 0
+    assert script.wait() == 0
+    assert script.lines[-1].text == " [*] Stopped: 0 worked, 0 lost, 0 abandoned"
 
 
 @pytest.mark.parametrize(
@@ -422,13 +437,11 @@ def test_ctrl_c_in_a_task_ends_at_once_and_says_where_the_message_went(
     raise AssertionError(f"it took {script.ended - sent:.2f} s")
 
 
-@pytest.mark.parametrize("signal", ["terminate", "interrupt"])
-def test_a_signal_ends_a_worker_that_has_not_reached_its_broker_yet(
-    lab: Lab, run: Run, signal: str
-):
+@pytest.mark.parametrize("stop", ["terminate", "interrupt"])
+def test_a_signal_ends_a_worker_that_has_not_reached_its_broker_yet(lab: Lab, run: Run, stop: str):
     script = run("qprocessor.py", "--queue", "q", url="amqp://127.0.0.1:9")
     script.wait_for("trying again")
-    sent = getattr(script, signal)()
+    sent = getattr(script, stop)()
     assert script.wait() == 0
     assert script.ended - sent < 1
     assert len(script.lines) == 1
