@@ -122,8 +122,7 @@ class Reader:
             say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
             while not self.done:
                 before = self.count
-                # Not for ever: a signal just before a wait does not end it.
-                connection.process_data_events(time_limit=0.2 if options.exit_when_empty else 1)
+                connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
                 if not channel.consumer_tags:
                     raise why_cancelled(channel, options.queue)
                 if options.exit_when_empty and self.count == before:

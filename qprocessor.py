@@ -239,10 +239,11 @@ class Worker:
 
     def run(self) -> None:
         """Work until there is reason to stop."""
+        # Not for ever: a signal just before the wait does not end it; on Windows none does.
+        pause = 0.5 if os.name == "nt" else 5
         while not self.terminated and self.subscription.left:
             try:
-                # Not for ever: a signal just before a wait, and any on Windows, does not end it.
-                item = self.subscription.inbox.get(timeout=0.5)
+                item = self.subscription.inbox.get(timeout=pause)
             except queue.Empty:
                 continue
             if item is None:
