@@ -19,9 +19,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from broker import Broker
-from kit.say import Trouble, say, warn
-from producer import BrokerError, connect
+from kit.say import Trouble, requirements, say, warn
+
+with requirements():
+    from broker import Broker
+    from producer import BrokerError, connect
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG, SHORT = "dddddd", "a"  # a task takes half a second a character

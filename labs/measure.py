@@ -18,17 +18,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pika
+from kit.say import Trouble, requirements, say, warn
 
-from kit.exercise import broker_url
-from kit.say import Trouble, say, warn
-from kit.speed import growth, life, machine, report, send, sizes, ways, work
-from kit.speed.bench import Bench
-from kit.speed.model import Contender, Measurement, Result, Values
-from kit.speed.plot import as_svg
-from kit.speed.program import LINUX, Failed
-from kit.speed.quiet import Quiet
-from producer import BrokerError, Parser, number
+with requirements():
+    import pika
+
+    from kit.exercise import broker_url
+    from kit.speed import growth, life, machine, report, send, sizes, ways, work
+    from kit.speed.bench import Bench
+    from kit.speed.model import Contender, Measurement, Result, Values
+    from kit.speed.plot import as_svg
+    from kit.speed.program import LINUX, Failed
+    from kit.speed.quiet import Quiet
+    from producer import BrokerError, Parser, number
 
 EPILOG = """\
   labs/measure.py --list                            # what there is to measure

@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kit.process import alive, birth
-from kit.say import Trouble, say, warn
+from kit.say import Trouble, requirements, say, warn
 
-try:
+with requirements():
     import producer
     from broker import BROKERS, Broker
     from kit.player import DEADLINE, Player, Surprise
@@ -33,11 +33,6 @@ try:
     from kit.tmux import SESSION, Pane, Stage, connect, panes, tmux
     from kit.worksheet import Block, Worksheet, read
     from queues import ask_broker
-except ImportError as missing:
-    raise SystemExit(
-        f"play.py: error: {missing}\n  try: . .venv/bin/activate    (and there, if it lacks:"
-        " pip install -r requirements.txt)"
-    ) from None
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = "play"  # the name of the narrow pane

@@ -11,12 +11,14 @@ comes from the management page's API; where that is not to be had, it is said so
 
 import argparse
 
-import pika
+from kit.say import requirements, say, warn
 
-import producer
-from kit.management import Page, broker_parser
-from kit.say import say, warn
-from producer import OK, REFUSED, BrokerError, connect
+with requirements():
+    import pika
+
+    import producer
+    from kit.management import Page, broker_parser
+    from producer import OK, REFUSED, BrokerError, connect
 
 EXAMPLES = """examples:
   labs/queues.py tasks results                        # two queues

@@ -17,11 +17,13 @@ import sys
 import traceback
 from pathlib import Path
 
-import producer
-from kit.say import Trouble, warn
-from kit.timeline_file import ENDINGS, write_picture
-from kit.timeline_lines import same
-from kit.timeline_run import Run, read_run
+from kit.say import Trouble, requirements, warn
+
+with requirements():
+    import producer
+    from kit.timeline_file import ENDINGS, write_picture
+    from kit.timeline_lines import same
+    from kit.timeline_run import Run, read_run
 
 EXAMPLES = """examples:
   labs/timeline.py worker-1.jsonl worker-2.jsonl producer.jsonl    # one run, three files

@@ -17,17 +17,19 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from rich.console import Console
-from rich.text import Text
+from kit.say import requirements, say, warn
 
-import producer
-from kit.board import BARS, Board
-from kit.management import NAME_THEM, Page, broker_parser
-from kit.pulse import MISSING, Counter, Look, Pulse, Queue, consumers_of
-from kit.say import say, warn
-from kit.screen import REDRAW, Alarm, can_show, show
-from kit.statistics import Reader
-from producer import OK, REFUSED, UNREACHABLE, BrokerError, connect, number
+with requirements():
+    from rich.console import Console
+    from rich.text import Text
+
+    import producer
+    from kit.board import BARS, Board
+    from kit.management import NAME_THEM, Page, broker_parser
+    from kit.pulse import MISSING, Counter, Look, Pulse, Queue, consumers_of
+    from kit.screen import REDRAW, Alarm, can_show, show
+    from kit.statistics import Reader
+    from producer import OK, REFUSED, UNREACHABLE, BrokerError, connect, number
 
 EXAMPLES = """examples:
   labs/watch.py                                       # all queues, in a pane beside the workers

@@ -1,4 +1,4 @@
-"""Each script is uploaded alone: it carries all it needs and says what it misses."""
+"""Each script is uploaded alone: it carries all it needs, and all say what they miss."""
 
 import ast
 import os
@@ -189,3 +189,14 @@ def test_a_file_of_ones_own_that_hides_a_library_is_said(lab: Lab, tmp_path, scr
     problem, hint = said.stderr.splitlines()
     assert f"{name.removesuffix('.py')!r}" in problem
     assert "rename any file of yours called" in hint and name in hint
+
+
+@pytest.mark.parametrize("name", ["demo", "measure", "play", "queues", "timeline", "watch"])
+def test_a_lab_program_outside_the_environment_says_how_to_enter_it(name):
+    program = ROOT / "labs" / f"{name}.py"
+    result = start(sys.executable, "-ES", program, "--help")
+    assert result.returncode == 1
+    assert re.fullmatch(
+        rf"{name}\.py: error: No module named '\w+'\n  try: \. \.venv/bin/activate .*\n",
+        result.stderr,
+    )

@@ -1,6 +1,9 @@
 """How the lab programs speak: one event a line, and an error that says what to try."""
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 
 
 class Trouble(Exception):
@@ -22,3 +25,15 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """Print a line about trouble that does not stop us."""
     print(f" [!] {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def requirements() -> Iterator[None]:
+    """Import what requirements.txt brings; end with a line and what to try if it is missing."""
+    try:
+        yield
+    except ImportError as missing:
+        raise SystemExit(
+            f"{os.path.basename(sys.argv[0])}: error: {missing}\n  try: . .venv/bin/activate"
+            "    (and there, if it lacks: pip install -r requirements.txt)"
+        ) from None
