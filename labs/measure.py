@@ -3,7 +3,7 @@
 
     labs/measure.py --quick                           # a look, in 20 seconds
     labs/measure.py --only sending,working-1          # some of it
-    labs/measure.py --full --peers -o results.svg     # everything, and a plot; an hour
+    labs/measure.py --full --peers -o results.svg     # everything, and a plot; half an hour
 
 Each contender does the same work in each round, one after the other; what counts are the medians
 of all rounds, and their ratios. Nothing else should run meanwhile.

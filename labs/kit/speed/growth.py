@@ -36,7 +36,8 @@ def growing(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
             "growing-waiting", "How it grows with waiting messages: peak memory",
             (PRODUCER, LIMITED, UNBOUND), sizes.waiting, functools.partial(waiting, bench),
             "messages",
-            note=f"producer.py reads them from standard input; the worker works {READ:,} off.",
+            note=f"producer.py reads them from standard input; the worker works {READ:,} off"
+            f" (without a prefetch, of no more than {UNLIMITED:,}).",
         ),
     ]  # fmt: skip
 
