@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pika
 
+from kit.process import signals_put_off
 from kit.speed.program import Program
 from producer import Producer, connect
 
@@ -87,8 +88,9 @@ class Bench:
         more = {key: str(value) for key, value in environment.items()}
         known = {"AMQP_URL": self.url, "QUEUE": queue}
         environment = {**os.environ, **known, **more}
-        program = Program(command, environment, PEERS, pause=pause, stdin=stdin, both=both)
-        self.programs.append(program)
+        with signals_put_off():
+            program = Program(command, environment, PEERS, pause=pause, stdin=stdin, both=both)
+            self.programs.append(program)
         return program
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.process import descendants, signals_put_off
+from kit.process import descendants
 
 LINUX = sys.platform == "linux"
 DEADLINE = 60  # seconds for a program to do what it was started for
@@ -79,7 +79,7 @@ class Program:
         self.errors = tempfile.TemporaryFile()
         self._news = threading.Condition()
         self._ended = False
-        with signals_put_off(), open(stdin or os.devnull, "rb") as source:
+        with open(stdin or os.devnull, "rb") as source:
             self.started = time.perf_counter()
             self.process = subprocess.Popen(
                 command, env=environment, cwd=cwd, stdin=source, stdout=subprocess.PIPE,
