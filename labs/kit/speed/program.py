@@ -120,8 +120,9 @@ class Program:
     def wait(self, within: float = DEADLINE, *, memory: bool = False) -> Usage:
         """Wait until it ends by itself; return what it used. Raises Failed if it fails."""
         alarm = threading.Timer(within, self.kill)
-        alarm.start()
+        alarm.daemon = True  # Ctrl-C may come before it can be cancelled
         try:
+            alarm.start()
             peak = self._sample() if memory else None
             if hasattr(os, "wait4"):
                 _, status, used = os.wait4(self.process.pid, 0)
