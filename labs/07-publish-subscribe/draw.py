@@ -3,7 +3,7 @@
 import string
 
 from kit.management import Page
-from producer import REFUSED, BrokerError
+from producer import REFUSED, BrokerError, say
 
 # All else is written as the number that Mermaid has for it. It takes * and _ for Markdown, and
 # what stands in quotes, <> or {} for something of its own.
@@ -29,6 +29,8 @@ def graph(page: Page, exchange: str | None) -> str:
     else:
         hint = "--draw without --exchange draws all that is bound"
         raise BrokerError(f"there is no exchange {exchange!r} in this vhost", hint, REFUSED)
+    if not bindings:
+        say("!", "Nothing is bound here")
     drawn = [] if exchange is None else [exchange]
     for binding in bindings:
         drawn.append(binding["source"])

@@ -36,7 +36,7 @@ def valid_key(text: str) -> str:
         what = f"has {len(text.encode())} bytes"
     except UnicodeEncodeError:
         what = "is not UTF-8"
-    raise argparse.ArgumentTypeError(f"this {what}, and at most {LONGEST} bytes of UTF-8 will do")
+    raise argparse.ArgumentTypeError(f"it {what}; AMQP takes at most {LONGEST} bytes of UTF-8")
 
 
 def valid_name(text: str) -> str:
@@ -76,7 +76,7 @@ def refusal(error: Exception) -> BrokerError:
         problem.hint = hint if kind[1] in TYPES else "another --exchange name"
     elif "for exchange" in str(problem):
         problem.hint = "another --exchange name, or subscribe.py --delete first"
-    elif "reserved prefix" in str(problem):
+    elif re.search("reserved prefix|system exchange", str(problem)):
         problem.hint = "another name: those that begin with amq. are the broker's own"
     elif "no exchange" in str(problem):
         problem.hint = "the same again: the exchange was deleted meanwhile, and will be made anew"

@@ -142,8 +142,8 @@ def main(options: argparse.Namespace) -> int:
         poller.run()
     except KeyboardInterrupt:
         pass
-    counts = f"{poller.requests} requests, {poller.wasted} of them in vain; "
-    say("*", f"{counts}{poller.events} events")
+    events = f"{poller.events} event{'s' * (poller.events != 1)}"
+    say("*", f"{poller.requests} requests, {poller.wasted} of them in vain; {events}")
     return OK
 
 
