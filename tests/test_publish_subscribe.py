@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pika
 import pytest
+from pika.spec import Basic
 
 from conftest import ROOT, Lab, Run, Script, wait_until
 from kit.net import HERE
@@ -66,6 +68,12 @@ def subscriber(start: Start) -> Start:
     return subscribe
 
 
+def leave(reader: Script) -> None:
+    """Stop a program, which must end well."""
+    reader.terminate()
+    assert reader.wait() == 0
+
+
 @pytest.fixture
 def emit(start: Start) -> Start:
     """Return a function that runs emit.py to its end, which must be a good one."""
@@ -107,16 +115,14 @@ def test_who_asks_hears_of_every_event_and_counts_the_questions(publisher: Start
     for event in ("rain", "snow"):
         write(station, event)
         poller.wait_for(f"'{event}'")
-    poller.terminate()
-    assert poller.wait() == 0
+    leave(poller)
     assert [line.text for line in poller.find(" [x] ")] == [
         " [x] Event 1: 'rain'",
         " [x] Event 2: 'snow'",
     ]
     requests, in_vain = map(int, re.search(r"(\d+) requests, (\d+)", poller.text()).groups())
     assert requests == in_vain + 2 > 2
-    station.terminate()
-    assert station.wait() == 0
+    leave(station)
     assert station.find(f"{requests} requests answered, {in_vain} of them with nothing new")
 
 
@@ -138,8 +144,7 @@ def test_a_publisher_that_was_away_is_asked_on(publisher: Start, start: Start):
     write(station, "old")
     poller = start("poll.py", station.address, "--every", 0.05)
     poller.wait_for("'old'")
-    station.terminate()
-    station.wait()
+    leave(station)
     poller.wait_for("; asking on")
     again = publisher(port=int(station.address.split(":")[2].split("/")[0]))
     poller.wait_for("answers again")
@@ -203,7 +208,9 @@ def test_an_event_cannot_play_with_the_terminal(publisher: Start, start: Start):
 
 
 def test_events_can_be_typed(terminal, lab: Lab):
-    typed = terminal("python", ROOT / FOLDER / "publisher.py", "--http", "--http-port", 0, lab=lab)
+    typed = terminal(
+        sys.executable, ROOT / FOLDER / "publisher.py", "--http", "--http-port", 0, lab=lab
+    )
     typed.wait_for("> ")
     typed.type("rain\n")
     typed.wait_for("Event 1: 'rain'")
@@ -274,8 +281,7 @@ def test_a_topic_exchange_goes_by_patterns(subscriber: Start, emit: Start):
 def test_who_is_away_misses_it_unless_a_queue_of_theirs_stays(subscriber: Start, emit: Start):
     news, kept = ("--exchange", "news"), ("--queue", "kept", "--durable")
     for reader in (subscriber(*news), subscriber(*news, *kept)):
-        reader.terminate()
-        assert reader.wait() == 0
+        leave(reader)
     emit(*news, "meanwhile")
     own, durable = subscriber(*news), subscriber(*news, *kept)
     emit(*news, "now")
@@ -286,7 +292,7 @@ def test_who_is_away_misses_it_unless_a_queue_of_theirs_stays(subscriber: Start,
 
 def test_a_limit_leaves_the_rest_in_the_queue(subscriber: Start, emit: Start, lab: Lab):
     news = ("--exchange", "news", "--queue", "kept", "--durable")
-    subscriber(*news).terminate()
+    leave(subscriber(*news))
     emit("--exchange", "news", *"abcde")
     reader = subscriber(*news, "--limit", 2)
     assert reader.wait() == 0
@@ -320,6 +326,17 @@ def test_persistent_is_said_to_the_broker(emit: Start, lab: Lab, option: list[st
     assert properties.delivery_mode == (2 if option else 1)
 
 
+def test_a_queue_that_is_full_refuses(emit: Start, lab: Lab):
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    lab.declare("small", arguments=full)
+    sent = emit("--exchange", "", "--key", "small", "one", "two", code=4)
+    assert sent.text("stderr").splitlines() == [
+        "emit.py: error: the broker refused the message",
+        "  try: see on the management page which of the queues is full",
+    ]
+    assert lab.take("small") == [b"one"]
+
+
 # ---- connections that are lost
 
 
@@ -335,6 +352,10 @@ def test_a_cut_connection_is_made_again_and_what_was_lost_is_said(
         write(sender, "before")
         for reader in (own, durable):
             reader.wait_for("'before'")
+        wait_until(
+            lambda: len([one for one in proxy.heard if isinstance(one.what, Basic.Ack)]) == 3,
+            "both have acknowledged, and the broker has confirmed",
+        )
         proxy.play_dead()
         proxy.cut()
         for reader in (own, durable):
@@ -363,8 +384,7 @@ def test_a_broker_that_crashes_keeps_the_durable_ones_messages(
     news = ("--exchange", "news")
     durable = subscriber(*news, "--queue", "kept", "--durable", lab=own_lab)
     own = subscriber(*news, lab=own_lab)
-    durable.terminate()
-    assert durable.wait() == 0
+    leave(durable)
     emit(*news, "--persistent", "before", lab=own_lab)
     own.wait_for("'before'")
     own_lab.broker.away("kill")
@@ -639,7 +659,7 @@ def test_a_comparison_without_the_rights_says_what_is_missing(start: Start, lab:
 
 
 def test_delete_takes_the_exchange_and_its_bindings(start: Start, subscriber: Start, lab: Lab):
-    subscriber("--exchange", "news", "--queue", "bob", "--durable").terminate()
+    leave(subscriber("--exchange", "news", "--queue", "bob", "--durable"))
     for _ in range(2):  # the second time it is gone already
         done = start("subscribe.py", "--delete", "--exchange", "news")
         assert (done.wait(), done.text()) == (0, " [*] Exchange 'news' is deleted")

@@ -5,6 +5,7 @@ What publisher.py, emit.py and subscribe.py have in common.
 
 import argparse
 import re
+import time
 import uuid
 
 import pika
@@ -16,6 +17,7 @@ from producer import REFUSED, UNREACHABLE, BrokerError, Parser, connect, explain
 
 TYPES = ("fanout", "direct", "topic")
 LONGEST = 255  # bytes of a name or a key in AMQP
+TRIES = 3  # for a message that the broker refuses
 
 
 def make_parser(doc: str, examples: str, name: str, *, page: bool = False) -> Parser:
@@ -101,7 +103,8 @@ class Announcer:
     """Publish to one exchange, over as many connections as it takes; `broker` is as in connect.
 
     Each message is confirmed, and mandatory: the broker tells where no queue has taken it. After a
-    lost connection the message in hand is sent again, with the same message_id.
+    lost connection or a refusal the message in hand is sent again, with the same message_id: a
+    queue may get it twice.
     """
 
     def __init__(self, exchange: str, kind: str, *, persistent: bool = False, **broker) -> None:
@@ -114,7 +117,7 @@ class Announcer:
         properties = pika.BasicProperties(
             delivery_mode=self._delivery_mode, message_id=str(uuid.uuid4())
         )
-        lost = None
+        lost, refused = None, 0
         while True:
             try:
                 if lost:
@@ -125,8 +128,12 @@ class Announcer:
             except pika.exceptions.UnroutableError:
                 return False
             except pika.exceptions.NackError:
-                full = "a queue is full, or the broker in trouble: see its management page"
-                raise BrokerError("the broker refused the message", full, REFUSED) from None
+                refused += 1
+                if refused == TRIES:
+                    full = "see on the management page which of the queues is full"
+                    raise BrokerError("the broker refused the message", full, REFUSED) from None
+                # RabbitMQ 4.3 refuses also for a queue that is just going with its reader.
+                time.sleep(0.2)
             except pika.exceptions.AMQPError as error:
                 if explain(error).code != UNREACHABLE:
                     raise refusal(error) from error

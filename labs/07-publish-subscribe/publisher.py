@@ -120,7 +120,10 @@ class Board:
 
 
 class Outlet(Announcer):
-    """An exchange that everybody may listen to, or a queue by way of the default exchange."""
+    """An exchange that everybody may listen to, or a queue by way of the default exchange.
+
+    The events are persistent: who reads them in a durable queue has them after a restart, too.
+    """
 
     def __init__(self, options: argparse.Namespace, broker: dict) -> None:
         self.queue = options.queue_name or ""
@@ -128,7 +131,7 @@ class Outlet(Announcer):
             connection = connect(**broker)
             declare_queue(connection, self.queue, options.durable)
             connection.close()
-        super().__init__(options.exchange or "", "fanout", persistent=options.durable, **broker)
+        super().__init__(options.exchange or "", "fanout", persistent=True, **broker)
 
     def publish(self, event: bytes) -> bool:
         """Publish an event; return whether it went to any queue."""
@@ -150,7 +153,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     add("--keep", type=number(int, 1), default=3, metavar="N",
         help="how many events to keep (default: %(default)s)")  # fmt: skip
     add = parser.add_argument_group("with --queue").add_argument
-    add("--durable", action="store_true", help="queue and events survive a restart of the broker")
+    add("--durable", action="store_true", help="the queue survives a restart of the broker")
     options = parser.parse_args()
     if options.durable and not options.queue_name:
         parser.error("--durable goes with --queue")

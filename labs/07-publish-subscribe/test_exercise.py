@@ -46,7 +46,8 @@ class Logs:
         channel = self.exercise.corner.connection.channel()
         channel.confirm_delivery()
         for key, text in lines:
-            with contextlib.suppress(pika.exceptions.UnroutableError):
+            # A queue that is just going with its program refuses, at least on RabbitMQ 4.3.
+            with contextlib.suppress(pika.exceptions.UnroutableError, pika.exceptions.NackError):
                 channel.basic_publish(self.name, key, text.encode(), mandatory=True)
         channel.close()
 
