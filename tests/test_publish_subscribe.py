@@ -318,6 +318,13 @@ def test_lines_of_standard_input_are_sent_as_they_come(subscriber: Start, start:
     assert sender.wait() == 0
 
 
+@pytest.mark.parametrize("program", ["emit.py", "publisher.py"])
+def test_who_types_slowly_is_not_cut_off(start: Start, lab: Lab, program: str):
+    """A heartbeat would end the connection of a program that waits for a line for some minutes."""
+    start(program, "--exchange", "news", stdin=subprocess.PIPE)
+    wait_until(lambda: [one.get("timeout") for one in lab.connections(program)] == [0])
+
+
 @pytest.mark.parametrize("option", [[], ["--persistent"]])
 def test_persistent_is_said_to_the_broker(emit: Start, lab: Lab, option: list[str]):
     lab.declare("ada")

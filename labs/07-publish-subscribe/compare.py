@@ -111,7 +111,7 @@ class Way:
         """Return how often A and B asked or were handed an event, and how often in vain."""
         text = "\n".join(run.text() for who in "AB" for run in self.runs[who])
         if asked := ASKED.findall(text):
-            return sum(int(all) for all, _ in asked), sum(int(in_vain) for _, in_vain in asked)
+            return sum(int(one) for one, _ in asked), sum(int(in_vain) for _, in_vain in asked)
         deliveries = len(EVENT.findall(text))
         return deliveries, deliveries - len(self.delays("A")) - len(self.delays("B"))
 
@@ -127,8 +127,7 @@ def all_ways(name: str) -> list[Way]:
     """Return the ways; what they make on the broker has names that begin with this one."""
     board = f"publisher.py --http --http-port 0 --keep {KEEP}"
     poll = "poll.py {address} --after {last} --every"
-    jobs, news = f"{name}-jobs", f"{name}-news"
-    kept = f"{name}-kept"
+    jobs, news, kept = f"{name}-jobs", f"{name}-news", f"{name}-kept"
     return [
         Way("polling, every 0.1 s", board, f"{poll} 0.1"),
         Way("polling, every second", board, f"{poll} 1"),

@@ -36,6 +36,7 @@ name of the key is one: exit code 4."""
 def parse() -> tuple[argparse.Namespace, dict]:
     """Return the options, and those that connect() wants."""
     parser = make_parser(__doc__, EXAMPLES, "emit.py")
+    parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
     parser.add_argument("messages", nargs="*", metavar="MESSAGE", help="default: lines of stdin")
     add = parser.add_argument_group("exchange").add_argument
     add("--exchange", type=valid_exchange, required=True, metavar="NAME",

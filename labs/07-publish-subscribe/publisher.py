@@ -141,6 +141,7 @@ class Outlet(Announcer):
 def parse() -> tuple[argparse.Namespace, dict]:
     """Return the options, and those that connect() wants."""
     parser = make_parser(__doc__, EXAMPLES, "publisher.py")
+    parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
     way = parser.add_argument_group("way").add_mutually_exclusive_group(required=True)
     way.add_argument("--http", action="store_true", help="be asked")
     way.add_argument("--queue", dest="queue_name", type=valid_name, metavar="NAME",
