@@ -132,6 +132,7 @@ def test_who_asks_too_late_misses_what_is_no_longer_kept(publisher: Start, start
     station.wait_for("Event 5")
     poller = start("poll.py", station.address, "--after", 1)
     poller.wait_for(WAITING)
+    leave(poller)
     assert "Missed 2 events" in poller.text("stderr")
     assert [line.text for line in poller.find("Event")] == [
         " [x] Event 4: 'd'",
@@ -150,6 +151,7 @@ def test_a_publisher_that_was_away_is_asked_on(publisher: Start, start: Start):
     poller.wait_for("answers again")
     write(again, "new")
     poller.wait_for("Event 1: 'new'")
+    leave(poller)
     assert len(poller.find("; asking on")) == 1
     assert len(poller.find("started anew")) == 1
 
@@ -272,6 +274,7 @@ def test_a_topic_exchange_goes_by_patterns(subscriber: Start, emit: Start):
         emit(*topic, "--key", key, key)
     for reader in readers.values():
         reader.wait_for("'end'")
+        leave(reader)
     heard = {pattern: set(received(reader)) - {"end"} for pattern, reader in readers.items()}
     assert heard == PATTERNS
     half = [pattern for pattern, reader in readers.items() if reader.find("is no pattern")]
@@ -408,6 +411,7 @@ def test_a_queue_that_is_deleted_is_made_anew(subscriber: Start, emit: Start, la
     reader = subscriber("--exchange", "news", "--queue", "kept", "--durable")
     lab.connection.channel().queue_delete("kept")
     reader.wait_for("queue 'kept' was deleted")
+    reader.wait_for("what was sent meanwhile has gone past us")
     reader.wait_for(WAITING, count=2)
     emit("--exchange", "news", "after")
     reader.wait_for("'after'")

@@ -116,12 +116,13 @@ class Subscriber:
         channel.basic_consume(queue, self.on_message)
         return channel, queue
 
-    def read(self, connection: pika.BlockingConnection, again: bool) -> None:
+    def read(self, connection: pika.BlockingConnection, lost: Exception | None) -> None:
         """Read from one connection until done; raises pika's errors when it is lost."""
         channel, queue = self.subscribe(connection)
-        if again and self.options.durable:
+        deleted = isinstance(lost, pika.exceptions.ConsumerCancelled)
+        if lost and self.options.durable and not deleted:
             say("*", "Connected again; what was sent meanwhile is in the queue")
-        elif again:
+        elif lost:
             say("!", "Connected again; what was sent meanwhile has gone past us")
         wanted = f"{self.options.exchange!r} ({self.options.type}"
         wanted += "".join(f", {key!r}" for key in self.options.bind or []) + ")"
@@ -163,7 +164,7 @@ def listen(options: argparse.Namespace, broker: dict) -> int:
         while not subscriber.done:
             connection = connect(lost=lost, **broker)
             try:
-                subscriber.read(connection, again=bool(lost))
+                subscriber.read(connection, lost)
             except pika.exceptions.AMQPError as error:
                 if explain(error).code != UNREACHABLE:
                     raise refusal(error) from error
