@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""Tell two readers of the same events in five ways, and measure what each way costs.
+
+    ./compare.py
+
+Every way has a publisher and two readers, A and B, each a process of its own: the programs of this
+folder, and consumer.py. B goes away in the middle, and comes back. It takes some 12 seconds.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+import uuid
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.process import signals_put_off, wait_until
+from kit.say import requirements
+
+with requirements():
+    import pika
+    from exchanges import broker_options, first_broker, make_parser
+
+    import producer
+    from kit.script import Script
+    from producer import OK, UNEXPECTED, BrokerError, connect, say
+
+EXAMPLES = """what the columns say:
+  requests or deliveries    how often A and B asked, or were handed an event
+  in vain                   of these, how many brought nothing new
+  delay in ms               from when an event is made to when A, which never leaves, has it
+  missed by B               events that B never gets or, with a work queue, nobody"""
+HERE = Path(__file__).resolve().parent
+TITLES = [
+    ["", "requests or", "in", "mean delay", "worst delay", "missed"],
+    ["", "deliveries", "vain", "ms", "ms", "by B"],
+]
+BEFORE, AWAY, AFTER = 6, 12, 6  # events before B goes, while it is away, and once it is back
+KEEP = 8  # events kept for those who ask: no fewer than come at a time, but fewer than while away
+PAUSE = (0.1, 0.3)  # seconds from one event to the next: at least, at most
+DEADLINE = 30  # seconds for what takes one
+READY = "To exit press CTRL+C"
+EVENT = re.compile(r"event (\d+) of ([\d.]+)")  # its number; when it was made, time.monotonic()
+ASKED = re.compile(r"(\d+) requests, (\d+) of them in vain")
+
+
+class Way:
+    """A way to tell A and B: its programs, and what they have printed."""
+
+    def __init__(self, title: str, publisher: str, reader: str, *, shared: bool = False) -> None:
+        """Take two commands; in the reader's {who}, {address} and {last} are filled in.
+
+        In a `shared` way an event is for either of the readers, else for both.
+        """
+        self.title, self.publisher, self.reader, self.shared = title, publisher, reader, shared
+        self.address = ""
+        self.runs: dict[str, list[Script]] = {"publisher": [], "A": [], "B": []}  # oldest first
+
+    def start(self, who: str, environment: dict[str, str], tls: list[str]) -> None:
+        """Start a program; it need not be ready yet."""
+        command = self.publisher
+        if who != "publisher":
+            last = max(self.delays(who), default=0)
+            command = self.reader.format(who=who, address=self.address, last=last)
+        script, *options = command.split()
+        if script != "poll.py":
+            options += tls
+        with signals_put_off():
+            run = Script(
+                [sys.executable, HERE / script, *options],
+                environment,
+                subprocess.PIPE if who == "publisher" else subprocess.DEVNULL,
+                own_session=True,  # Ctrl-C is for us, and we end them
+            )
+            self.runs[who].append(run)
+
+    def wait_ready(self, who: str) -> None:
+        """Wait until a program that was started is ready."""
+        if who == "publisher":
+            said = self.runs[who][-1].wait_for(" [*] ", within=DEADLINE).text
+            self.address = (re.findall(r"http://\S+/events", said) or [""])[0]
+        else:
+            self.runs[who][-1].wait_for(READY, within=DEADLINE)
+
+    def publish(self, event: int) -> None:
+        """Let an event happen."""
+        pipe = self.runs["publisher"][-1].process.stdin
+        pipe.write(f"event {event} of {time.monotonic():.6f}\n".encode())
+        pipe.flush()
+
+    def delays(self, who: str) -> dict[int, float]:
+        """Return for each event that a reader has had after how many seconds it had it."""
+        lines = [line for run in self.runs[who] for line in list(run.lines)]
+        found = [(line, EVENT.search(line.text)) for line in lines]
+        return {int(event[1]): line.time - float(event[2]) for line, event in found if event}
+
+    def has_come(self, event: int, readers: str) -> bool:
+        """Tell whether an event is with the readers that it is for."""
+        have = [event in self.delays(who) for who in readers]
+        return any(have) if self.shared else all(have)
+
+    def count(self) -> tuple[int, int]:
+        """Return how often A and B asked or were handed an event, and how often in vain."""
+        text = "\n".join(run.text() for who in "AB" for run in self.runs[who])
+        if asked := ASKED.findall(text):
+            return sum(int(one) for one, _ in asked), sum(int(in_vain) for _, in_vain in asked)
+        deliveries = len(EVENT.findall(text))
+        return deliveries, deliveries - len(self.delays("A")) - len(self.delays("B"))
+
+    def row(self, made: int) -> list[str]:
+        """Return what came of it, for so many events that were made."""
+        delays = [1000 * seconds for seconds in self.delays("A").values()]
+        had = set(self.delays("B")) | (set(self.delays("A")) if self.shared else set())
+        figures = [*self.count(), sum(delays) / len(delays), max(delays), made - len(had)]
+        return [self.title, *(f"{figure:.0f}" for figure in figures)]
+
+
+def all_ways(name: str) -> list[Way]:
+    """Return the ways; what they make on the broker has names that begin with this one."""
+    board = f"publisher.py --http --http-port 0 --keep {KEEP}"
+    poll = "poll.py {address} --after {last} --every"
+    jobs, news, kept = f"{name}-jobs", f"{name}-news", f"{name}-kept"
+    return [
+        Way("polling, every 0.1 s", board, f"{poll} 0.1"),
+        Way("polling, every second", board, f"{poll} 1"),
+        Way("work queue", f"publisher.py --queue {jobs} --durable",
+            f"../../consumer.py --queue {jobs} --durable --acknowledge", shared=True),
+        Way("publish/subscribe", f"publisher.py --exchange {news}",
+            f"subscribe.py --exchange {news}"),
+        Way("  with durable queues", f"publisher.py --exchange {kept}",
+            f"subscribe.py --exchange {kept} --queue {kept}-{{who}} --durable"),
+    ]  # fmt: skip
+
+
+class Comparison:
+    """All ways at the same time, with the same events."""
+
+    def __init__(self, ways: list[Way], broker: dict) -> None:
+        self.ways, self.made = ways, 0
+        self.environment = os.environ | {"AMQP_URL": url_of(broker)}
+        self.tls = ["--cafile", broker["cafile"]] if broker["cafile"] else []
+        self.random = random.Random(7)  # the same pauses in every run
+
+    def run(self) -> None:
+        """Let it all happen. Raises AssertionError, TimeoutError or OSError if it does not."""
+        for who in ("publisher", "A", "B"):
+            self.enter(who)
+        say("*", f"{BEFORE} events for A and B")
+        self.publish(BEFORE, "AB")
+        self.leave("B")
+        say("*", f"B is away, {AWAY} events for A")
+        self.publish(AWAY, "A")
+        self.enter("B")
+        say("*", f"B is back, {AFTER} events for A and B")
+        self.publish(AFTER, "AB")
+        for who in "AB":
+            self.leave(who)
+
+    def enter(self, who: str) -> None:
+        """Start a program in every way, and wait until all are ready."""
+        for way in self.ways:
+            way.start(who, self.environment, self.tls)
+        for way in self.ways:
+            way.wait_ready(who)
+
+    def leave(self, who: str) -> None:
+        """Stop a program in every way, and wait until all are gone."""
+        for way in self.ways:
+            way.runs[who][-1].terminate()
+        for way in self.ways:
+            way.runs[who][-1].wait(DEADLINE)
+
+    def publish(self, count: int, readers: str) -> None:
+        """Let so many events happen, and wait until the readers have the last of them."""
+        for _ in range(count):
+            time.sleep(self.random.uniform(*PAUSE))
+            self.made += 1
+            for way in self.ways:
+                way.publish(self.made)
+        wait_until(lambda: all(way.has_come(self.made, readers) for way in self.ways), DEADLINE)
+
+    def what_went_wrong(self) -> str:
+        """Return the first error that a program has printed, "" if there is none."""
+        every = [run for way in self.ways for runs in way.runs.values() for run in runs]
+        errors = [line.text for run in every for line in run.find(": error: ")]
+        return errors[0] if errors else ""
+
+    def close(self) -> None:
+        """End all programs."""
+        for way in self.ways:
+            for run in [run for runs in way.runs.values() for run in runs]:
+                run.kill()
+                run.wait()
+
+    def print(self) -> None:
+        """Print the table."""
+        rows = [*TITLES, *(way.row(self.made) for way in self.ways)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for title, *cells in rows:
+            figures = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+            print(title.ljust(widths[0]), *figures, sep="   ")
+
+
+def url_of(broker: dict) -> str:
+    """Return the URL of the broker that the options name; it is for the environment only."""
+    where = first_broker(broker)
+    login, scheme = where.credentials, "amqps" if where.ssl_options else "amqp"
+    parts = (login.username, login.password, where.virtual_host)
+    user, password, vhost = (urllib.parse.quote(part, safe="") for part in parts)
+    host = f"[{where.host}]" if ":" in where.host else where.host
+    return f"{scheme}://{user}:{password}@{host}:{where.port}/{vhost}"
+
+
+def clean_up(name: str, broker: dict) -> None:
+    """Delete what the ways have made on the broker."""
+    with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
+        connection = connect(**broker)
+        channel = connection.channel()
+        for queue in ("jobs", "kept-A", "kept-B"):
+            channel.queue_delete(f"{name}-{queue}")
+        for exchange in ("news", "kept"):
+            channel.exchange_delete(f"{name}-{exchange}")
+        connection.close()
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Compare the ways; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    connect(**broker).close()
+    name = f"compare-{uuid.uuid4().hex[:8]}"
+    ways = all_ways(name)
+    comparison = Comparison(ways, broker)
+    say("*", f"{len(ways)} ways, each with a publisher and two readers: starting them")
+    try:
+        comparison.run()
+    except (AssertionError, TimeoutError, OSError) as error:
+        why = comparison.what_went_wrong() or str(error).splitlines()[0]
+        hint = "the same again; and if the machine is busy, when it is not"
+        raise BrokerError(f"the comparison failed: {why}", hint, UNEXPECTED) from error
+    finally:
+        comparison.close()
+        clean_up(name, broker)
+    comparison.print()
+    return OK
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = make_parser(__doc__, EXAMPLES, "compare.py")
+    options = parser.parse_args()
+    return options, broker_options(parser, options)
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

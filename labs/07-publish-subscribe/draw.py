@@ -1,0 +1,92 @@
+"""Draw exchanges, bindings and queues as a Mermaid graph: https://mermaid.js.org."""
+
+import string
+
+from kit.management import Page
+from producer import REFUSED, BrokerError, say
+
+# All else is written as the number that Mermaid has for it. It takes * and _ for Markdown, and
+# what stands in quotes, <> or {} for something of its own.
+PLAIN = frozenset(string.ascii_letters + string.digits + " .-/@,=+")
+
+
+def graph(page: Page, exchange: str | None) -> str:
+    """Return the graph of what is bound to an exchange now, or to all of them. Raises BrokerError.
+
+    That every queue is bound to the default exchange, "", is left out unless that is asked for.
+    """
+    try:
+        types = {one["name"]: one["type"] for one in page.get("exchanges/{vhost}")}
+        durable = {name for name, queue in page.queues().items() if queue["durable"]}
+        bindings = page.get("bindings/{vhost}")
+    except BrokerError as error:
+        hint = "--management-port or --management-url, if the page is elsewhere"
+        raise BrokerError(f"the bindings are not known: {error}", hint, error.code) from None
+    if exchange is None:
+        bindings = [binding for binding in bindings if binding["source"]]
+    elif exchange in types:
+        bindings = reachable(bindings, exchange)
+    else:
+        hint = "--draw without --exchange draws all that is bound"
+        raise BrokerError(f"there is no exchange {exchange!r} in this vhost", hint, REFUSED)
+    if not bindings:
+        say("!", "Nothing is bound here")
+    drawn = [] if exchange is None else [exchange]
+    for binding in bindings:
+        drawn.append(binding["source"])
+        if binding["destination_type"] == "exchange":
+            drawn.append(binding["destination"])
+    return mermaid({name: types[name] for name in drawn}, durable, bindings)
+
+
+def reachable(bindings: list[dict], exchange: str) -> list[dict]:
+    """Return the bindings of an exchange, and of the exchanges that are bound to it."""
+    found, open_ends, seen = [], [exchange], {exchange}
+    while open_ends:
+        source = open_ends.pop()
+        for binding in bindings:
+            if binding["source"] == source:
+                found.append(binding)
+                end = binding["destination"]
+                if binding["destination_type"] == "exchange" and end not in seen:
+                    seen.add(end)
+                    open_ends.append(end)
+    return found
+
+
+def mermaid(types: dict[str, str], durable: set[str], bindings: list[dict]) -> str:
+    """Return a graph of exchanges by name and type, and of bindings as the management API has them.
+
+    Queues in `durable` are drawn as drums, the others as boxes.
+    """
+    exchanges = {name: f"x{number}" for number, name in enumerate(types)}
+    queues: dict[str, str] = {}
+    lines = ["flowchart LR"]
+    for name, node in exchanges.items():
+        text = f"{label(name or 'default exchange')}<br/>{label(types[name])}"
+        lines.append(f'    {node}(("{text}"))')
+    for binding in bindings:
+        end = binding["destination"]
+        if binding["destination_type"] == "queue" and end not in queues:
+            node = queues[end] = f"q{len(queues)}"
+            left, right = ("[(", ")]") if end in durable else ("[[", "]]")
+            lines.append(f'    {node}{left}"{label(end)}"{right}')
+    for binding in bindings:
+        ends = exchanges if binding["destination_type"] == "exchange" else queues
+        key = label(key_of(binding))
+        arrow = f'-->|"{key}"|' if key else "-->"
+        lines.append(f"    {exchanges[binding['source']]} {arrow} {ends[binding['destination']]}")
+    return "\n".join(lines)
+
+
+def key_of(binding: dict) -> str:
+    """Return what is written at a binding: its key, or what a headers exchange looks at."""
+    if arguments := binding["arguments"]:
+        return ", ".join(f"{name}={value}" for name, value in arguments.items())
+    return binding["routing_key"]
+
+
+def label(text: str) -> str:
+    """Return a name so that Mermaid shows it as it is, whatever is in it."""
+    shown = text if text.isprintable() else repr(text)[1:-1]
+    return "".join(c if c in PLAIN or c.isalpha() else f"#{ord(c)};" for c in shown)

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Send messages to an exchange, which gives a copy to each queue that is bound to it.
+
+    ./emit.py --exchange news rain snow
+    ./emit.py --exchange logs --type topic --key kern.error "disk full"
+
+The broker confirms every message. One for which no queue is bound is dropped, and it is said so.
+"""
+
+import argparse
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements():
+    from exchanges import TYPES, Announcer, broker_options, make_parser, valid_exchange, valid_key
+
+    import producer
+    from producer import OK, REFUSED, say, show
+
+EXAMPLES = """examples:
+  ./emit.py --exchange news --persistent < news.txt       # one message a line
+  ./emit.py --exchange '' --key ada hello                 # the default exchange: to queue 'ada'
+
+That nobody is subscribed is no error: exit code 0. That the default exchange knows no queue of the
+name of the key is one: exit code 4."""
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = make_parser(__doc__, EXAMPLES, "emit.py")
+    parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
+    parser.add_argument("messages", nargs="*", metavar="MESSAGE", help="default: lines of stdin")
+    add = parser.add_argument_group("exchange").add_argument
+    add("--exchange", type=valid_exchange, required=True, metavar="NAME",
+        help="made if there is none; '' is the default exchange")  # fmt: skip
+    add("--type", choices=TYPES, default="fanout", help="(default: %(default)s)")
+    add("--key", type=valid_key, help="what direct and topic exchanges go by")
+    add("--persistent", action="store_true", help="durable queues keep them over a restart")
+    options = parser.parse_args()
+    if not options.exchange:
+        options.type = "direct"
+    if options.key is None:
+        if options.type != "fanout":
+            parser.error(f"a {options.type} exchange goes by the key: add --key KEY")
+        options.key = ""
+    if not options.messages and not sys.stdin:
+        parser.error("no MESSAGE to send: give one or more after the options")
+    return options, broker_options(parser, options)
+
+
+def bodies(messages: list[str]) -> Iterator[bytes]:
+    """Yield the messages of the command line, or the lines of standard input as they come."""
+    if messages:
+        yield from map(os.fsencode, messages)
+        return
+    if sys.stdin.isatty():
+        say("!", "Type a message, then Enter; end with Ctrl-D (Windows: Ctrl-Z, Enter)")
+    yield from itertools.chain.from_iterable(producer.read_lines(sys.stdin.buffer))
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Send everything; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    announcer = Announcer(options.exchange, options.type, persistent=options.persistent, **broker)
+    to = f"{options.exchange!r}" if options.exchange else "the default exchange"
+    to += f", key {options.key!r}" if options.key else ""
+    code = OK
+    for body in bodies(options.messages):
+        if announcer.publish(body, options.key):
+            say("x", f"Sent {show(body)} to {to}")
+        elif options.exchange:
+            say("!", f"Nobody is subscribed to {to}: {show(body)} is dropped")
+        else:
+            say("!", f"There is no queue {options.key!r}: {show(body)} is dropped")
+            code = REFUSED
+    announcer.close()
+    return code
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

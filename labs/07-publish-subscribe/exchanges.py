@@ -1,0 +1,155 @@
+"""Exchanges: the options that name them, declaring them, and publishing to them.
+
+What publisher.py, emit.py and subscribe.py have in common.
+"""
+
+import argparse
+import re
+import time
+import uuid
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+import producer
+from kit.management import broker_parser
+from producer import REFUSED, UNREACHABLE, BrokerError, Parser, connect, explain, number, say
+
+TYPES = ("fanout", "direct", "topic")
+LONGEST = 255  # bytes of a name or a key in AMQP
+TRIES = 3  # for a message that the broker refuses
+
+
+def make_parser(doc: str, examples: str, name: str, *, page: bool = False) -> Parser:
+    """Return a parser with the options for the broker, and if wanted for its management page."""
+    parser = broker_parser(doc, examples, name, page=page)
+    add = parser.add_argument
+    add("--name", default=name, help="the connection's name on the management page")
+    add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
+        help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
+    return parser
+
+
+def valid_key(text: str) -> str:
+    """Check a routing or binding key: an argparse type."""
+    try:
+        if len(text.encode()) <= LONGEST:
+            return text
+        what = f"has {len(text.encode())} bytes"
+    except UnicodeEncodeError:
+        what = "is not UTF-8"
+    raise argparse.ArgumentTypeError(f"it {what}; AMQP takes at most {LONGEST} bytes of UTF-8")
+
+
+def valid_name(text: str) -> str:
+    """Check the name of an exchange or a queue: an argparse type."""
+    if not text or set("\r\n") & set(text):  # RabbitMQ takes line breaks out without a word
+        raise argparse.ArgumentTypeError("a name has 1 to 255 bytes and no line breaks")
+    return valid_key(text)
+
+
+def valid_exchange(text: str) -> str:
+    """Check the name of an exchange that may be the default one, whose name is empty."""
+    return text and valid_name(text)
+
+
+def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
+    """Return what connect() wants of the options, as producer.broker_options does."""
+    broker = producer.broker_options(parser, options)
+    try:
+        valid_key(first_broker(broker).virtual_host)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"--vhost: {error}")
+    return broker
+
+
+def first_broker(broker: dict) -> pika.URLParameters:
+    """Return pika's parameters for the broker that is tried first."""
+    where = {name: value for name, value in broker.items() if name != "retry_for"}
+    return producer.broker_parameters(**where)[0]
+
+
+def refusal(error: Exception) -> BrokerError:
+    """Put what the broker says about an exchange or a binding into words."""
+    problem = explain(error)
+    kind = re.search(r"arg 'type' for exchange .* current is '(\w+)'", str(problem))
+    if kind:
+        hint = f"--type {kind[1]}, or another --exchange name"
+        problem.hint = hint if kind[1] in TYPES else "another --exchange name"
+    elif "for exchange" in str(problem):
+        problem.hint = "another --exchange name, or subscribe.py --delete first"
+    elif re.search("reserved prefix|system exchange", str(problem)):
+        problem.hint = "another name: those that begin with amq. are the broker's own"
+    elif "no exchange" in str(problem):
+        problem.hint = "the same again: the exchange was deleted meanwhile, and will be made anew"
+    return problem
+
+
+def declare(connection: pika.BlockingConnection, exchange: str, kind: str) -> BlockingChannel:
+    """Return a channel on which the exchange is known to exist, durable and of this type.
+
+    The default exchange, "", is always there. Raises BrokerError.
+    """
+    channel = connection.channel()
+    if exchange:
+        try:
+            channel.exchange_declare(exchange, kind, durable=True)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            raise refusal(error) from error
+    return channel
+
+
+class Announcer:
+    """Publish to one exchange, over as many connections as it takes; `broker` is as in connect.
+
+    Each message is confirmed, and mandatory: the broker tells where no queue has taken it. After a
+    lost connection or a refusal the message in hand is sent again, with the same message_id: a
+    queue may get it twice.
+    """
+
+    def __init__(self, exchange: str, kind: str, *, persistent: bool = False, **broker) -> None:
+        self.exchange, self._kind, self._broker = exchange, kind, broker
+        self._delivery_mode = 2 if persistent else 1
+        self._open()
+
+    def publish(self, body: bytes, key: str = "") -> bool:
+        """Publish one message; return whether it went to any queue. Raises BrokerError."""
+        properties = pika.BasicProperties(
+            delivery_mode=self._delivery_mode, message_id=str(uuid.uuid4())
+        )
+        lost, refused = None, 0
+        while True:
+            try:
+                if lost:
+                    self._open(lost)
+                    lost = None
+                self._channel.basic_publish(self.exchange, key, body, properties, mandatory=True)
+                return True
+            except pika.exceptions.UnroutableError:
+                return False
+            except pika.exceptions.NackError:
+                refused += 1
+                if refused == TRIES:
+                    full = "see on the management page which of the queues is full"
+                    raise BrokerError("the broker refused the message", full, REFUSED) from None
+                # RabbitMQ 4.3 refuses also for a queue that is just going with its reader.
+                time.sleep(0.2)
+            except pika.exceptions.AMQPError as error:
+                if explain(error).code != UNREACHABLE:
+                    raise refusal(error) from error
+                lost = error
+
+    def close(self) -> None:
+        """Close the connection, if it is still open."""
+        if self._connection.is_open:
+            self._connection.close()
+
+    def _open(self, lost: Exception | None = None) -> None:
+        self._connection = connect(lost=lost, **self._broker)
+        self._connection.add_on_connection_blocked_callback(
+            lambda *_: say("!", "The broker is short of memory or disk and makes us wait")
+        )
+        self._channel = declare(self._connection, self.exchange, self._kind)
+        self._channel.confirm_delivery()
+        if lost:
+            say("*", "Connected again")

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Ask a publisher for its events, again and again.
+
+    ./poll.py --every 2
+    ./poll.py http://127.0.0.1:8007/events --every 0.5 --after 12
+
+The publisher is publisher.py --http. It keeps the newest events only: who asks too seldom misses
+some, and who asks too often asks mostly in vain.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements():
+    import producer
+    from producer import OK, UNREACHABLE, BrokerError, Parser, number, reason, say, show
+
+EXIT_CODES = "exit codes: 0 stopped, 1 unexpected, 2 usage, 3 nobody answers"
+PATIENCE = 5  # seconds for an answer
+LONGEST = 10_000_000  # bytes of an answer
+
+
+def address(text: str) -> str:
+    """Check the address of a publisher: an argparse type."""
+    try:
+        parts = urllib.parse.urlsplit(text)
+        if parts.scheme == "http" and parts.hostname and (parts.port or 80):  # .port may raise
+            if text.isascii() and text.isprintable() and " " not in text and not parts.query:
+                return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError("an address is http://HOST:PORT/events")
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = Parser(
+        description=__doc__.splitlines()[0],
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    port = os.environ.get("LAB_HTTP_PORT") or "8007"
+    add = parser.add_argument
+    here = f"http://127.0.0.1:{port}/events"
+    add("address", nargs="?", type=address, default=here, metavar="ADDRESS",
+        help="as publisher.py --http prints it (default: %(default)s)")  # fmt: skip
+    add("--every", type=number(float, 0.01, 86400), default=2, metavar="SECONDS",
+        help="wait so long before asking again (default: %(default)s)")  # fmt: skip
+    add("--after", type=number(int, 0, 10**9), default=0, metavar="NUMBER",
+        help="the last event you have had (default: %(default)s)")  # fmt: skip
+    add("-v", "--verbose", action="store_true", help="show tracebacks")
+    add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    return parser.parse_args()
+
+
+class Poller:
+    """Asks a publisher, prints what is new, and counts what it costs."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.address, self.every, self.newest = options.address, options.every, options.after
+        self.started: float | None = None  # when the publisher was
+        self.requests = self.wasted = self.events = 0
+        # A proxy of HTTP_PROXY could not reach a publisher on this machine.
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ask(self) -> None:
+        """Ask once, and print what is new. Raises BrokerError where there is no such answer."""
+        before = self.events
+        try:
+            self.take(self.fetch())
+        finally:
+            self.wasted += self.events == before
+
+    def fetch(self) -> dict:
+        """Return the publisher's answer. Raises BrokerError."""
+        self.requests += 1
+        try:
+            with self.opener.open(f"{self.address}?after={self.newest}", timeout=PATIENCE) as page:
+                answer = json.loads(page.read(LONGEST))
+            started, newest = float(answer["started"]), int(answer["newest"])
+            events = [(int(one["number"]), str(one["text"])) for one in answer["events"]]
+            return {"started": started, "newest": newest, "events": events}
+        except urllib.error.HTTPError as error:
+            why = f"it says {error.code}"
+        except (OSError, urllib.error.URLError) as error:
+            why = reason(error)
+        except (ValueError, TypeError, KeyError):
+            why = "it answers, but is no publisher.py"
+        raise BrokerError(
+            f"no events from {self.address} ({why})", "./publisher.py --http", UNREACHABLE
+        )
+
+    def take(self, answer: dict) -> None:
+        """Print the events of an answer, and how many have slipped through."""
+        if self.started not in (None, answer["started"]) or answer["newest"] < self.newest:
+            say("!", "The publisher was started anew: its events begin with number 1 again")
+            self.started, self.newest = answer["started"], 0
+            return self.take(self.fetch())
+        self.started = answer["started"]
+        for event, text in answer["events"]:
+            if missed := event - self.newest - 1:
+                say("!", f"Missed {missed} event{'s' * (missed > 1)}: no longer kept")
+            say("x", f"Event {event}: {show(text.encode(errors='backslashreplace'))}")
+            self.newest = event
+            self.events += 1
+
+    def run(self) -> None:
+        """Ask until somebody stops it; the first time there must be an answer."""
+        self.ask()
+        say("*", f"Asking every {self.every:g} s. To exit press CTRL+C")
+        silent = False
+        while True:
+            time.sleep(self.every)
+            try:
+                self.ask()
+                if silent:
+                    say("*", "The publisher answers again")
+                silent = False
+            except BrokerError as error:
+                if not silent:
+                    say("!", f"N{str(error)[1:]}; asking on")
+                silent = True
+
+
+def main(options: argparse.Namespace) -> int:
+    """Ask until Ctrl-C; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    poller = Poller(options)
+    try:
+        poller.run()
+    except KeyboardInterrupt:
+        pass
+    events = f"{poller.events} event{'s' * (poller.events != 1)}"
+    say("*", f"{poller.requests} requests, {poller.wasted} of them in vain; {events}")
+    return OK
+
+
+if __name__ == "__main__":
+    chosen = parse()
+    producer.run(lambda: main(chosen), chosen.verbose)

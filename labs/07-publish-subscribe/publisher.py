@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Tell others about events, one a line of standard input, in one of three ways.
+
+./publisher.py --http                # they ask for them (poll.py)
+./publisher.py --queue jobs          # each event goes to one of the workers (consumer.py)
+./publisher.py --exchange news       # each event goes to everybody (subscribe.py)
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.net import HERE
+from kit.say import requirements
+
+with requirements():
+    from exchanges import Announcer, broker_options, make_parser, valid_name
+
+    import producer
+    from producer import (
+        OK,
+        REFUSED,
+        UNEXPECTED,
+        BrokerError,
+        connect,
+        declare_queue,
+        number,
+        reason,
+        say,
+        show,
+    )
+
+EXAMPLES = """examples:
+  ./publisher.py --http --keep 100                # for those who ask seldom
+  ./publisher.py --queue jobs --durable < events.txt"""
+
+
+class Server(ThreadingHTTPServer):
+    """A server that does not mind when somebody hangs up before the answer."""
+
+    def handle_error(self, request, client_address) -> None:
+        """Print what went wrong, unless it is the network."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class Board:
+    """The newest events, and the HTTP service that hands them out to whoever asks.
+
+    Older ones are thrown away: a publisher that waited for everybody to ask would have to know who
+    everybody is, and to keep what somebody does not fetch for ever.
+    """
+
+    def __init__(self, port: int, keep: int) -> None:
+        self.started = time.time()  # who asks can tell by it that the numbers begin anew
+        self.events: deque[tuple[int, str]] = deque(maxlen=keep)
+        self.made = self.answered = self.in_vain = 0
+        self.lock = threading.Lock()
+        try:
+            self.server = Server((HERE, port), self.handler())
+        except OSError as error:
+            what = f"cannot answer on port {port} ({reason(error)})"
+            raise BrokerError(what, "another --http-port, 0 for any", UNEXPECTED) from None
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"http://{HERE}:{self.server.server_port}/events"
+
+    def publish(self, event: bytes) -> bool:
+        """Put an event up; one too many goes."""
+        with self.lock:
+            self.made += 1
+            self.events.append((self.made, event.decode(errors="backslashreplace")))
+        return True
+
+    def answer(self, after: int) -> dict:
+        """Return what is kept of the events after a number."""
+        with self.lock:
+            new = [{"number": n, "text": text} for n, text in self.events if n > after]
+            self.answered += 1
+            self.in_vain += not new
+            return {"started": self.started, "newest": self.made, "events": new}
+
+    def close(self) -> None:
+        """Say how many have asked."""
+        say("*", f"{self.answered} requests answered, {self.in_vain} of them with nothing new")
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """Return the class that answers a request."""
+        board = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 5  # seconds for a client that connects and asks nothing
+
+            def do_GET(self) -> None:
+                """Answer GET /events?after=NUMBER."""
+                asked = re.fullmatch(r"/events(?:\?after=(\d{1,15}))?", self.path)
+                if not asked:
+                    return self.send_error(404, "ask for /events or /events?after=NUMBER")
+                body = json.dumps(board.answer(int(asked[1] or 0))).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing: somebody types in this terminal."""
+
+        return Handler
+
+
+class Outlet(Announcer):
+    """An exchange that everybody may listen to, or a queue by way of the default exchange.
+
+    The events are persistent: who reads them in a durable queue has them after a restart, too.
+    """
+
+    def __init__(self, options: argparse.Namespace, broker: dict) -> None:
+        self.queue = options.queue_name or ""
+        if self.queue:
+            connection = connect(**broker)
+            declare_queue(connection, self.queue, options.durable)
+            connection.close()
+        super().__init__(options.exchange or "", "fanout", persistent=True, **broker)
+
+    def publish(self, event: bytes) -> bool:
+        """Publish an event; return whether it went to any queue."""
+        return super().publish(event, self.queue)
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = make_parser(__doc__, EXAMPLES, "publisher.py")
+    parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
+    way = parser.add_argument_group("way").add_mutually_exclusive_group(required=True)
+    way.add_argument("--http", action="store_true", help="be asked")
+    way.add_argument("--queue", dest="queue_name", type=valid_name, metavar="NAME",
+        help="send to this queue")  # fmt: skip
+    way.add_argument("--exchange", type=valid_name, metavar="NAME", help="a fanout exchange")
+    add = parser.add_argument_group("with --http").add_argument
+    add("--http-port", type=number(int, 0, 65535), metavar="PORT",
+        default=os.environ.get("LAB_HTTP_PORT") or "8007",
+        help="0 for any that is free (default: LAB_HTTP_PORT, or 8007)")  # fmt: skip
+    add("--keep", type=number(int, 1), default=3, metavar="N",
+        help="how many events to keep (default: %(default)s)")  # fmt: skip
+    add = parser.add_argument_group("with --queue").add_argument
+    add("--durable", action="store_true", help="the queue survives a restart of the broker")
+    options = parser.parse_args()
+    if options.durable and not options.queue_name:
+        parser.error("--durable goes with --queue")
+    return options, broker_options(parser, options)
+
+
+def typed() -> Iterator[bytes]:
+    """Yield the events: what somebody types, or the lines of standard input as they come."""
+    if not sys.stdin:
+        return
+    if not sys.stdin.isatty():
+        for lines in producer.read_lines(sys.stdin.buffer):
+            yield from lines
+        return
+    say("*", "Type an event, then Enter; end with Ctrl-C")
+    while True:
+        try:
+            yield os.fsencode(input("> "))
+        except EOFError:
+            return
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Publish every event; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    code = OK
+    if options.http:
+        outlet = Board(options.http_port, options.keep)
+        say("*", f"Answering at {outlet.address}, newest {options.keep} events only")
+    else:
+        outlet = Outlet(options, broker)
+        way = f"one worker of queue {options.queue_name!r}"
+        say("*", f"Each event goes to {way if options.queue_name else repr(options.exchange)}")
+    count = 0
+    try:
+        for event in filter(None, typed()):
+            count += 1
+            if outlet.publish(event):
+                say("x", f"Event {count}: {show(event)}")
+            elif options.exchange:
+                say("!", f"Event {count}: nobody is subscribed, {show(event)} is dropped")
+            else:
+                say("!", f"Event {count}: the queue is gone, {show(event)} is dropped")
+                code = REFUSED
+    except KeyboardInterrupt:
+        pass
+    outlet.close()
+    return code
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

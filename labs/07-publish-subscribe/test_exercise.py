@@ -1,0 +1,154 @@
+"""What labs/check.py 7 looks at."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+from pika.spec import Basic
+
+from kit.exercise import Exercise, Program
+
+LINES = [
+    ("payments.info", "paid"),
+    ("payments.db.error", "no connection"),
+    ("shop.error", "sold out"),
+    ("shop.info", "a visitor"),
+    ("shop.payments.info", "asked for a price"),
+    ("payments.db.slow.warning", "3 s"),
+]
+FILES = ("errors.log", "payments.log")
+ALL = {f"{key} {text}" for key, text in LINES}
+ERRORS = {"payments.db.error no connection", "shop.error sold out"}
+OURS = {
+    "payments.info paid",
+    "payments.db.error no connection",
+    "payments.db.slow.warning 3 s",
+}
+
+
+class Logs:
+    """An exchange of the check's own, and a folder for what the program writes."""
+
+    def __init__(self, exercise: Exercise, folder: Path) -> None:
+        self.exercise, self.folder = exercise, folder
+        self.name = f"{exercise.queue}-logs"
+
+    def start(self) -> Program:
+        """Start the program as a router and wait until it waits."""
+        return self.exercise.start_worker(
+            "--exchange", self.name, "--service", "payments", "--folder", self.folder
+        )
+
+    def send(self, lines: list[tuple[str, str]]) -> None:
+        """Publish log lines; nobody need be there to take them."""
+        channel = self.exercise.corner.connection.channel()
+        channel.confirm_delivery()
+        for key, text in lines:
+            # A queue that is just going with its program refuses, at least on RabbitMQ 4.3.
+            with contextlib.suppress(pika.exceptions.UnroutableError, pika.exceptions.NackError):
+                channel.basic_publish(self.name, key, text.encode(), mandatory=True)
+        channel.close()
+
+    def file(self, name: str) -> list[str]:
+        """Return the lines of a file that the program has written."""
+        with contextlib.suppress(OSError):
+            return (self.folder / name).read_text(encoding="utf-8").splitlines()
+        return []
+
+    def delete(self) -> None:
+        """Leave no exchange on the broker."""
+        with contextlib.suppress(pika.exceptions.AMQPError):
+            self.exercise.corner.connection.channel().exchange_delete(self.name)
+
+
+@pytest.fixture
+def logs(exercise: Exercise, tmp_path: Path) -> Iterator[Logs]:
+    """Return an exchange and a folder of the check's own."""
+    logs = Logs(exercise, tmp_path)
+    yield logs
+    logs.delete()
+
+
+def on_screen(router: Program) -> set[str]:
+    """Return the log lines that a router has printed."""
+    return {line for line in ALL if router.find(line)}
+
+
+@pytest.mark.task(1)
+def test_the_screen_shows_all(exercise: Exercise, logs: Logs) -> None:
+    """The screen shows a copy of every log line, wherever else it goes.
+
+    Read: https://www.rabbitmq.com/tutorials/tutorial-three-python
+    """
+    router = logs.start()
+    logs.send(LINES)
+    exercise.wait_until(
+        lambda: on_screen(router) == ALL,
+        lambda: (
+            f"{len(ALL)} lines were logged, and your router printed {len(on_screen(router))} of "
+            "them: who takes from the same queue shares what is in it, so each place needs a "
+            "queue of its own."
+        ),
+        within=3,
+    )
+
+
+def wait_for_file(logs: Logs, name: str, wanted: set[str], pattern: str) -> None:
+    """Wait until a file has all that belongs there, and see that it has nothing else, nor twice."""
+    logs.exercise.wait_until(
+        lambda: wanted <= set(logs.file(name)),
+        lambda: (
+            f"{name} lacks {sorted(wanted - set(logs.file(name)))[0]!r}: it needs a queue of its "
+            f"own, with the pattern for {pattern}."
+        ),
+        within=3,
+    )
+    written = logs.file(name)
+    strange = [line for line in written if line not in wanted]
+    assert not strange, (
+        f"{name} has {strange[0]!r}, which does not belong there: bind its queue with the pattern "
+        f"for {pattern}."
+    )
+    assert len(written) == len(set(written)), f"{name} has a line twice."
+
+
+@pytest.mark.task(2)
+def test_each_file_has_what_belongs_there(exercise: Exercise, logs: Logs) -> None:
+    """errors.log has the errors of all services, payments.log all of one service.
+
+    Read: https://www.rabbitmq.com/tutorials/tutorial-five-python
+    """
+    logs.start()
+    logs.send(LINES)
+    wait_for_file(logs, "errors.log", ERRORS, "any words, and then error")
+    wait_for_file(logs, "payments.log", OURS, "the name of the service, and then any words")
+
+
+@pytest.mark.task(3)
+def test_the_files_miss_nothing(exercise: Exercise, logs: Logs) -> None:
+    """What is logged while the router is away is in the files when it is back.
+
+    Read: https://www.rabbitmq.com/docs/queues#durability
+    """
+    router = logs.start()
+    logs.send([("payments.error", "before")])
+    lines = ["payments.error before", "payments.error meanwhile"]
+    for file in FILES:
+        wait_for_file(logs, file, set(lines[:1]), "payments.error")
+    exercise.wait_until(
+        lambda: len(exercise.said(Basic.Ack)) >= 3,
+        "Your router wrote a line, and did not acknowledge every copy of it after that.",
+        within=3,
+    )
+    router.end()
+    logs.send([("payments.error", "meanwhile")])
+    logs.start()
+    for file in FILES:
+        exercise.wait_until(
+            lambda file=file: logs.file(file) == lines,
+            f"A line was logged while your router was away, and it is not in {file} now that it is "
+            "back: the queue has to stay, so not exclusive=True, but durable=True.",
+            within=3,
+        )
