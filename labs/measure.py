@@ -30,7 +30,7 @@ with requirements():
     from kit.speed.plot import as_svg
     from kit.speed.program import LINUX, Failed
     from kit.speed.quiet import Quiet
-    from producer import BrokerError, Parser, number
+    from producer import BrokerError, Parser, broker_parameters, explain, number
 
 EPILOG = """\
   labs/measure.py --list                            # what there is to measure
@@ -76,6 +76,11 @@ def parse() -> argparse.Namespace:
             parser.error(f"-o {file}: the name must end in {', '.join(WRITERS)}")
         if not file.absolute().parent.is_dir():
             parser.error(f"-o {file}: there is no such folder")
+    options.url = options.url or broker_url()
+    try:
+        broker_parameters(url=options.url)
+    except ValueError as error:
+        parser.error(str(error))
     if options.patience is None:
         options.patience = 0 if options.quick else 10
     options.sizes = sizes.QUICK if options.quick else sizes.FULL if options.full else sizes.NORMAL
@@ -92,7 +97,8 @@ def chosen(options: argparse.Namespace, bench: Bench | None) -> list[Measurement
     wanted = [name.strip() for name in options.only.split(",") if name.strip()]
     for name in wanted:
         if not any(one.name.startswith(name) for one in every):
-            raise Trouble(f"there is nothing called {name!r} to measure", "--list", code=2)
+            what = f"there is nothing called {name!r} to measure"
+            raise Trouble(what, "measure.py --list", code=2)
     names = {one.name for one in every}
     return [
         one
@@ -104,7 +110,7 @@ def chosen(options: argparse.Namespace, bench: Bench | None) -> list[Measurement
 def take_turns(measurement: Measurement, rounds: int) -> Iterator[tuple[int, Contender]]:
     """Yield who is next: all in each round, beginning with another one each time."""
     every = measurement.contenders
-    for turn in range(min(rounds, measurement.most_rounds)):
+    for turn in range(rounds):
         first = turn % len(every)
         for contender in every[first:] + every[:first]:
             yield turn + 1, contender
@@ -113,13 +119,14 @@ def take_turns(measurement: Measurement, rounds: int) -> Iterator[tuple[int, Con
 def measure(measurement: Measurement, rounds: int, result: Result, quiet: Quiet) -> None:
     """Take all values of one measurement; a contender that fails twice is left out."""
     tried: dict[str, int] = {}
+    rounds = min(rounds, measurement.most_rounds)
     for turn, contender in take_turns(measurement, rounds):
         name = contender.name
         if tried.get(name, 0) >= 2:
             continue
-        progress(f"{measurement.name}, round {turn}: {name}")
+        now = f"{measurement.name}, round {turn} of {rounds}: {name}"
         try:
-            values = take_quietly(contender, quiet)
+            values = take_quietly(contender, quiet, now)
             result.values.setdefault(name, []).append(values)
         except Failed as error:
             tried[name] = tried.get(name, 0) + 1
@@ -128,10 +135,11 @@ def measure(measurement: Measurement, rounds: int, result: Result, quiet: Quiet)
             warn(f"{measurement.name}: {name}: {error}")
 
 
-def take_quietly(contender: Contender, quiet: Quiet) -> Values:
+def take_quietly(contender: Contender, quiet: Quiet, now: str) -> Values:
     """Take the values of one contender; once more if it was disturbed, and then as they are."""
     for last in (False, True):
-        quiet.wait()
+        quiet.wait(lambda: progress(f"{now} (waiting until others are quiet)"))
+        progress(now)
         quiet.begin()
         values = contender.take()
         disturbed = quiet.was_disturbed()
@@ -175,8 +183,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure, print, write; return the exit code."""
     began, results, code = time.monotonic(), [], 0
     how = shlex.join(["labs/measure.py", *sys.argv[1:]])
-    url = options.url or broker_url()
-    bench, quiet = Bench(url), Quiet(url, options.patience)
+    bench, quiet = Bench(options.url), Quiet(options.url, options.patience)
     try:
         found = machine.describe(bench, options.peers)
         for key, value in found.items():
@@ -189,14 +196,17 @@ def run(options: argparse.Namespace) -> int:
                 print(report.as_text(results[-1]), flush=True)
                 if results[-1].failed:
                     code = 1
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BrokerError, pika.exceptions.AMQPError) as stop:
             progress("")
-            code = 130
             if results and not results[-1].values:
                 results.pop()
             elif results:
                 print(report.as_text(results[-1]))
-            warn("Stopped by Ctrl-C; this is what there is by then")
+            why, code = "Stopped by Ctrl-C", 130
+            if not isinstance(stop, KeyboardInterrupt):
+                problem = stop if isinstance(stop, BrokerError) else explain(stop)
+                why, code = f"The broker is lost: {problem}", problem.code
+            warn(f"{why}; this is what there is by then")
     finally:
         bench.close()
     found["Noise"] = quiet.summary()

@@ -143,6 +143,7 @@ class Board:
         room = min((width or 0) - used, round(MINUTE / self.interval), MINUTE)
         if history and room >= SHORTEST_LINE:
             title = f"last {room * self.interval:g} s"
+            title = f"ready, {title}" if room >= len(f"ready, {title}") else title
             lines = [self._line(one.history, room) for one in shown]
             columns.append(Column(title[:room], lines, 3, right=False, style="cyan"))
         return self._table(columns, width, notes) + self._more(len(queues) - len(shown))

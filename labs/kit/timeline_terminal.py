@@ -40,6 +40,10 @@ class Picture:
         self.glyphs = BLOCKS if can_encode("".join(BLOCKS), encoding) else ASCII
         self.crowded = scene.is_crowded(runs)
         self.now = scene.last_moment(runs)
+        self.peaks = {  # of all runs: one scale for those that are compared
+            name: max((getattr(step, name) or 0 for one in runs for step in one.depth), default=0)
+            for name in ("ready", "held")
+        }
         names = [cell_len(self.safe(lane.worker)) for one in runs for lane in one.lanes]
         self.label = min(max([5, *names]), self.width // 5)
         self.columns = self.width - self.label - 2
@@ -208,7 +212,7 @@ class Picture:
             row = self.canvas.add_row()
             self.labels[row] = name
             values = self.depth_by_column(name)
-            most = max(max(values), 1)
+            most = max(self.peaks[name], 1)
             levels = len(self.glyphs.levels)
             scale = 1.0 if most <= levels and self.glyphs is ASCII else levels / most
             for column, value in enumerate(values):

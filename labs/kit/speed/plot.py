@@ -60,12 +60,18 @@ def as_svg(machine: dict[str, str], how: str, results: list[Result]) -> str:
     for line in (how, *wrapped(versions, 125)):
         page.y += 17
         page.text(12, page.y, line, fill="#444", font_size=11)
+    page.y += 17
+    page.text(12, page.y, "Each panel has a scale of its own: compare its bars with each other. "
+              "Processor time is not plotted.", fill="#444", font_size=11)  # fmt: skip
     legend(page)
     for result in results:
         for metric in result.measurement.metrics:
             shown = [c for c in order(result, metric) if result.spread(c.name, metric.name)]
             if metric.plotted and shown:
                 panel(page, result, metric, shown)
+        if note := result.measurement.note:
+            page.y += 16
+            page.text(12, page.y, note, fill="#444", font_size=11)
     return page.svg()
 
 

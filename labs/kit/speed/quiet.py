@@ -6,6 +6,7 @@ known on Linux, and for a broker that labs/broker.py started here; elsewhere not
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kit.exercise import our_broker
@@ -27,17 +28,24 @@ class Quiet:
     def __init__(self, url: str, patience: float) -> None:
         self.patience = patience
         self.broker = broker_pid(url) if LINUX and patience else None
+        self.blind = "" if patience else " (--patience 0, as with --quick)"
+        if patience and not self.broker:
+            self.blind = " (it takes Linux, and a broker that labs/broker.py started here)"
         self.taken = self.disturbed = 0
         self._before = (0.0, 0.0)
 
-    def wait(self) -> None:
-        """Wait until others do next to nothing, but no longer than our patience lasts."""
+    def wait(self, tell: Callable[[], None]) -> None:
+        """Wait until others do next to nothing, but no longer than our patience lasts.
+
+        `tell` is called when there is something to wait for.
+        """
         end = time.monotonic() + self.patience
         while self.broker and time.monotonic() < end:
             self.begin()
             time.sleep(LOOK)
             if self.others() < BUSY:
                 return
+            tell()
 
     def begin(self) -> None:
         """Remember what was used until now."""
@@ -60,7 +68,7 @@ class Quiet:
     def summary(self) -> str:
         """Say how quiet it was."""
         if not self.broker:
-            return "not watched"
+            return f"others were not watched{self.blind}"
         return f"others were busy during {self.disturbed} of {self.taken} figures"
 
     def _used_by_others(self) -> float:
@@ -71,6 +79,9 @@ class Quiet:
         # user nice system idle iowait irq softirq steal: what is stolen is missing to us, too
         every = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
         busy = sum(every) - every[3] - every[4]
-        stat = Path(f"/proc/{self.broker}/stat").read_text().rpartition(")")[2].split()
+        try:
+            stat = Path(f"/proc/{self.broker}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # the broker has ended: what is measured will notice
+            return 0
         used = os.times()
         return (busy - int(stat[11]) - int(stat[12])) / tick - sum(used[:4])

@@ -74,6 +74,8 @@ def judged(results: list[Result]) -> list[tuple[str, str]]:
             target = verdict.target
             unit = next(m.unit for m in result.measurement.metrics if m.name == target.metric)
             reached = "?" if verdict.ratio is None else significant(verdict.ratio)
+            if verdict.met is False and reached == f"{target.limit:.2f}":
+                reached = f"{verdict.ratio:.4f}"
             sentence = (
                 f"{result.measurement.name}: {target.contender} has {reached} x the {unit} of "
                 f"{verdict.than} (wanted: {verdict.wanted})"
