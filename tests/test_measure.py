@@ -14,6 +14,7 @@ from conftest import Lab, wait_until
 from kit.speed import life, plot, report
 from kit.speed.model import RATE, Contender, Measurement, Metric, Result, Target
 from kit.speed.program import LINUX, Failed, Program
+from proxy import Proxy
 
 ROOT = Path(__file__).parent.parent
 MEASURE = ROOT / "labs" / "measure.py"
@@ -85,6 +86,26 @@ def test_mistakes_are_one_line_and_what_to_try(options: list[str], code: int, sa
     first, second = done.stderr.splitlines()
     assert says in first
     assert second.startswith("  try: ")
+
+
+def test_a_lost_broker_is_said_and_what_there_is_is_kept(lab: Lab, tmp_path: Path):
+    proxy, page = Proxy(lab.broker.port), tmp_path / "figures.md"
+    url = f"amqp://127.0.0.1:{proxy.port}/{lab.vhost}"
+    command = [sys.executable, MEASURE, "--quick", "--rounds", "3", "--only", "sending,sharing"]
+    running = subprocess.Popen(
+        [*command, "-o", page],
+        env=os.environ | {"AMQP_URL": url, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in running.stdout:
+        if line.startswith("sending:"):
+            break
+    proxy.close()
+    _, errors = running.communicate(timeout=90)
+    assert running.returncode == 3
+    assert "[!] The broker is lost: cannot reach RabbitMQ" in errors
+    assert "Traceback" not in errors
+    assert "## sending" in page.read_text()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent in another way there")

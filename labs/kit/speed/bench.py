@@ -9,8 +9,9 @@ from pathlib import Path
 import pika
 
 from kit.process import signals_put_off
+from kit.say import warn
 from kit.speed.program import Program
-from producer import Producer, connect
+from producer import BrokerError, Producer, connect
 
 ROOT = Path(__file__).resolve().parents[3]
 PEERS = ROOT / "labs" / "13-how-fast" / "peers"
@@ -46,7 +47,7 @@ class Bench:
         """End what runs and delete what there is: queues, and the exchanges of Celery."""
         while self.programs:
             self.programs.pop().close()
-        with contextlib.suppress(pika.exceptions.AMQPError):
+        with contextlib.suppress(pika.exceptions.AMQPError, BrokerError):
             while self.queues:
                 channel, name = self.channel(), self.queues[-1]
                 for ending in ("", ".DQ", ".XQ"):  # dramatiq has three
@@ -60,7 +61,7 @@ class Bench:
         """Return a new channel, on a new connection if the broker has closed the one we had."""
         with contextlib.suppress(pika.exceptions.AMQPError):
             return self.connection.channel()
-        self.connection = connect(url=self.url, retry_for=10)
+        self.connection = connect(url=self.url, retry_for=5)
         return self.connection.channel()
 
     def fill(self, queue: str, bodies: Iterable[str | bytes], persistent: bool = True) -> None:
@@ -94,7 +95,9 @@ class Bench:
         return program
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, or say what."""
         self.clear()
+        if self.queues:
+            warn(f"Still on the broker: labs/queues.py --delete {' '.join(self.queues)}")
         with contextlib.suppress(pika.exceptions.AMQPError):
             self.connection.close()
