@@ -1,6 +1,7 @@
 """The options of the three programs, and the factory that makes of them a way to the room."""
 
 import argparse
+import logging
 import os
 from collections.abc import Callable
 
@@ -60,6 +61,9 @@ def _way_via_pubsub(parser: Parser, options: argparse.Namespace) -> Way:
         parser.error(f"--{given[0]} is for a broker: leave it out, or --via pubsub")
     if not options.project:
         parser.error("--via pubsub needs --project P, the name of a Google Cloud project")
+    # What these say by themselves, when a connection is lost, would tear the screen of chat.py.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logging.getLogger("google").addHandler(logging.NullHandler())
     try:
         from chatroom.via_pubsub import ViaPubSub
     except ImportError as missing:
