@@ -18,14 +18,6 @@ from dataclasses import dataclass
 import pytest
 from rich.cells import cell_len
 
-from conftest import ROOT, Lab, Terminal, wait_until
-from fake_pubsub import FakePubSub
-from kit.tmux import Stage, tmux
-from test_worksheets import UNPACKED, pane_environment
-
-FOLDER = ROOT / "labs" / "08-chat"
-sys.path.append(str(FOLDER))
-
 from chatroom import message as messages
 from chatroom.conversation import Conversation
 from chatroom.message import JOINED, LEFT, SAID, Message, from_bytes
@@ -33,7 +25,13 @@ from chatroom.room import KEPT, Back, Delivered, Ended, Entered, Heard, Lost, Ro
 from chatroom.via_pubsub import ViaPubSub
 from chatroom.via_rabbitmq import ViaRabbitMQ
 from chatroom.way import Way
+from conftest import ROOT, Lab, Terminal, wait_until
+from fake_pubsub import FakePubSub
+from kit.tmux import Stage, tmux
 from producer import BrokerError
+from test_worksheets import UNPACKED, pane_environment
+
+FOLDER = ROOT / "labs" / "08-chat"
 
 SAYS, LISTENS, CHATS = "labs/08-chat/say.py", "labs/08-chat/listen.py", "labs/08-chat/chat.py"
 HOSTILE = "\x1b[2J\x1b]0;gone\x07\r\b[red]bold[/red]\u202eback\n"
@@ -97,7 +95,7 @@ def away(request) -> tuple[Net, Callable, Callable]:
     """Return a network that one may take down and bring back, and how."""
     if request.param == "rabbitmq":
         lab = request.getfixturevalue("own_lab")
-        return net_of_rabbitmq(lab), lab.broker.node.kill, lab.broker.node.start
+        return net_of_rabbitmq(lab), lab.broker.node.stop, lab.broker.node.start
     server = request.getfixturevalue("pubsub")
     return net_of_pubsub(server), server.stop, server.start
 
@@ -629,7 +627,7 @@ def test_screen_shows_who_is_here_and_what_is_said_and_leaves_the_terminal_as_it
     wait_until(lambda: bob.texts() == ["before"])
     screen = stage(lab.url)
     screen.start("--username", "ada")
-    screen.wait("lobby: ~ada, ~bob (2 here)", "~bob: before", "> ")
+    screen.wait("lobby: ~ada, ~bob (2 here)", "~bob: before", "\n>")
     screen.pane.type("hello")
     screen.pane.press("BSpace", "BSpace", "p", "Home", "S", "End", "!", "Left", "Left", "DC")
     screen.wait("> Shel!")
@@ -665,7 +663,8 @@ def test_line_that_one_types_is_never_torn_on_a_narrow_terminal(lab, enter, stag
     assert rows[0].startswith(" lobby: ~ada, ~bob") and len(rows) == 12 - 1
     assert all(cell_len(row) <= 40 for row in rows if "👩" not in row and "🏳" not in row), rows
     bob.room.say(HOSTILE)
-    screen.wait(r"~bob: \x1b[2J\x1b]0;gone\x07", "[red]bold[/red]")
+    # Both rows are as wide as the terminal, to the last letter.
+    screen.wait("\n      \\x1b[2J\\x1b]0;gone\\x07\\r\\x08[red]b\n      old[/red]\\u202eback\\n\n")
     assert screen.rows()[-1].endswith(visible)
     screen.pane.press("Enter")
     wait_until(lambda: bob.texts()[-1] == typed)
@@ -693,7 +692,7 @@ def test_screen_says_that_the_connection_is_lost_and_sends_what_was_typed(own_la
     bob, screen = enter(net, "bob"), stage(own_lab.url)
     screen.start("--username", "ada")
     screen.wait("(2 here)")
-    own_lab.broker.node.kill()
+    own_lab.broker.node.stop()
     screen.wait("No connection, coming back", "Lost the connection")
     screen.pane.type("kept")
     screen.pane.press("Enter")
@@ -701,7 +700,7 @@ def test_screen_says_that_the_connection_is_lost_and_sends_what_was_typed(own_la
     own_lab.broker.node.start()
     screen.wait("Connected again", "~ada: kept", "Enter says it")
     wait_until(lambda: bob.texts() == ["kept"])
-    own_lab.broker.node.kill()
+    own_lab.broker.node.stop()
     screen.wait("No connection, coming back")
     screen.pane.type("too late")
     screen.pane.press("Enter")
@@ -719,7 +718,7 @@ def test_ctrl_z_and_a_new_size(lab, stage):
     screen.wait("Stopped")
     screen.pane.type("clear; fg; echo code $?")
     screen.pane.press("Enter")
-    screen.wait("(1 here)", "> ")
+    screen.wait("(1 here)", "\n>")
     screen.stage.server.cmd("resize-window", "-t", "lab", "-x", "30", "-y", "8")
     wait_until(lambda: len(screen.rows()) == 7 and screen.rows()[-1].startswith(">"))
     screen.pane.press("C-c")

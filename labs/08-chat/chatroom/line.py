@@ -65,7 +65,7 @@ class Line:
 
     def _insert(self, text: str) -> None:
         room = LONGEST_TEXT - len(self._buffer.text)
-        self._buffer.insert_text(harmless(text[:room], LONGEST_TEXT))
+        self._buffer.insert_text(harmless(text[:room], LONGEST_TEXT)[:room])
 
     def _enter(self) -> None:
         text = self._buffer.text.strip()

@@ -20,7 +20,7 @@ from kit.screen import REDRAW, Alarm, keyboard
 
 PROMPT = "> "
 HELP = "Enter says it, Ctrl-C leaves"
-ERASE_REST = Control((ControlType.ERASE_IN_LINE, 0))
+ERASE_ROW = Control((ControlType.ERASE_IN_LINE, 2))
 # What rich has no word for. Without wrapping, a letter that the terminal draws wider than we think
 # cannot push the lines below; a paste that comes in brackets is not taken for the Enter key.
 BEGIN, END = "\x1b[?7l\x1b[?2004h", "\x1b[?2004l\x1b[?7h"
@@ -147,9 +147,8 @@ class Screen:
         with self.console as console:
             console.control(Control.show_cursor(False))
             for y, row in enumerate([*rows, Text(f"{PROMPT}{before}{after}")]):
-                console.control(Control.move_to(0, y))
+                console.control(Control.move_to(0, y), ERASE_ROW)
                 console.print(row, end="", no_wrap=True, overflow="ignore", crop=False)
-                console.control(ERASE_REST)
             # Once more up to the cursor: the terminal knows better than we how wide a letter is.
             console.control(Control.move_to(0, bottom))
             console.print(Text(f"{PROMPT}{before}"), end="", no_wrap=True, overflow="ignore")
