@@ -8,11 +8,14 @@ import contextlib
 import json
 import os
 import queue
+import re
+import shlex
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -28,12 +31,14 @@ from chatroom.way import Way
 from conftest import ROOT, Lab, Terminal, wait_until
 from fake_pubsub import FakePubSub
 from kit.tmux import Stage, tmux
+from kit.worksheet import Found, find
 from producer import BrokerError
 from test_worksheets import UNPACKED, pane_environment
 
 FOLDER = ROOT / "labs" / "08-chat"
 
 SAYS, LISTENS, CHATS = "labs/08-chat/say.py", "labs/08-chat/listen.py", "labs/08-chat/chat.py"
+REQUIREMENTS = "labs/08-chat/requirements-pubsub.txt"
 HOSTILE = "\x1b[2J\x1b]0;gone\x07\r\b[red]bold[/red]\u202eback\n"
 SHOWN = r"\x1b[2J\x1b]0;gone\x07\r\x08[red]bold[/red]\u202eback\n"
 BOTH = pytest.mark.parametrize("net", ["rabbitmq", "pubsub"], indirect=True)
@@ -175,8 +180,9 @@ def test_two_chatters_hear_each_other_and_themselves(net, enter):
 
 @BOTH
 def test_twenty_chatters_hear_every_message_once_and_in_its_sender_s_order(net, enter):
-    count, each = 20, 10
-    chatters = [enter(net, f"chatter-{number}") for number in range(count)]
+    count, each = 20, 5
+    with ThreadPoolExecutor(count) as pool:
+        chatters = list(pool.map(lambda n: enter(net, f"chatter-{n}"), range(count)))
     for number in range(each):
         for chatter in chatters:
             chatter.room.say(str(number))
@@ -565,7 +571,26 @@ def test_missing_package_is_a_line(tmp_path):
     assert done.returncode == 1
     problem, hint = done.stderr.splitlines()
     assert problem.startswith("listen.py: error: --via pubsub needs google-cloud-pubsub (")
-    assert hint == "  try: pip install -r labs/08-chat/requirements-pubsub.txt"
+    assert hint == f"  try: pip install -r {REQUIREMENTS}"
+
+
+def test_the_page_shows_what_comes_via_pubsub(pubsub, run):
+    """This part of the page needs an emulator, so it is played here and not in tmux."""
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    part = page.partition("\n## With Google Pub/Sub\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```(console|text)\n(.*?)```", part, re.DOTALL)
+    commands = [line for kind, text in blocks if kind == "console" for line in text.splitlines()]
+    (expected,) = [text.splitlines() for kind, text in blocks if kind == "text"]
+    assert "export PUBSUB_EMULATOR_HOST=localhost:8085" in commands
+    assert f"pip install -r {REQUIREMENTS}" in commands and (ROOT / REQUIREMENTS).is_file()
+    spoken, heard = [shlex.split(line) for line in commands if line.startswith("labs/08-chat/")]
+    environment = {"PUBSUB_EMULATOR_HOST": pubsub.address}
+    said = run(*spoken, env=environment)
+    assert said.wait() == 0
+    listener = run(*heard, env=environment)
+    listener.wait_for("Listening")
+    seen = [line.text for line in said.lines + listener.lines]
+    assert isinstance(find(expected, seen), Found), seen
 
 
 # ---- the screen
