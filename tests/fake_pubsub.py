@@ -22,6 +22,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1 import types
 
 HERE = "127.0.0.1"
+SEVEN_DAYS = datetime.timedelta(days=7)
 WORKERS = 200  # each stream keeps one busy
 
 
@@ -131,6 +132,10 @@ class FakePubSub:
             self._find(self.topics, request.topic, context)
             if request.name in self.subscriptions:
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, "Resource already exists")
+            keeps = request.message_retention_duration or SEVEN_DAYS
+            if request.expiration_policy.ttl and request.expiration_policy.ttl <= keeps:
+                why = "The expiration_policy.ttl must be longer than the message retention."
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
             self.subscriptions[request.name] = Subscription(request.topic)
         return request
 

@@ -594,6 +594,22 @@ def test_the_page_shows_what_comes_via_pubsub(pubsub, run):
     assert isinstance(find(expected, seen), Found), seen
 
 
+# ---- the programs
+
+
+@pytest.mark.parametrize("script", [SAYS, LISTENS, CHATS])
+def test_help_and_how_to_enter_the_environment(script):
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ask = {"capture_output": True, "text": True, "timeout": 30}
+    helped = subprocess.run([sys.executable, ROOT / script, "--help"], env=os.environ, **ask)
+    assert helped.returncode == 0
+    assert f"\n  {script} " in helped.stdout and "exit codes:" in helped.stdout
+    outside = subprocess.run([sys.executable, "-ES", ROOT / script, "--help"], env=clean, **ask)
+    assert outside.returncode == 1
+    problem, hint = outside.stderr.splitlines()
+    assert "error: No module named" in problem and hint.startswith("  try: . .venv/bin/activate")
+
+
 # ---- the screen
 
 

@@ -51,7 +51,7 @@ def show(line: Said | Notice) -> None:
 
 def show_rich(line: Said | Notice) -> None:
     """Print a line in colours."""
-    Console().print(Text(f"{line.when} ", "dim") + line.words())
+    Console().print(Text(f"{line.when} ", "dim") + line.words(), soft_wrap=True)
 
 
 def main(options: argparse.Namespace, way: Way) -> int:

@@ -57,7 +57,8 @@ def _way_via_rabbitmq(parser: Parser, options: argparse.Namespace) -> Way:
 
 
 def _way_via_pubsub(parser: Parser, options: argparse.Namespace) -> Way:
-    if given := [part for part in NOT_FOR_PUBSUB if getattr(options, part) is not None]:
+    not_here = NOT_FOR_PUBSUB if options.speaks else (*NOT_FOR_PUBSUB, "username")
+    if given := [part for part in not_here if getattr(options, part) is not None]:
         parser.error(f"--{given[0]} is for a broker: leave it out, or --via pubsub")
     if not options.project:
         parser.error("--via pubsub needs --project P, the name of a Google Cloud project")

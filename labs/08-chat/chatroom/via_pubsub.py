@@ -22,6 +22,7 @@ from chatroom.way import Way
 from producer import REFUSED, UNREACHABLE, BrokerError
 
 DAY = datetime.timedelta(days=1)
+HALF_A_DAY = datetime.timedelta(hours=12)  # for whom one is away, at most
 KEY = "room"  # messages with one ordering key are delivered in the order of their publishing
 PATIENCE = 5  # seconds for an answer
 REFUSALS = {
@@ -136,7 +137,8 @@ class ViaPubSub(Way):
                 "name": subscription,
                 "topic": topic,
                 "enable_message_ordering": True,
-                "expiration_policy": {"ttl": DAY},
+                "message_retention_duration": HALF_A_DAY,
+                "expiration_policy": {"ttl": DAY},  # the least there is; must be the longer one
             }
             with contextlib.suppress(api.AlreadyExists):
                 self._subscriber.create_subscription(request, retry=None, timeout=PATIENCE)
