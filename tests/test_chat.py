@@ -22,7 +22,7 @@ import pytest
 from rich.cells import cell_len
 
 from chatroom import message as messages
-from chatroom.conversation import Conversation
+from chatroom.conversation import COLOURS, Conversation, Said, colour
 from chatroom.message import JOINED, LEFT, SAID, Message, from_bytes
 from chatroom.room import KEPT, Back, Delivered, Ended, Entered, Heard, Lost, Room
 from chatroom.via_pubsub import ViaPubSub
@@ -314,10 +314,15 @@ def test_hostile_input_is_shown_and_does_nothing(net, enter, run):
 @BOTH
 def test_say_says_it_to_those_who_listen(net, enter, run):
     ada = enter(net, "ada")
+    listener = run(*program(net, LISTENS, "--mode", "rich"), env=net.environment)
+    listener.wait_for("Listening")
     script = run(*program(net, SAYS, "--username", "bob", "--message", "é 👍"), env=net.environment)
     assert script.wait() == 0
     assert script.text() == " [x] Said 'é 👍' in 'lobby'"
     wait_until(lambda: ada.texts() == ["é 👍"])
+    assert re.fullmatch(r"\d\d:\d\d ~bob: é 👍", listener.wait_for("~bob").text)
+    ada.room.say("a long line " * 50)  # is one line where nobody looks at its width
+    assert listener.wait_for("a long line").text.count("long") == 50
 
 
 @BOTH
@@ -350,6 +355,14 @@ def test_name_is_proven_only_by_the_login():
     assert from_bytes(sent, "ada").shown_name == "ada"
     assert from_bytes(sent, "bob").shown_name == "~ada"
     assert from_bytes(sent).shown_name == "~ada"
+
+
+def test_name_keeps_its_colour_and_markup_is_only_text():
+    words = Said(Message(SAID, "ada", "[red]no[/red]")).words()
+    assert words.plain == "~ada: [red]no[/red]"
+    assert [(span.start, span.end) for span in words.spans] == [(0, 4)]
+    assert words.spans == Said(Message(SAID, "ada", "more")).words().spans
+    assert len({colour(f"name {number}") for number in range(50)}) == len(COLOURS)
 
 
 def test_letters_of_all_scripts_and_emoji_are_left_alone():
