@@ -32,7 +32,7 @@ from conftest import ROOT, Lab, Terminal, wait_until
 from fake_pubsub import FakePubSub
 from kit.tmux import Stage, tmux
 from kit.worksheet import Found, find
-from producer import BrokerError
+from producer import UNREACHABLE, BrokerError
 from test_worksheets import UNPACKED, pane_environment
 
 FOLDER = ROOT / "labs" / "08-chat"
@@ -212,6 +212,26 @@ def test_who_comes_late_is_shown_the_last_fifty_and_then_the_rest(net, enter):
     early.room.say("now")
     wait_until(lambda: late.texts() == ["now"])
     assert late.old()[-1] == str(KEPT + 19)  # nothing twice, nothing lost between old and new
+
+
+@BOTH
+def test_message_whose_confirm_was_lost_is_said_again_and_heard_once(net, enter):
+    ada, bob = enter(net, "ada"), enter(net, "bob")
+    publish, lost = ada.room.way.publish, []
+
+    def publish_and_lose_the_confirm(message: Message) -> None:
+        publish(message)
+        if message.kind == SAID and not lost:
+            lost.append(message)
+            raise BrokerError("the confirm is lost", "", UNREACHABLE)
+
+    ada.room.way.publish = publish_and_lose_the_confirm
+    ada.room.say("once")
+    ada.room.say("and on")
+    ada.wait_for(Back)
+    for chatter in (ada, bob):
+        wait_until(lambda chatter=chatter: "and on" in chatter.texts())
+        assert chatter.texts() == ["once", "and on"]
 
 
 @BOTH
@@ -534,6 +554,32 @@ def test_all_that_was_received_is_acknowledged(pubsub, enter):
     wait_until(lambda: not kept.delivered and not kept.waiting, "acknowledged")
 
 
+def test_what_is_not_acknowledged_comes_again_in_its_order(pubsub):
+    """What fake_pubsub.py promises, and the lab leans on."""
+    way = ViaPubSub("lobby", "p")
+    way.listen(lambda message: None)
+    way.hang_up()
+    for number in range(5):
+        way.publish(Message(SAID, "ada", str(number)))
+    subscription = way.subscriptions[way.topic]
+    for acknowledges in (False, True):
+        came: queue.SimpleQueue = queue.SimpleQueue()
+        stream = way._subscriber.subscribe(subscription, callback=came.put)
+        seen = [came.get(timeout=30)]
+        while acknowledges and len(seen) < 5:
+            seen[-1].ack()  # only then does the library pass on what has the same key
+            seen.append(came.get(timeout=30))
+        assert from_bytes(seen[0].data).text == "0"
+        if acknowledges:
+            seen[-1].ack()
+            assert [from_bytes(one.data).text for one in seen] == list("01234")
+            wait_until(lambda: not pubsub.subscriptions[subscription].delivered, "acknowledged")
+        stream.cancel()
+        stream.result(10)
+    assert not pubsub.subscriptions[subscription].waiting
+    way.close()
+
+
 def test_no_pubsub_is_a_line(run):
     environment = {"PUBSUB_EMULATOR_HOST": "127.0.0.1:1"}
     words = ["--via", "pubsub", "--project", "p", "--username", "ada", "--message", "a"]
@@ -682,7 +728,7 @@ def test_screen_shows_who_is_here_and_what_is_said_and_leaves_the_terminal_as_it
     wait_until(lambda: bob.texts() == ["before"])
     screen = stage(lab.url)
     screen.start("--username", "ada")
-    screen.wait("lobby: ~ada, ~bob (2 here)", "~bob: before", "\n>")
+    screen.wait("lobby, 2 here: ~ada, ~bob", "~bob: before", "\n>")
     screen.pane.type("hello")
     screen.pane.press("BSpace", "BSpace", "p", "Home", "S", "End", "!", "Left", "Left", "DC")
     screen.wait("> Shel!")
@@ -691,7 +737,7 @@ def test_screen_shows_who_is_here_and_what_is_said_and_leaves_the_terminal_as_it
     screen.wait("~ada: Shel!")
     assert screen.rows()[-1].strip() == ">"
     enter(net, "carl").room.leave(10)
-    screen.wait("~carl joined", "~carl left", "~ada, ~bob (2 here)")
+    screen.wait("~carl joined", "~carl left", "2 here: ~ada, ~bob")
     screen.pane.press("C-c")
     screen.wait(" [*] Left 'lobby'", "code 0")
     assert screen.is_restored()
@@ -702,7 +748,7 @@ def test_line_that_one_types_is_never_torn_on_a_narrow_terminal(lab, enter, stag
     net = net_of_rabbitmq(lab)
     bob, screen = enter(net, "bob"), stage(lab.url, size=(40, 12))
     screen.start("--username", "ada")
-    screen.wait("(2 here)")
+    screen.wait("2 here: ")
     typed = "half a line of 日本語 and 👍🏽 and é"
     screen.pane.type(typed)
     visible = "and 👍🏽 and é"
@@ -715,7 +761,7 @@ def test_line_that_one_types_is_never_torn_on_a_narrow_terminal(lab, enter, stag
         assert rows[-1].startswith("> ") and rows[-1].endswith(visible), rows
     screen.wait("9 wörds", "[bold]no[/bold]")
     rows = screen.rows()
-    assert rows[0].startswith(" lobby: ~ada, ~bob") and len(rows) == 12 - 1
+    assert rows[0].startswith(" lobby, 2 here: ~ada, ~bob") and len(rows) == 12 - 1
     assert all(cell_len(row) <= 40 for row in rows if "👩" not in row and "🏳" not in row), rows
     bob.room.say(HOSTILE)
     # Both rows are as wide as the terminal, to the last letter.
@@ -732,7 +778,7 @@ def test_paste_of_many_lines_is_one_message_and_not_a_megabyte(lab, enter, stage
     bob = enter(net_of_rabbitmq(lab), "bob")
     screen = stage(lab.url)
     screen.start("--username", "ada")
-    screen.wait("(2 here)")
+    screen.wait("2 here: ")
     screen.pane.paste("one\ntwo\x1b[31m\n" + "x" * 5000)
     screen.wait("xxx")
     assert bob.texts() == []
@@ -746,7 +792,7 @@ def test_screen_says_that_the_connection_is_lost_and_sends_what_was_typed(own_la
     net = net_of_rabbitmq(own_lab)
     bob, screen = enter(net, "bob"), stage(own_lab.url)
     screen.start("--username", "ada")
-    screen.wait("(2 here)")
+    screen.wait("2 here: ")
     own_lab.broker.node.stop()
     screen.wait("No connection, coming back", "Lost the connection")
     screen.pane.type("kept")
@@ -768,12 +814,12 @@ def test_screen_says_that_the_connection_is_lost_and_sends_what_was_typed(own_la
 def test_ctrl_z_and_a_new_size(lab, stage):
     screen = stage(lab.url)
     screen.start("--username", "ada")
-    screen.wait("(1 here)")
+    screen.wait("1 here: ")
     screen.pane.press("C-z")
     screen.wait("Stopped")
     screen.pane.type("clear; fg; echo code $?")
     screen.pane.press("Enter")
-    screen.wait("(1 here)", "\n>")
+    screen.wait("1 here: ", "\n>")
     screen.stage.server.cmd("resize-window", "-t", "lab", "-x", "30", "-y", "8")
     wait_until(lambda: len(screen.rows()) == 7 and screen.rows()[-1].startswith(">"))
     screen.pane.press("C-c")
@@ -786,7 +832,7 @@ def test_screen_ends_with_its_terminal_and_when_it_is_asked_to(lab, how):
     environment = pane_environment(lab.url, TERM="xterm-256color")
     terminal = Terminal([sys.executable, ROOT / CHATS, "--username", "ada"], environment)
     try:
-        terminal.wait_for("here)")
+        terminal.wait_for("1 here: ")
         if how == "closed":
             os.close(terminal._master)
             assert terminal.process.wait(10) in (0, 1)
@@ -817,7 +863,7 @@ def test_screen_via_pubsub(pubsub, enter, stage):
     bob = enter(net, "bob")
     screen = stage("", **net.environment)
     screen.start(*net.options, "--username", "ada")
-    screen.wait("lobby: ~ada, ~bob (2 here)")
+    screen.wait("lobby, 2 here: ~ada, ~bob")
     screen.pane.type("hello")
     screen.pane.press("Enter")
     wait_until(lambda: bob.texts() == ["hello"])
@@ -825,7 +871,7 @@ def test_screen_via_pubsub(pubsub, enter, stage):
     screen.wait("No connection, coming back")
     pubsub.start()
     screen.wait("Connected again", "Enter says it")
-    ours = re.compile(r" lobby: .*|\d\d:\d\d .*|      .*|Enter says it.*|>|")
+    ours = re.compile(r" lobby, .*|\d\d:\d\d .*|      .*|Enter says it.*|>|")
     assert [row for row in screen.rows() if not ours.fullmatch(row)] == []  # nobody else's words
     screen.pane.press("C-c")
     screen.wait("code 0")

@@ -120,7 +120,7 @@ class Screen:
 
     def _header(self, width: int) -> Text:
         names = self.conversation.names()
-        header = Text(f" {self.title}: {', '.join(names)} ({len(names)} here)", "reverse")
+        header = Text(f" {self.title}, {len(names)} here: {', '.join(names)}", "reverse")
         header.truncate(width, overflow="ellipsis", pad=True)
         return header
 
