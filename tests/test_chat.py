@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from rich.cells import cell_len
@@ -52,14 +53,12 @@ class Net:
     options: list[str]
     environment: dict[str, str]
     publish: Callable[[bytes], None]  # anything, past all that is careful
-    leave_and_return: Callable[[], None] | None = None
 
 
 @pytest.fixture
 def pubsub(monkeypatch) -> Iterator[FakePubSub]:
     server = FakePubSub()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.address)
-    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     yield server
     server.stop()
 
@@ -71,7 +70,7 @@ def net_of_rabbitmq(lab: Lab) -> Net:
         channel.basic_publish("chat.lobby", "", body, mandatory=True)
         channel.close()
 
-    way = lambda: ViaRabbitMQ("lobby", {"url": lab.url, "heartbeat": 10})  # noqa: E731
+    way = partial(ViaRabbitMQ, "lobby", {"url": lab.url, "heartbeat": 10})
     return Net(way, [], {"AMQP_URL": lab.url}, publish)
 
 
@@ -84,7 +83,7 @@ def net_of_pubsub(server: FakePubSub) -> Net:
 
     environment = {"PUBSUB_EMULATOR_HOST": server.address}
     options = ["--via", "pubsub", "--project", "p"]
-    return Net(lambda: ViaPubSub("lobby", "p"), options, environment, publish)
+    return Net(partial(ViaPubSub, "lobby", "p"), options, environment, publish)
 
 
 @pytest.fixture
@@ -408,7 +407,7 @@ def test_who_falls_silent_is_missed_and_who_is_away_misses_nobody(monkeypatch):
 
 
 def test_message_that_comes_twice_is_heard_once():
-    room, events = None, queue.SimpleQueue()
+    events: queue.SimpleQueue = queue.SimpleQueue()
     room = Room(None, "ada", events.put)
     room._on_message(Message(JOINED, "ada", who=room.who))
     said = Message(SAID, "bob", "once", "another")
