@@ -21,11 +21,11 @@ help:
 demo: .venv/ready
 	@$(BIN)/python labs/demo.py
 
-test: .venv/ready
+test: .venv/ready-for-tests
 	@$(PYTEST) $(SPEED)
 	@$(PYTEST) $(PARALLEL)
 
-test-versions: .venv/ready
+test-versions: .venv/ready-for-tests
 	$(PYTEST) $(PARALLEL) --rabbitmq 3.10
 	$(PYTEST) $(PARALLEL) --rabbitmq 4.0
 	$(PYTEST) $(PARALLEL) --rabbitmq 4.3
@@ -43,6 +43,15 @@ down:
 
 clean: down
 	@rm -rf .venv .broker
+
+# What students need for a part of one lab, and the tests for that lab.
+.venv/ready-for-tests: .venv/ready labs/08-chat/requirements-pubsub.txt
+	@echo " [*] Installing labs/08-chat/requirements-pubsub.txt ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -r labs/08-chat/requirements-pubsub.txt \
+	  || { echo "make: labs/08-chat/requirements-pubsub.txt could not be installed" >&2; \
+	       echo "  try: the same again once the network is there" >&2; exit 1; }
+	@touch $@
 
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -73,7 +73,8 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     )
     try:
         known = page.queues()
-        names = options.queues or sorted(known)
+        # Another connection's exclusive queue is nobody else's to ask for.
+        names = options.queues or sorted(q for q in known if not known[q].get("exclusive"))
         if any(known[name].get("type") == "quorum" for name in names if name in known):
             say("A quorum queue tells its unacknowledged every 5 s; waiting for that ...")
             connection.sleep(TOLD_EVERY)

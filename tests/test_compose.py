@@ -76,7 +76,8 @@ def test_it_meets_the_compose_specification():
     ("right", "wrong"),
     [
         ("hostname:", "hostnam:"),
-        ("    ports:", "    port:"),
+        ("    ports:\n      # AMQP", "    port:\n      # AMQP"),
+        ("profiles:", "profile:"),
         ("start_interval:", "startinterval:"),
         ("retries: 3", "retries: [3]"),
         ('test: ["CMD",', "test: 5 #"),
@@ -123,6 +124,14 @@ def test_the_data_outlives_the_container():
 
 def test_only_this_machine_gets_in_by_default():
     assert {in_place(port).rsplit(":", 2)[0] for port in service()["ports"]} == {"127.0.0.1"}
+
+
+def test_the_emulator_of_pubsub_starts_only_when_asked_and_is_for_this_machine_only():
+    emulator = YAML(typ="safe").load(COMPOSE)["services"]["pubsub"]
+    assert emulator["profiles"] == ["pubsub"]
+    (port,) = emulator["ports"]
+    assert in_place(port, LAB_BIND="0.0.0.0") == "127.0.0.1:8085:8085"
+    assert "--host-port=0.0.0.0:8085" in emulator["command"]  # inside the container
 
 
 def test_the_scripts_reach_it_without_options():

@@ -69,6 +69,12 @@ def test_queue_that_is_not_there_is_said(busy):
     assert done.stdout.splitlines()[0].startswith("idle  ready 0")
 
 
+def test_exclusive_queues_of_others_do_not_hide_the_rest(busy):
+    busy.declare("mine", durable=False, exclusive=True)
+    rows = queues(busy).stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ["busy", "idle"]
+
+
 def test_vhost_without_queues_is_said(lab):
     assert queues(lab).stdout == " [*] There is no queue in this vhost\n"
 

@@ -12,7 +12,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 import producer
-from kit.management import broker_parser
+from kit.management import broker_parser, lab_parser
 from producer import REFUSED, UNREACHABLE, BrokerError, Parser, connect, explain, number, say
 
 TYPES = ("fanout", "direct", "topic")
@@ -22,7 +22,7 @@ TRIES = 3  # for a message that the broker refuses
 
 def make_parser(doc: str, examples: str, name: str, *, page: bool = False) -> Parser:
     """Return a parser with the options for the broker, and if wanted for its management page."""
-    parser = broker_parser(doc, examples, name, page=page)
+    parser = (broker_parser if page else lab_parser)(doc, examples, name)
     add = parser.add_argument
     add("--name", default=name, help="the connection's name on the management page")
     add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",

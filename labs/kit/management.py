@@ -18,8 +18,8 @@ LETS_IN_NOBODY = (401, 403)
 NAME_THEM = "name the queues, or see --management-port"
 
 
-def broker_parser(doc: str, examples: str, name: str, *, page: bool = True) -> Parser:
-    """Return a parser with a lab program's options for the broker, and for its management page."""
+def lab_parser(doc: str, examples: str, name: str) -> Parser:
+    """Return a parser with a lab program's options for the broker."""
     parser = Parser(
         description=doc.splitlines()[0],
         epilog=f"{examples}\n\n{producer.EXIT_CODES}",
@@ -36,14 +36,19 @@ def broker_parser(doc: str, examples: str, name: str, *, page: bool = True) -> P
     add("--password", help="(default: guest); with --username and without this you are asked")
     add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
     add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
-    if page:
-        add = parser.add_mutually_exclusive_group().add_argument
-        add("--management-port", type=number(int, 1, 65535), metavar="PORT",
-            help="(default: LAB_MANAGEMENT_PORT, or 10000 more than the other port)")  # fmt: skip
-        add("--management-url", type=page_url, metavar="URL",
-            help="where its page is, such as https://broker.example:15671")  # fmt: skip
     # The scripts have these too; here nobody needs to choose.
     parser.set_defaults(queue="-", heartbeat=60, name=name, retry_for=0)
+    return parser
+
+
+def broker_parser(doc: str, examples: str, name: str) -> Parser:
+    """Return a parser with a lab program's options for the broker and its management page."""
+    parser = lab_parser(doc, examples, name)
+    page = parser.add_mutually_exclusive_group()
+    page.add_argument("--management-port", type=number(int, 1, 65535), metavar="PORT",
+        help="(default: LAB_MANAGEMENT_PORT, or 10000 more than the other port)")  # fmt: skip
+    page.add_argument("--management-url", type=page_url, metavar="URL",
+        help="where its page is, such as https://broker.example:15671")  # fmt: skip
     return parser
 
 

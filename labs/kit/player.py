@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from kit.tmux import Gone, Pane
+from kit.tmux import Gone, Pane, View
 from kit.worksheet import Block, Found, find
 
 DEADLINE = 45  # seconds until a text that does not come is missing
@@ -48,7 +48,7 @@ class Player:
     def press(self, block: Block) -> None:
         """Press the keys of a block."""
         pane = self.panes[block.pane]
-        self._begin(block.pane, pane.look().cursor)  # ^C appears in the cursor's line
+        self._begin(block.pane, pane.look(), below=0)  # ^C appears in the cursor's line
         for line in block.lines:
             pane.press(*line.split())
 
@@ -64,10 +64,9 @@ class Player:
             self._wait_for_prompt(block, offset)
             pane.paste(text) if "\n" in text else pane.type(text)
             self._wait_for_echo(pane, text)
-            if begin is None:
-                begin = pane.look().cursor + 1
+            begin = begin or pane.look()
             pane.press("Enter")
-        self._begin(block.pane, begin or 0)
+        self._begin(block.pane, begin, below=1)
 
     def expect(self, block: Block) -> None:
         """Wait until the lines of a block have appeared in their pane."""
@@ -75,19 +74,25 @@ class Player:
         while True:
             in_time = time.monotonic() < end
             view, start = pane.look(), self._start[block.pane]
+            if view.full_screen:  # what is expected may be anywhere, and may have been before
+                start = view.top
             seen = view.lines[start : view.cursor + 1]
             found = find(block.lines, seen)
             if isinstance(found, Found):
-                self._start[block.pane] = start + found.end
+                if not view.full_screen:
+                    self._start[block.pane] = start + found.end
                 self._met.add(block.pane)
                 return
             if not in_time or self.pause(f"{block.pane}: {found.expected}"):
                 what = "nothing" if found.seen is None else repr(found.seen)
                 raise Surprise(block, found.offset, repr(found.expected), what, "\n".join(seen))
 
-    def _begin(self, name: str, line: int) -> None:
-        """Note where in a pane the next text may begin."""
-        self._start[name] = line
+    def _begin(self, name: str, view: View, below: int) -> None:
+        """Note where in a pane the next text may begin: so many lines below the cursor.
+
+        Under a program that has the whole pane lies what was there before, in the same place.
+        """
+        self._start[name] = view.top if view.full_screen else view.cursor + below
         self._met.discard(name)
 
     def _wait_for_prompt(self, block: Block, offset: int) -> None:

@@ -85,7 +85,7 @@ def _show_once(draw: Callable[[int, int, str], Text], alarm: Alarm) -> str:
     """Show a screen; return whether it ended to "quit" or to "suspend"."""
     console, before = Console(highlight=False), None
     options = {"redirect_stdout": False, "redirect_stderr": False, "auto_refresh": False}
-    with _keys() as keys, Live(console=console, screen=True, **options) as live:
+    with keyboard() as keys, Live(console=console, screen=True, **options) as live:
         while not alarm.stopped:
             if alarm.suspended:
                 return "suspend"
@@ -101,7 +101,7 @@ def _show_once(draw: Callable[[int, int, str], Text], alarm: Alarm) -> str:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[int | None]:
+def keyboard() -> Iterator[int | None]:
     """Give the keyboard, each key at once and not echoed; None if there is none."""
     if not (sys.stdin and sys.stdin.isatty()) or os.name == "nt":
         yield None

@@ -81,6 +81,8 @@ class View:
     lines: list[str]
     cursor: int  # the index of the cursor's line
     prompt: str  # "$", ">" or "In" if the cursor stands right behind such a prompt, else ""
+    top: int = 0  # the index of the first line that is to be seen without scrolling back
+    full_screen: bool = False  # a program has the whole pane, and draws where it likes
 
 
 class Gone(Exception):
@@ -95,14 +97,15 @@ class Pane:
 
     def look(self) -> View:
         """Return all that the pane has shown so far."""
-        place = "#{cursor_x} #{cursor_y} #{pane_height}"
+        place = "#{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
         end = "(end)"  # libtmux takes empty lines off the end, which we want to count
         *lines, _ = self._cmd(
             *("display-message", "-p", "-t", self._pane.pane_id, place, ";"),
             *("capture-pane", "-p", "-J", "-S", "-", "-t", self._pane.pane_id, ";"),
             *("display-message", "-p", end),
         )
-        x, y, height = map(int, lines.pop(0).split())
+        x, y, height, full_screen = map(int, lines.pop(0).split())
+        top = max(len(lines) - height, 0)
         cursor = max(len(lines) - height + y, 0)
         line = lines[cursor].rstrip() if cursor < len(lines) else ""
         prompt = ""
@@ -114,7 +117,7 @@ class Pane:
                 prompt = "$"
             elif len(words) == 2 and words[0] == "In" and words[1].endswith("]:"):
                 prompt = "In"
-        return View([line.rstrip() for line in lines], cursor, prompt)
+        return View([line.rstrip() for line in lines], cursor, prompt, top, bool(full_screen))
 
     def type(self, text: str) -> None:
         """Type a text as if by hand."""

@@ -1,0 +1,1 @@
+"""What the programs of lab 8 have in common."""

@@ -1,0 +1,103 @@
+"""What people send each other, and how it is kept from doing harm where it is shown."""
+
+import json
+import re
+import time
+import unicodedata
+import uuid
+from dataclasses import dataclass, field
+
+SAID, JOINED, LEFT = "said", "joined", "left"  # these are kept in the room's history
+MARK = "mark"  # kept too: a silent listener's bookmark, "what comes before this is old"
+HERE = "here"  # not kept: "I am still here"
+KINDS = {SAID, JOINED, LEFT, MARK, HERE}
+
+LONGEST_TEXT, LONGEST_NAME = 2000, 30  # characters
+JOINERS = "\u200c\u200d"  # invisible, and needed in some scripts and in emoji of several parts
+
+
+def new_id() -> str:
+    """Return an id that nobody else has."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message; `who` is the program that sent it, since two people may have one name.
+
+    `proven` is not sent: it tells that the broker has checked the sender's name.
+    """
+
+    kind: str
+    name: str
+    text: str = ""
+    who: str = ""
+    time: float = field(default_factory=time.time)  # seconds since 1970, by the sender's clock
+    id: str = field(default_factory=new_id)
+    proven: bool = False
+
+    @property
+    def shown_name(self) -> str:
+        """The name as it is shown: with a ~ before it if nobody has checked it."""
+        return self.name if self.proven else f"~{self.name}"
+
+    def to_bytes(self) -> bytes:
+        """Return the message as it travels: JSON."""
+        parts = "kind", "name", "text", "who", "time", "id"
+        return json.dumps({part: getattr(self, part) for part in parts}).encode()
+
+
+def from_bytes(body: bytes, login: str | None = None) -> Message:
+    """Return the message in a body; anybody can send anything, so whatever it is becomes harmless.
+
+    `login` is whom the broker knows to have sent it. What is not JSON is shown as it is.
+    """
+    try:
+        sent = json.loads(body)
+        if sent["kind"] not in KINDS:
+            raise ValueError("a kind of message that came later than this program")
+        when = float(sent["time"])
+        time.localtime(when)  # raises if it is none
+        return Message(
+            kind=sent["kind"],
+            name=harmless(str(sent["name"]).strip(), LONGEST_NAME) or "?",
+            text=harmless(str(sent["text"]), LONGEST_TEXT),
+            who=str(sent["who"])[:40],
+            time=when,
+            id=str(sent["id"])[:40],
+            proven=sent["name"] == login,
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
+        text = body[: 4 * LONGEST_TEXT].decode(errors="backslashreplace")
+        return Message(SAID, "?", harmless(text, LONGEST_TEXT))
+
+
+def harmless(text: str, most: int) -> str:
+    r"""Return a text in which what would move the cursor or hide letters is to be seen: \x1b."""
+    shown = "".join(map(_visible, text[:most]))
+    return shown if len(text) <= most else f"{shown} ... ({len(text) - most} more characters)"
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or character in JOINERS:
+        return character
+    if unicodedata.category(character) == "Zs":  # French types such a space before "?"
+        return " "
+    return character.encode("unicode_escape").decode()
+
+
+def checked_name(text: str) -> str:
+    """Return a name that one may have in a room. Raises ValueError with what is wrong with it."""
+    name = text.strip()
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise ValueError(f"a name has 1 to {LONGEST_NAME} characters")
+    if harmless(name, LONGEST_NAME) != name or set("~:,") & set(name):
+        raise ValueError("a name has no control characters, and no ~ : or ,")
+    return name
+
+
+def checked_room(text: str) -> str:
+    """Return the name of a room. Raises ValueError with what is wrong with it."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text):  # no dots: our queues have them
+        raise ValueError("a room's name has 1 to 40 letters, digits, - and _")
+    return text

@@ -1,0 +1,88 @@
+"""The options of the three programs, and the factory that makes of them a way to the room."""
+
+import argparse
+import logging
+import os
+from collections.abc import Callable
+
+from chatroom.message import checked_name, checked_room
+from chatroom.way import Way
+from kit.management import lab_parser
+from producer import UNEXPECTED, Parser, broker_options
+
+ASK = ""  # --password without a word
+HEARTBEAT = 10  # seconds: people wait less patiently than machines for a broker that is silent
+NOT_FOR_PUBSUB = ("host", "port", "vhost", "password", "url", "cafile")
+
+
+def chat_parser(doc: str, examples: str, program: str, *, speaks: bool) -> Parser:
+    """Return a parser with what the programs have in common; one that speaks has a name."""
+    parser = lab_parser(doc, examples, program)
+    parser.set_defaults(heartbeat=HEARTBEAT, speaks=speaks)
+    parser.conflict_handler = "resolve"  # --username and --password mean more here than elsewhere
+    add = parser.add_argument_group("room").add_argument
+    add("--room", type=_argument(checked_room), default="lobby", help="(default: %(default)s)")
+    add("--via", choices=["rabbitmq", "pubsub"], default="rabbitmq", help="(default: %(default)s)")
+    add("--project", metavar="P", default=os.environ.get("GOOGLE_CLOUD_PROJECT"),
+        help="with --via pubsub: the project (default: GOOGLE_CLOUD_PROJECT)")  # fmt: skip
+    if speaks:
+        add("--username", type=_argument(checked_name), metavar="NAME",
+            help="your name in the room (default: the user of AMQP_URL)")  # fmt: skip
+        add("--password", nargs="?", const=ASK, metavar="WORD",
+            help="log in under that name too; without WORD you are asked for it")  # fmt: skip
+    return parser
+
+
+def way_and_name(parser: Parser, options: argparse.Namespace) -> tuple[Way, str]:
+    """Return the way to the room that the options ask for, and the name of who speaks."""
+    name = options.username or ""
+    if options.via == "pubsub":
+        way = _way_via_pubsub(parser, options)
+    else:
+        way = _way_via_rabbitmq(parser, options)
+        name = name or ("" if way.login == "guest" else way.login)
+    if options.speaks and not name:
+        parser.error("who are you? --username NAME")
+    return way, name
+
+
+def _way_via_rabbitmq(parser: Parser, options: argparse.Namespace) -> Way:
+    from chatroom.via_rabbitmq import ViaRabbitMQ
+
+    if options.speaks and options.password is None:
+        options.username = None  # a name in the room and no more: the login is that of the URL
+    elif options.speaks and options.password == ASK:
+        options.password = None  # then broker_options asks
+    return ViaRabbitMQ(options.room, broker_options(parser, options))
+
+
+def _way_via_pubsub(parser: Parser, options: argparse.Namespace) -> Way:
+    not_here = NOT_FOR_PUBSUB if options.speaks else (*NOT_FOR_PUBSUB, "username")
+    if given := [part for part in not_here if getattr(options, part) is not None]:
+        parser.error(f"--{given[0]} is for a broker: leave it out, or --via pubsub")
+    if not options.project:
+        parser.error("--via pubsub needs --project P, the name of a Google Cloud project")
+    # What these say by themselves, when a connection is lost, would tear the screen of chat.py.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logging.getLogger("google").addHandler(logging.NullHandler())
+    try:
+        from chatroom.via_pubsub import ViaPubSub
+    except ImportError as missing:
+        parser.exit(
+            UNEXPECTED,
+            f"{parser.prog}: error: --via pubsub needs google-cloud-pubsub ({missing})\n"
+            "  try: pip install -r labs/08-chat/requirements-pubsub.txt\n",
+        )
+    return ViaPubSub(options.room, options.project)
+
+
+def _argument(check: Callable[[str], str]) -> Callable[[str], str]:
+    """Return an argparse type of a function that raises ValueError with the reason."""
+
+    def parse(text: str) -> str:
+        try:
+            return check(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse

@@ -1,0 +1,170 @@
+"""A room on Google Pub/Sub: a topic, and on it a subscription for each person.
+
+chat.lobby       the topic of what is said; it keeps messages for a day, for those who come later
+chat.lobby.here  the topic of "I am still here", which is kept for nobody
+
+A subscription is made on joining and deleted on leaving; one that was left behind by a crash
+expires by itself. With PUBSUB_EMULATOR_HOST=localhost:8085 all this is asked of an emulator.
+"""
+
+import contextlib
+import datetime
+import queue
+from collections.abc import Callable, Iterator
+
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1.subscriber.message import Message as Delivery
+
+from chatroom.message import HERE, Message, from_bytes, new_id
+from chatroom.way import Way
+from producer import REFUSED, UNREACHABLE, BrokerError
+
+DAY = datetime.timedelta(days=1)
+HALF_A_DAY = datetime.timedelta(hours=12)  # for whom one is away, at most
+KEY = "room"  # messages with one ordering key are delivered in the order of their publishing
+PATIENCE = 5  # seconds for an answer
+REFUSALS = {
+    api.PermissionDenied: "ask whoever runs the project for the role Pub/Sub Editor",
+    api.Unauthenticated: "gcloud auth application-default login",
+    api.NotFound: "check --project",
+    api.InvalidArgument: "check --project",
+    auth.DefaultCredentialsError: "gcloud auth application-default login; with an emulator: "
+    "export PUBSUB_EMULATOR_HOST=localhost:8085",
+    auth.RefreshError: "gcloud auth application-default login",
+}
+
+
+class ViaPubSub(Way):
+    """The way to a room through a project of Google Cloud, or through an emulator."""
+
+    def __init__(self, room: str, project: str) -> None:
+        me = new_id()[:12]
+        self.topic = f"projects/{project}/topics/chat.{room}"
+        self.here = f"{self.topic}.here"
+        name = f"projects/{project}/subscriptions/chat.{room}"
+        self.subscriptions = {self.topic: f"{name}.{me}", self.here: f"{name}.here.{me}"}
+        self._publisher: pubsub_v1.PublisherClient | None = None
+        self._subscriber: pubsub_v1.SubscriberClient | None = None
+        self._subscribed = False
+        self._streams: list[pubsub_v1.subscriber.futures.StreamingPullFuture] = []
+        self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def open(self) -> None:
+        """Make the topics, if there are none."""
+        with self._explained():
+            if self._publisher is None:
+                self._publisher = pubsub_v1.PublisherClient(
+                    pubsub_v1.types.BatchSettings(max_messages=1),  # one says one thing at a time
+                    pubsub_v1.types.PublisherOptions(enable_message_ordering=True),
+                )
+            kept = {"name": self.topic, "message_retention_duration": DAY}
+            for topic in (kept, {"name": self.here}):
+                with contextlib.suppress(api.AlreadyExists):
+                    self._publisher.create_topic(request=topic, retry=None, timeout=PATIENCE)
+
+    def listen(self, on_message: Callable[[Message], None]) -> None:
+        """Subscribe, or go on: a subscription that is there has kept what we missed."""
+        self.open()
+        self._on_message = on_message
+        with self._explained():
+            if self._subscriber is None:
+                self._subscriber = pubsub_v1.SubscriberClient()
+            if not self._subscribed:
+                self._subscribe()
+            self._streams = [
+                self._subscriber.subscribe(subscription, callback=self._take)
+                for subscription in self.subscriptions.values()
+            ]
+
+    def publish(self, message: Message) -> None:
+        """Publish a message and wait until Pub/Sub has it."""
+        kept = message.kind != HERE
+        topic, key = (self.topic, KEY) if kept else (self.here, "")
+        with self._explained():
+            # The library would try again for ever, and not tell. Room does it, and tells.
+            result = self._publisher.publish(
+                topic, message.to_bytes(), ordering_key=key, retry=None, timeout=PATIENCE
+            )
+            try:
+                result.result(2 * PATIENCE)
+            except Exception:
+                if kept:  # after a failure it takes no more with this key, to keep the order
+                    self._publisher.resume_publish(topic, KEY)
+                raise
+
+    def wait(self, seconds: float) -> None:
+        """Pass on what the library's threads have received."""
+        with contextlib.suppress(queue.Empty):
+            body = self._inbox.get(timeout=seconds)
+            while body is not None:
+                self._on_message(from_bytes(body))
+                body = self._inbox.get_nowait()
+        with self._explained():
+            for stream in self._streams:
+                if stream.done():  # it ends only by what trying again does not help
+                    self._subscribed = False
+                    stream.result()
+
+    def wake(self) -> None:
+        """End a wait."""
+        self._inbox.put(None)
+
+    def hang_up(self) -> None:
+        """Stop the streams; the subscriptions stay, and keep what is said meanwhile."""
+        for stream in self._streams:
+            stream.cancel()
+        for stream in self._streams:
+            with contextlib.suppress(Exception):  # it says how it ended
+                stream.result(PATIENCE)
+        self._streams = []
+
+    def close(self) -> None:
+        """Delete the subscriptions, which would keep messages for us for nothing."""
+        self.hang_up()
+        if self._subscribed:
+            with self._explained():
+                for subscription in self.subscriptions.values():
+                    self._subscriber.delete_subscription(
+                        request={"subscription": subscription}, retry=None, timeout=PATIENCE
+                    )
+        self._publisher.stop()
+
+    def _subscribe(self) -> None:
+        for topic, subscription in self.subscriptions.items():
+            request = {
+                "name": subscription,
+                "topic": topic,
+                "enable_message_ordering": True,
+                "message_retention_duration": HALF_A_DAY,
+                "expiration_policy": {"ttl": DAY},  # the least there is; must be the longer one
+            }
+            with contextlib.suppress(api.AlreadyExists):
+                self._subscriber.create_subscription(request, retry=None, timeout=PATIENCE)
+        # It begins with what is published from now on; go back to what the topic has kept.
+        back = datetime.datetime.now(datetime.timezone.utc) - DAY
+        request = {"subscription": self.subscriptions[self.topic], "time": back}
+        with contextlib.suppress(api.MethodNotImplemented):  # then nobody remembers anything
+            self._subscriber.seek(request=request, retry=None, timeout=PATIENCE)
+        self._subscribed = True
+
+    def _take(self, delivery: Delivery) -> None:
+        """Take a message over, in a thread of the library. Unacknowledged it would come again."""
+        self._inbox.put(delivery.data)
+        delivery.ack()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what Google's library raises into BrokerError, which says it in words."""
+        try:
+            yield
+        except (api.GoogleAPIError, auth.GoogleAuthError, TimeoutError) as error:
+            why = getattr(error, "message", None) or str(error) or "no answer"
+            for kind, hint in REFUSALS.items():
+                if isinstance(error, kind):
+                    what = f"Google Pub/Sub refuses: {why.splitlines()[0]}"
+                    raise BrokerError(what, hint, REFUSED) from error
+            hint = "check PUBSUB_EMULATOR_HOST, or without an emulator the network"
+            what = f"cannot reach Google Pub/Sub ({why.splitlines()[0]})"
+            raise BrokerError(what, hint, UNREACHABLE) from error

@@ -1,0 +1,120 @@
+"""A room on RabbitMQ: a fanout exchange, and a stream that remembers what went through it.
+
+chat.lobby       fanout: a copy of each message to every queue that is bound
+chat.lobby.log   the stream: keeps what was said; everybody reads it, from wherever they like
+chat.lobby.here  fanout: "I am still here"; worth nothing a moment later, so each listener has a
+                 queue of its own for it, which goes when the listener goes
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pika
+
+from chatroom.message import HERE, Message, from_bytes
+from chatroom.way import Way
+from producer import broker_parameters, connect, explain, why_cancelled
+
+# A stream forgets its oldest segment when it is too long. That much is read by whoever joins.
+STREAM = {
+    "x-queue-type": "stream",
+    "x-max-length-bytes": 1_000_000,
+    "x-stream-max-segment-size-bytes": 200_000,
+}
+PREFETCH = 100  # a stream wants one, and acknowledgements: they ask for more, and remove nothing
+
+
+class ViaRabbitMQ(Way):
+    """The way to a room through a broker; `broker` is what producer.connect takes."""
+
+    def __init__(self, room: str, broker: dict) -> None:
+        self.exchange, self.stream, self.here = (
+            f"chat.{room}{part}" for part in ("", ".log", ".here")
+        )
+        self.broker = broker | {"retry_for": 0}
+        where = {key: value for key, value in broker.items() if key != "retry_for"}
+        self.login = broker_parameters(**where)[0].credentials.username
+        self._connection: pika.BlockingConnection | None = None
+        self._next: int | str = "first"  # where in the stream to go on
+
+    def open(self) -> None:
+        """Connect; make the exchange, and the stream behind it."""
+        with self._explained():
+            self._connection = connect(**self.broker)
+            self._channel = self._connection.channel()
+            # It goes when the last queue is deleted that was bound to it: nothing is left over.
+            self._channel.exchange_declare(self.exchange, "fanout", durable=True, auto_delete=True)
+            self._channel.queue_declare(self.stream, durable=True, arguments=STREAM)
+            self._channel.queue_bind(self.stream, self.exchange)
+            self._channel.confirm_delivery()
+
+    def listen(self, on_message: Callable[[Message], None]) -> None:
+        """Connect; read the stream from its beginning, or from where we were."""
+        self.open()
+        self._on_message, self._cancelled = on_message, False
+        with self._explained():
+            channel = self._channel
+            channel.exchange_declare(self.here, "fanout", durable=True, auto_delete=True)
+            mine = channel.queue_declare("", exclusive=True).method.queue
+            channel.queue_bind(mine, self.here)
+            channel.add_on_cancel_callback(self._on_cancel)
+            channel.basic_qos(prefetch_count=PREFETCH)
+            channel.basic_consume(mine, self._on_here, auto_ack=True)
+            channel.basic_consume(
+                self.stream, self._on_said, arguments={"x-stream-offset": self._next}
+            )
+
+    def publish(self, message: Message) -> None:
+        """Publish a message and wait for its confirm, with the login that the broker checks."""
+        properties = pika.BasicProperties(
+            content_type="application/json",
+            delivery_mode=2,
+            message_id=message.id,
+            user_id=self.login,
+        )
+        kept = message.kind != HERE
+        exchange = self.exchange if kept else self.here
+        with self._explained():
+            self._channel.basic_publish(
+                exchange, "", message.to_bytes(), properties, mandatory=kept
+            )
+
+    def wait(self, seconds: float) -> None:
+        """Receive; heartbeats are answered meanwhile."""
+        with self._explained():
+            self._connection.process_data_events(time_limit=seconds)
+            if self._cancelled:
+                self._next = "first"  # the stream was deleted: there will be another
+            if self._cancelled or self._channel.is_closed:
+                raise why_cancelled(self._channel, self.stream)
+
+    def wake(self) -> None:
+        """End a wait: the only thing that another thread may do with this connection."""
+        with contextlib.suppress(AttributeError, pika.exceptions.AMQPError):  # there is none
+            self._connection.add_callback_threadsafe(lambda: None)
+
+    def hang_up(self) -> None:
+        """Close the connection, if it still is one."""
+        with contextlib.suppress(AttributeError, pika.exceptions.AMQPError, OSError):
+            self._connection.close()
+
+    def _on_said(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
+        self._next = properties.headers["x-stream-offset"] + 1
+        channel.basic_ack(method.delivery_tag)
+        self._on_message(from_bytes(body, properties.user_id))
+
+    def _on_here(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
+        message = from_bytes(body, properties.user_id)
+        if message.kind == HERE:  # nothing else belongs there
+            self._on_message(message)
+
+    def _on_cancel(self, method) -> None:
+        self._cancelled = True
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what pika raises into BrokerError, which says it in words."""
+        try:
+            yield
+        except (pika.exceptions.AMQPError, OSError) as error:
+            raise explain(error, "RabbitMQ", f" user {self.login!r}") from error

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Show what everyone says in a room of the chat.
+
+    labs/08-chat/listen.py                        # the room "lobby"
+    labs/08-chat/listen.py --room kitchen --mode rich
+
+It begins with the last 50 messages. A ~ before a name: nobody has checked it.
+"""
+
+import argparse
+import queue
+import signal
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements():
+    from rich.console import Console
+    from rich.text import Text
+
+    import producer
+    from chatroom.conversation import Conversation, Notice, Said
+    from chatroom.options import chat_parser, way_and_name
+    from chatroom.room import BEAT, Ended, Entered, Room
+    from chatroom.way import Way
+    from producer import OK
+
+EXAMPLES = """examples:
+  labs/08-chat/listen.py --host broker.example --vhost class --username ada
+  labs/08-chat/listen.py --via pubsub --project my-project"""
+
+
+def parse() -> tuple[argparse.Namespace, Way]:
+    """Return the options and the way to the room."""
+    parser = chat_parser(__doc__, EXAMPLES, "listen.py", speaks=False)
+    parser.add_argument("--mode", choices=["print", "rich"], default="print",
+        help="rich: in colours (default: %(default)s)")  # fmt: skip
+    options = parser.parse_args()
+    way, _ = way_and_name(parser, options)
+    return options, way
+
+
+def show(line: Said | Notice) -> None:
+    """Print a line, whole and at once: trouble to stderr."""
+    trouble = isinstance(line, Notice) and line.trouble
+    print(line.plain(), file=sys.stderr if trouble else sys.stdout, flush=True)
+
+
+def show_rich(line: Said | Notice) -> None:
+    """Print a line in colours."""
+    Console().print(Text(f"{line.when} ", "dim") + line.words(), soft_wrap=True)
+
+
+def main(options: argparse.Namespace, way: Way) -> int:
+    """Show all that is said until we are stopped; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    show_line = show_rich if options.mode == "rich" else show
+    events: queue.SimpleQueue = queue.SimpleQueue()
+    room, conversation = Room(way, None, events.put), Conversation()
+    room.start()
+    try:
+        while True:
+            try:
+                event = events.get(timeout=BEAT)
+            except queue.Empty:
+                event = None
+            if isinstance(event, Ended):
+                raise event.error
+            for line in conversation.take(event) + conversation.miss():
+                show_line(line)
+            if isinstance(event, Entered):
+                producer.say("*", f"Listening in {options.room!r}. To exit press CTRL+C")
+    except KeyboardInterrupt:
+        room.leave()
+        producer.say("*", "Stopped")
+    return OK
+
+
+if __name__ == "__main__":
+    chosen, chosen_way = parse()
+    producer.run(lambda: main(chosen, chosen_way), chosen.verbose)
