@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.say import Trouble, say, warn
+from kit.say import Trouble, how_to_get_packages, say, warn
 
 LABS = Path(__file__).resolve().parent
 PROGRESS = LABS.parent / ".progress.json"  # not for git: it is one student's
@@ -296,7 +296,7 @@ def report(result: Result, path: Path) -> None:
     say(f"{sum(done.values())} of {len(done)} tasks done. Change {shown(path)}, and check again.")
     say(f"Read: {shown(lab.folder / 'README.md')}" + (f", {failed.read}" if failed.read else ""))
     if failed.task in lab.hints():
-        say(f"Hint: labs/check.py {lab.number} --hint")
+        say(f"Hint: {os.path.relpath(__file__)} {lab.number} --hint")
 
 
 def show_labs() -> int:
@@ -313,7 +313,7 @@ def show_labs() -> int:
         say("All done. That worker is yours now.")
     else:
         where = shown(following.folder / "README.md")
-        say(f"Next: {where}, then labs/check.py {following.number}")
+        say(f"Next: {where}, then {os.path.relpath(__file__)} {following.number}")
     return 0
 
 
@@ -505,7 +505,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ModuleNotFoundError as error:
-        complain(Trouble(str(error), "pip install -r requirements.txt"))
+        complain(Trouble(str(error), how_to_get_packages()))
         return 1
     except Exception as error:
         if options.verbose:

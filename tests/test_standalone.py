@@ -197,6 +197,6 @@ def test_a_lab_program_outside_the_environment_says_how_to_enter_it(name):
     result = start(sys.executable, "-ES", program, "--help")
     assert result.returncode == 1
     assert re.fullmatch(
-        rf"{name}\.py: error: No module named '\w+'\n  try: \. \.venv/bin/activate .*\n",
+        rf"{name}\.py: error: No module named '\w+'\n  try: \. \S*\.venv/bin/activate .*\n",
         result.stderr,
     )

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 
 class Trouble(Exception):
@@ -27,13 +28,19 @@ def warn(text: str) -> None:
     print(f" [!] {text}", file=sys.stderr, flush=True)
 
 
+def how_to_get_packages() -> str:
+    """Return what to type when something of requirements.txt is missing, from where we are."""
+    kit = Path(os.path.relpath(Path(__file__).resolve().parents[2]))
+    packages = f"pip install -r {kit / 'requirements.txt'}"
+    return f". {kit / '.venv/bin/activate'}    (and there, if it lacks: {packages})"
+
+
 @contextlib.contextmanager
 def requirements() -> Iterator[None]:
     """Import what requirements.txt brings; end with a line and what to try if it is missing."""
     try:
         yield
     except ImportError as missing:
-        raise SystemExit(
-            f"{os.path.basename(sys.argv[0])}: error: {missing}\n  try: . .venv/bin/activate"
-            "    (and there, if it lacks: pip install -r requirements.txt)"
-        ) from None
+        program = os.path.basename(sys.argv[0])
+        hint = how_to_get_packages()
+        raise SystemExit(f"{program}: error: {missing}\n  try: {hint}") from None
