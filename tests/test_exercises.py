@@ -139,7 +139,7 @@ MISTAKES = [
     (7, 'f"{args.queue}-{place}"', "args.queue", "each place needs a queue of its own"),
     (7, 'f"{args.queue}-{place}"', "args.queue", "Task 3 cannot be judged before task 1 is done"),
     (7, '"#.error"', '"*.error"', "lacks 'payments.db.error no connection': the pattern of its"),
-    (7, '"#.error"', '"*.error"', "does not fit a key of 3 words"),
+    (7, '"#.error"', '"*.error"', "does not fit this key of 3 words"),
     (7, '"#.error"', '"error"', "Task 3 cannot be judged before task 2 is done"),
     (7, '"#.error"', '"#"', "which does not belong there: bind its queue with the pattern for any"),
     (7, 'f"{service}.#"', 'f"{service}.*"', "payments.log lacks 'payments.db"),
@@ -168,7 +168,7 @@ def test_the_sentence_names_the_mistake(
 
 
 @pytest.mark.usefixtures("transient_queues")
-def test_the_sentence_names_a_queue_that_does_not_survive_a_restart(lab: Lab, tmp_path: Path):
+def test_exercise_7_wants_queues_that_survive_a_restart(lab: Lab, tmp_path: Path):
     text = solution(7)
     assert text.count("queue, durable=True") == 1
     result = check(7, text.replace("queue, durable=True", "queue"), lab, tmp_path)

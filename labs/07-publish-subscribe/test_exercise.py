@@ -109,8 +109,8 @@ def wait_for_file(logs: Logs, name: str, wanted: set[str], pattern: str) -> None
             why = f"it needs a queue of its own, with the pattern for {pattern}"
         else:
             words = line.split()[0].count(".") + 1
-            why = f"the pattern of its queue does not fit a key of {words} words; "
-            why += f"it takes the pattern for {pattern}"
+            why = f"the pattern of its queue does not fit this key of {words} words; "
+            why += f"take the pattern for {pattern}"
         return f"{name} lacks {line!r}: {why}."
 
     logs.exercise.wait_until(lambda: wanted <= set(logs.file(name)), what_it_lacks, within=3)
