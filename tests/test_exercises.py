@@ -137,7 +137,10 @@ MISTAKES = [
     (6, "max=5)", "max=0.001)", "in peace"),
     (6, "if not worth_another_try(error)", "if False", "took that for a lost connection"),
     (7, 'f"{args.queue}-{place}"', "args.queue", "each place needs a queue of its own"),
-    (7, '"#.error"', '"*.error"', "errors.log lacks 'payments.db.error no connection'"),
+    (7, 'f"{args.queue}-{place}"', "args.queue", "Task 3 cannot be judged before task 1 is done"),
+    (7, '"#.error"', '"*.error"', "lacks 'payments.db.error no connection': the pattern of its"),
+    (7, '"#.error"', '"*.error"', "does not fit this key of 3 words"),
+    (7, '"#.error"', '"error"', "Task 3 cannot be judged before task 2 is done"),
     (7, '"#.error"', '"#"', "which does not belong there: bind its queue with the pattern for any"),
     (7, 'f"{service}.#"', 'f"{service}.*"', "payments.log lacks 'payments.db"),
     (7, 'f"{service}.#"', 'f"#.{service}.#"', "payments.log has 'shop.payments.info"),
@@ -162,6 +165,15 @@ def test_the_sentence_names_the_mistake(
     result = check(number, text.replace(right, wrong), lab, tmp_path)
     assert not result["passed"]
     assert says in result["says"]
+
+
+@pytest.mark.usefixtures("transient_queues")
+def test_exercise_7_wants_queues_that_survive_a_restart(lab: Lab, tmp_path: Path):
+    text = solution(7)
+    assert text.count("queue, durable=True") == 1
+    result = check(7, text.replace("queue, durable=True", "queue"), lab, tmp_path)
+    assert result["done"] == {1: True, 2: True, 3: False}
+    assert "not over a restart of the broker: add durable=True." in result["says"]
 
 
 def test_a_broker_of_ours_is_restarted(own_lab: Lab, tmp_path: Path):

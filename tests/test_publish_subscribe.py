@@ -130,9 +130,10 @@ def test_who_asks_too_late_misses_what_is_no_longer_kept(publisher: Start, start
     station = publisher("--keep", 2)
     write(station, *"abcde")
     station.wait_for("Event 5")
-    poller = start("poll.py", station.address, "--after", 1)
+    poller = start("poll.py", station.address, "--after", 1, "--every", 60)
     poller.wait_for(WAITING)
     leave(poller)
+    assert poller.find(" [*] 1 request, 0 of them in vain; 2 events")
     assert "Missed 2 events" in poller.text("stderr")
     assert [line.text for line in poller.find("Event")] == [
         " [x] Event 4: 'd'",
@@ -201,6 +202,12 @@ def test_what_is_no_publisher_is_said(start: Start, answer: bytes):
         server.server_close()
 
 
+def test_an_address_that_is_not_the_publishers_is_said(publisher: Start, start: Start):
+    poller = start("poll.py", publisher().address.removesuffix("/events"))
+    assert poller.wait() == 3
+    assert "(it says 404)\n  try: the address ends in /events" in poller.text("stderr")
+
+
 def test_an_event_cannot_play_with_the_terminal(publisher: Start, start: Start):
     station = publisher()
     write(station, b"\x1b]0;mine\x07 \xff")
@@ -242,6 +249,26 @@ def test_a_publisher_may_share_events_out_or_copy_them(
     wait_until(lambda: [received(one) for one in copies] == [list("abcd")] * 2)
 
 
+def test_a_publisher_counts_what_it_has_sent(start: Start):
+    for lines, said in ((["a", "", "  \t", "b"], "2 events sent"), (["a"], "1 event sent")):
+        news = start("publisher.py", "--exchange", "news", stdin=subprocess.PIPE)
+        write(news, *lines)
+        news.wait_for(f"Event {said[0]}: ")
+        news.interrupt()
+        assert news.wait() == 0
+        assert news.text("stdout").endswith(f" [*] {said}")
+
+
+def test_an_exchange_that_is_made_is_said(start: Start, subscriber: Start, emit: Start):
+    creating = " [*] There is no exchange '{}' yet: creating it"
+    assert subscriber("--exchange", "one").text().startswith(creating.format("one"))
+    assert emit("--exchange", "two", "x").text().startswith(creating.format("two"))
+    third = start("publisher.py", "--exchange", "three")
+    assert third.wait() == 0
+    assert third.text().startswith(creating.format("three"))
+    assert "creating" not in emit("--exchange", "one", "x").text()
+
+
 def test_a_direct_exchange_goes_by_the_key(subscriber: Start, emit: Start):
     log = ("--exchange", "log", "--type", "direct")
     errors = subscriber(*log, "--bind", "error")
@@ -265,6 +292,13 @@ PATTERNS = {
     "kern.*.error": {"kern.disk.error"},
     "kern*": set(),
 }
+
+
+def test_a_pattern_for_a_direct_exchange_is_said(subscriber: Start):
+    direct = ("--exchange", "log", "--type", "direct", "--bind", "error")
+    takes = " [!] A direct exchange takes '*' and '#' letter by letter; patterns need --type topic"
+    assert subscriber(*direct, "*.error").text("stderr") == takes
+    assert subscriber(*direct).text("stderr") == ""
 
 
 def test_a_topic_exchange_goes_by_patterns(subscriber: Start, emit: Start):
@@ -380,6 +414,8 @@ def test_a_cut_connection_is_made_again_and_what_was_lost_is_said(
         for reader in (own, durable):
             reader.wait_for("'after'")
         sender.wait_for("Connected again")
+        creating = [len(one.find("creating it")) for one in (own, durable, sender)]
+        assert creating == [1, 0, 0]  # and not once more
         assert (received(own), received(durable)) == (
             ["before", "after"],
             ["before", "meanwhile", "after"],
@@ -424,6 +460,7 @@ def test_a_queue_that_is_deleted_is_made_anew(subscriber: Start, emit: Start, la
 def fanout(lab: Lab) -> str:
     """Return the name of a fanout exchange that is there."""
     lab.connection.channel().exchange_declare("there", "fanout", durable=True)
+    lab.connection.channel().exchange_declare("patterns", "topic", durable=True)
     lab.connection.channel().exchange_declare("passing", "fanout", durable=False)
     return "there"
 
@@ -438,6 +475,8 @@ X = "x" * 256
         (("emit.py", "--exchange", "there", "--type", "direct", "--key", "k", "m"), 4,
          "received 'direct' but current is 'fanout'\n  try: --type fanout, or another"),
         (("subscribe.py", "--exchange", "there", *TOPIC), 4, "try: --type fanout, or another"),
+        (("publisher.py", "--exchange", "patterns"), 4,
+         "another --exchange name (publisher.py knows fanout only; emit.py has --type)"),
         (("emit.py", "--exchange", "passing", "m"), 4, "subscribe.py --delete first"),
         (("emit.py", "--exchange", "amq.mine", "m"), 4, "begin with amq. are the broker's own"),
         (("subscribe.py", "--exchange", "amq.mine"), 4, "begin with amq. are the broker's own"),
@@ -481,6 +520,7 @@ def test_what_cannot_be_is_one_line_and_what_to_try(
     done = run(f"{FOLDER}/{name}", *arguments, lab=lab, env={"PYTHONPATH": str(ROOT)})
     assert done.wait() == code, done.text()
     assert said in done.text("stderr")
+    assert done.text("stdout") == ""
     error, hint = done.text("stderr").splitlines()
     assert error.startswith(f"{name}: error: ") and hint.startswith("  try: ")
 
@@ -671,9 +711,9 @@ def test_a_comparison_without_the_rights_says_what_is_missing(start: Start, lab:
 
 def test_delete_takes_the_exchange_and_its_bindings(start: Start, subscriber: Start, lab: Lab):
     leave(subscriber("--exchange", "news", "--queue", "bob", "--durable"))
-    for _ in range(2):  # the second time it is gone already
+    for said in (" [*] Exchange 'news' is deleted", " [!] There is no exchange 'news'"):
         done = start("subscribe.py", "--delete", "--exchange", "news")
-        assert (done.wait(), done.text()) == (0, " [*] Exchange 'news' is deleted")
+        assert (done.wait(), done.text()) == (0, said)
     assert exchanges(lab) == []
     with pytest.raises(pika.exceptions.ChannelClosedByBroker):
         lab.connection.channel().exchange_declare("news", passive=True)

@@ -47,9 +47,10 @@ BEFORE, AWAY, AFTER = 6, 12, 6  # events before B goes, while it is away, and on
 KEEP = 8  # events kept for those who ask: no fewer than come at a time, but fewer than while away
 PAUSE = (0.1, 0.3)  # seconds from one event to the next: at least, at most
 DEADLINE = 30  # seconds for what takes one
+PUBLISHES = " event"  # "Answering at ..., newest 8 events only", or "Each event goes to ..."
 READY = "To exit press CTRL+C"
 EVENT = re.compile(r"event (\d+) of ([\d.]+)")  # its number; when it was made, time.monotonic()
-ASKED = re.compile(r"(\d+) requests, (\d+) of them in vain")
+ASKED = re.compile(r"(\d+) requests?, (\d+) of them in vain")
 
 
 class Way:
@@ -85,7 +86,7 @@ class Way:
     def wait_ready(self, who: str) -> None:
         """Wait until a program that was started is ready."""
         if who == "publisher":
-            said = self.runs[who][-1].wait_for(" [*] ", within=DEADLINE).text
+            said = self.runs[who][-1].wait_for(PUBLISHES, within=DEADLINE).text
             self.address = (re.findall(r"http://\S+/events", said) or [""])[0]
         else:
             self.runs[who][-1].wait_for(READY, within=DEADLINE)

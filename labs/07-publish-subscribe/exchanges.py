@@ -85,18 +85,37 @@ def refusal(error: Exception) -> BrokerError:
     return problem
 
 
-def declare(connection: pika.BlockingConnection, exchange: str, kind: str) -> BlockingChannel:
+def declare(
+    connection: pika.BlockingConnection, exchange: str, kind: str, *, again: bool = False
+) -> BlockingChannel:
     """Return a channel on which the exchange is known to exist, durable and of this type.
 
-    The default exchange, "", is always there. Raises BrokerError.
+    That it is created is said, so that a slip in its name is seen, but not when it is declared
+    `again`, after a lost connection. The default exchange, "", is always there. Raises BrokerError.
     """
+    is_new = exchange and not again and not exists(connection, exchange)
     channel = connection.channel()
     if exchange:
         try:
             channel.exchange_declare(exchange, kind, durable=True)
         except pika.exceptions.ChannelClosedByBroker as error:
             raise refusal(error) from error
+    if is_new:
+        say("*", f"There is no exchange {exchange!r} yet: creating it")
     return channel
+
+
+def exists(connection: pika.BlockingConnection, exchange: str) -> bool:
+    """Tell whether there is an exchange of this name. Raises BrokerError."""
+    channel = connection.channel()  # the broker closes it if there is none
+    try:
+        channel.exchange_declare(exchange, passive=True)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        if error.reply_code != 404:
+            raise refusal(error) from error
+        return False
+    channel.close()
+    return True
 
 
 class Announcer:
@@ -149,7 +168,7 @@ class Announcer:
         self._connection.add_on_connection_blocked_callback(
             lambda *_: say("!", "The broker is short of memory or disk and makes us wait")
         )
-        self._channel = declare(self._connection, self.exchange, self._kind)
+        self._channel = declare(self._connection, self.exchange, self._kind, again=bool(lost))
         self._channel.confirm_delivery()
         if lost:
             say("*", "Connected again")

@@ -86,6 +86,7 @@ class Poller:
     def fetch(self) -> dict:
         """Return the publisher's answer. Raises BrokerError."""
         self.requests += 1
+        hint = "./publisher.py --http"
         try:
             with self.opener.open(f"{self.address}?after={self.newest}", timeout=PATIENCE) as page:
                 answer = json.loads(page.read(LONGEST))
@@ -94,13 +95,13 @@ class Poller:
             return {"started": started, "newest": newest, "events": events}
         except urllib.error.HTTPError as error:
             why = f"it says {error.code}"
+            if error.code == 404:
+                hint = "the address ends in /events"
         except (OSError, urllib.error.URLError) as error:
             why = reason(error)
         except (ValueError, TypeError, KeyError):
             why = "it answers, but is no publisher.py"
-        raise BrokerError(
-            f"no events from {self.address} ({why})", "./publisher.py --http", UNREACHABLE
-        )
+        raise BrokerError(f"no events from {self.address} ({why})", hint, UNREACHABLE)
 
     def take(self, answer: dict) -> None:
         """Print the events of an answer, and how many have slipped through."""
@@ -142,8 +143,9 @@ def main(options: argparse.Namespace) -> int:
         poller.run()
     except KeyboardInterrupt:
         pass
+    requests = f"{poller.requests} request{'s' * (poller.requests != 1)}"
     events = f"{poller.events} event{'s' * (poller.events != 1)}"
-    say("*", f"{poller.requests} requests, {poller.wasted} of them in vain; {events}")
+    say("*", f"{requests}, {poller.wasted} of them in vain; {events}")
     return OK
 
 

@@ -92,7 +92,8 @@ class Board:
 
     def close(self) -> None:
         """Say how many have asked."""
-        say("*", f"{self.answered} requests answered, {self.in_vain} of them with nothing new")
+        requests = f"{self.answered} request{'s' * (self.answered != 1)}"
+        say("*", f"{requests} answered, {self.in_vain} of them with nothing new")
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         """Return the class that answers a request."""
@@ -126,7 +127,7 @@ class Outlet(Announcer):
     """
 
     def __init__(self, options: argparse.Namespace, broker: dict) -> None:
-        self.queue = options.queue_name or ""
+        self.queue, self.sent = options.queue_name or "", 0
         if self.queue:
             connection = connect(**broker)
             declare_queue(connection, self.queue, options.durable)
@@ -135,7 +136,23 @@ class Outlet(Announcer):
 
     def publish(self, event: bytes) -> bool:
         """Publish an event; return whether it went to any queue."""
+        self.sent += 1
         return super().publish(event, self.queue)
+
+    def close(self) -> None:
+        """Close the connection, and say how many events were sent."""
+        super().close()
+        say("*", f"{self.sent} event{'s' * (self.sent != 1)} sent")
+
+    def _open(self, lost: Exception | None = None) -> None:
+        try:
+            super()._open(lost)
+        except BrokerError as error:
+            if "arg 'type' for exchange" in str(error):
+                error.hint = (
+                    "another --exchange name (publisher.py knows fanout only; emit.py has --type)"
+                )
+            raise
 
 
 def parse() -> tuple[argparse.Namespace, dict]:
@@ -190,7 +207,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
         say("*", f"Each event goes to {way if options.queue_name else repr(options.exchange)}")
     count = 0
     try:
-        for event in filter(None, typed()):
+        for event in filter(bytes.strip, typed()):
             count += 1
             if outlet.publish(event):
                 say("x", f"Event {count}: {show(event)}")

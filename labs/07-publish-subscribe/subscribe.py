@@ -27,6 +27,7 @@ with requirements():
         TYPES,
         broker_options,
         declare,
+        exists,
         first_broker,
         make_parser,
         refusal,
@@ -103,10 +104,10 @@ class Subscriber:
         self.options = options
         self.count, self.done = 0, False
 
-    def subscribe(self, connection: pika.BlockingConnection) -> tuple:
+    def subscribe(self, connection: pika.BlockingConnection, *, again: bool) -> tuple:
         """Declare exchange, queue and bindings, and subscribe; return channel and queue."""
         options = self.options
-        channel = declare(connection, options.exchange, options.type)
+        channel = declare(connection, options.exchange, options.type, again=again)
         own = options.own_queue
         declared = channel.queue_declare(own or "", durable=options.durable, exclusive=not own)
         queue = declared.method.queue
@@ -118,7 +119,7 @@ class Subscriber:
 
     def read(self, connection: pika.BlockingConnection, lost: Exception | None) -> None:
         """Read from one connection until done; raises pika's errors when it is lost."""
-        channel, queue = self.subscribe(connection)
+        channel, queue = self.subscribe(connection, again=bool(lost))
         deleted = isinstance(lost, pika.exceptions.ConsumerCancelled)
         if lost and self.options.durable and not deleted:
             say("*", "Connected again; what was sent meanwhile is in the queue")
@@ -160,6 +161,9 @@ def listen(options: argparse.Namespace, broker: dict) -> int:
     subscriber, lost = Subscriber(options), None
     if options.type == "topic":
         warn_of_half_wildcards(options.bind)
+    elif options.type == "direct" and set("*#") & set("".join(options.bind)):
+        takes = "A direct exchange takes '*' and '#' letter by letter"
+        say("!", f"{takes}; patterns need --type topic")
     try:
         while not subscriber.done:
             connection = connect(lost=lost, **broker)
@@ -188,12 +192,16 @@ def print_graph(options: argparse.Namespace, broker: dict) -> int:
 def delete(options: argparse.Namespace, broker: dict) -> int:
     """Delete an exchange, and with it its bindings; return the exit code."""
     connection = connect(**broker)
+    there = exists(connection, options.exchange)
     try:
         connection.channel().exchange_delete(options.exchange)
     except pika.exceptions.ChannelClosedByBroker as error:
         raise refusal(error) from error
     connection.close()
-    say("*", f"Exchange {options.exchange!r} is deleted")
+    if there:
+        say("*", f"Exchange {options.exchange!r} is deleted")
+    else:
+        say("!", f"There is no exchange {options.exchange!r}")
     return OK
 
 
