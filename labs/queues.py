@@ -5,8 +5,9 @@
     labs/queues.py                        # all queues of the vhost
     labs/queues.py --delete hello mine    # delete these, and what is in them
 
-Ready and consumers of a queue you name come from the broker itself and are always exact. The rest
-comes from the management page's API; where that is not to be had, it is said so.
+Ready and consumers of a queue you name come from the broker itself and are always exact (those who
+read a stream it does not count). The rest comes from the management page's API; where that is not
+to be had, it is said so.
 """
 
 import argparse
@@ -88,7 +89,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     connection.close()
     rows = [
         (name, str(count[0]), str(known.get(name, {}).get("messages_unacknowledged", "?")),
-         str(count[1]))
+         "?" if known.get(name, {}).get("type") == "stream" else str(count[1]))
         for name, count in counts.items() if count
     ]  # fmt: skip
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,6 +1,7 @@
 """labs/queues.py on a real broker: counts as they are now, with a student's rights or fewer."""
 
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -26,6 +27,14 @@ def queues(lab, *arguments, url: str | None = None, page: int | None = None):
         text=True,
         timeout=60,
     )
+
+
+def read_stream(lab) -> None:
+    """Read the stream "log" from now on."""
+    lab.declare("log", durable=True, arguments={"x-queue-type": "stream"})
+    channel = lab.connection.channel()
+    channel.basic_qos(prefetch_count=10)
+    channel.basic_consume("log", lambda *delivery: None)
 
 
 @pytest.fixture
@@ -60,6 +69,12 @@ def test_quorum_queue_is_waited_for(lab):
     said = queues(lab, "safe").stdout.splitlines()
     assert "every 5 s" in said[0]
     assert said[1].startswith("safe  ready 1  unacknowledged 1  consumers ")
+
+
+def test_readers_of_a_stream_are_not_said_to_be_none(lab):
+    read_stream(lab)
+    said = queues(lab, "log").stdout
+    assert re.fullmatch(r"log  ready 0  unacknowledged \S+  consumers \?\n", said)
 
 
 def test_queue_that_is_not_there_is_said(busy):

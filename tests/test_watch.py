@@ -108,6 +108,15 @@ def test_one_table_shows_queues_and_who_consumes_them(busy):
     assert who.split() == [consumer["tag"], "2", "2", "q", "ada"]
 
 
+def test_readers_of_a_stream_are_known_to_the_page_only(lab):
+    lab.declare("log", arguments={"x-queue-type": "stream"})
+    channel = lab.connection.channel()
+    channel.basic_qos(prefetch_count=10)
+    channel.basic_consume("log", lambda *delivery: None)
+    wait_until(lambda: [queue["consumers"] for queue in figures(lab, "log")["queues"]] == [1])
+    assert [consumer["queue"] for consumer in figures(lab, "log")["consumers"]] == ["log"]
+
+
 def test_without_the_page_named_queues_are_still_counted(busy):
     done = watch(busy, "--once", "q", *NOWHERE)
     assert done.returncode == 0

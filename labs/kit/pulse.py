@@ -80,7 +80,10 @@ class Counter:
             return Queue(name, note=MISSING)
         if isinstance(counts, str):
             return Queue(name, **known, note=counts)
-        return Queue(name, ready=counts[0], consumers=counts[1], **known)
+        ready, consumers = counts
+        if listed and listed.get("type") == "stream":  # the broker counts none of its readers
+            consumers = more.get("consumers")
+        return Queue(name, ready=ready, consumers=consumers, **known)
 
     def _count(self, name: str) -> tuple[int, int] | str:
         """Return ready messages and consumers, or why they are not to be had."""

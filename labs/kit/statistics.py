@@ -11,7 +11,7 @@ SLOW = 2  # seconds between questions whose answers change every 5 s
 PAGE_AGAIN, LOGIN_AGAIN = 2, 10  # seconds: after a refused login later, as the broker logs it
 
 RATES = ("publish", "deliver_get")
-QUEUE_COLUMNS = "name,exclusive,messages_ready,messages_unacknowledged"
+QUEUE_COLUMNS = "name,type,exclusive,messages_ready,messages_unacknowledged"
 STATS_COLUMNS = "name,messages_unacknowledged,consumers," + ",".join(
     f"message_stats.{rate}_details.rate" for rate in RATES
 )
