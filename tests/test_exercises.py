@@ -116,6 +116,8 @@ def test_a_task_left_out_fails(number: int, task: int, lab: Lab, tmp_path: Path)
 
 
 ACK = "        channel.basic_ack(method.delivery_tag)\n"
+WHISPER = """startswith("/msg "):
+        name, _, text = text.removeprefix("/msg ").partition(" ")"""
 MISTAKES = [
     (1, "body.decode()", "str(body)", "that is bytes"),
     (1, "routing_key=queue", 'routing_key="hello"', "the name of the queue"),
@@ -149,6 +151,13 @@ MISTAKES = [
     (8, "private, routing_key=name", "private, routing_key=''", "not with her name"),
     (8, 'removeprefix("/msg ").partition', "partition", "routing key 'bob'"),
     (8, 'partition(" ")', 'split(" ")', "Your program crashed: line"),
+    (8, WHISPER, WHISPER.replace('/msg "', '/msg"').replace(").p", ").strip().p"), "is no whisper"),
+    (
+        8,
+        '_, text = text.removeprefix("/msg ").partition(" ")',
+        'text = text.removeprefix("/msg ").split(" ", 1)',
+        "with no words after the name",
+    ),
     (8, "return private, name, text", "return private, name, '/' + text", "without the command"),
     (8, "return private, name, text", "return everybody, name, text", "can read your whisper"),
     (8, "    channel.confirm_delivery()\n", "", "makes an UnroutableError of that"),

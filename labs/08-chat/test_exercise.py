@@ -103,6 +103,12 @@ def test_whispers_to_one(room: Room) -> None:
     )
     room.exercise.run("--name", "carl", "hello, all")
     assert public() == ["carl: hello, all"], "What is for everybody does not reach them any more."
+    room.exercise.run("--name", "carl", "/msgbob hey")
+    assert len(bobs()) == 1, (
+        f"'/msgbob hey' is no whisper, there is no space after '/msg'; and bob got {bobs()[1]!r}."
+    )
+    crash = room.exercise.run("--name", "carl", "/msg bob").crash()
+    assert not crash, f"At '/msg bob', with no words after the name, your program crashed: {crash}."
 
 
 @pytest.mark.task(3)

@@ -1,8 +1,8 @@
 """What there is to show of a room: what was said, who is here, and the state of the line."""
 
 import collections
+import itertools
 import time
-import zlib
 from dataclasses import dataclass, field
 
 from rich.text import Text
@@ -17,9 +17,10 @@ COLOURS = "cyan green yellow magenta blue bright_red bright_cyan bright_green".s
 
 @dataclass(frozen=True)
 class Said:
-    """A line that somebody said."""
+    """A line that somebody said, in the colour of their name."""
 
     message: Message
+    colour: str
 
     @property
     def when(self) -> str:
@@ -31,9 +32,9 @@ class Said:
         return f" [x] {self.when} {self.message.shown_name}: {self.message.text}"
 
     def words(self) -> Text:
-        """Return the name, in a colour that is always the same for it, and the text."""
+        """Return the name, in its colour, and the text."""
         name = self.message.shown_name
-        return Text.assemble((name, f"bold {colour(name)}"), ": ", self.message.text)
+        return Text.assemble((name, f"bold {self.colour}"), ": ", self.message.text)
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,6 @@ class Person:
     heard: float
 
 
-def colour(name: str) -> str:
-    """Return the colour of a name: the same on every screen, today and tomorrow."""
-    return COLOURS[zlib.crc32(name.encode(errors="replace")) % len(COLOURS)]
-
-
 class Conversation:
     """Takes the events of a room and keeps what follows from them."""
 
@@ -78,12 +74,15 @@ class Conversation:
         self.lines: collections.deque[Said | Notice] = collections.deque(maxlen=SHOWN)
         self.people: dict[str, Person] = {}
         self.away = ""  # why there is no connection
+        self._palette = itertools.cycle(COLOURS)
+        self._colours: dict[str, str] = {}
+        self._looked = time.monotonic()  # when we last looked who is silent
 
     def take(self, event: object) -> list[Said | Notice]:
         """Take in an event; return the lines that it brings."""
         lines: list[Said | Notice] = []
         if isinstance(event, Entered):
-            lines = [Said(message) for message in event.old]
+            lines = [self._said(message) for message in event.old]
         elif isinstance(event, Heard):
             lines = self._heard(event.message)
         elif isinstance(event, Lost):
@@ -92,8 +91,7 @@ class Conversation:
             self.away = event.why
         elif isinstance(event, Back):
             self.away = ""
-            for person in self.people.values():  # they had no chance to be heard
-                person.heard = time.monotonic()
+            self._give_time()
             lines = [Notice("Connected again")]
         self.lines.extend(lines)
         return lines
@@ -105,17 +103,33 @@ class Conversation:
     def miss(self) -> list[Said | Notice]:
         """Take those off the list who have been silent for long; return the lines that it brings.
 
-        Nobody is missed while we are away ourselves.
+        Nobody is missed while we are away ourselves, or were stopped, as by Ctrl-Z.
         """
-        too_long = time.monotonic() - SILENT
+        now = time.monotonic()
+        if now - self._looked > 2 * BEAT:  # the programs look at least once a beat
+            self._give_time()
+        self._looked = now
+        too_long = now - SILENT
         gone = [who for who, one in self.people.items() if one.heard < too_long and not self.away]
         lines = [Notice(f"{self.people.pop(who).name} is gone without a word") for who in gone]
         self.lines.extend(lines)
         return lines
 
+    def _give_time(self) -> None:
+        """Begin to wait for everybody anew: they had no chance to be heard."""
+        for person in self.people.values():
+            person.heard = time.monotonic()
+
+    def _said(self, message: Message) -> Said:
+        """Return the line; as many names as there are colours differ, in the order they come."""
+        name = message.shown_name
+        if name not in self._colours:
+            self._colours[name] = next(self._palette)
+        return Said(message, self._colours[name])
+
     def _heard(self, message: Message) -> list[Said | Notice]:
         if message.kind == SAID:
-            return [Said(message)]
+            return [self._said(message)]
         if message.kind == LEFT:
             self.people.pop(message.who, None)
             return [Notice(f"{message.shown_name} left", time=message.time)]

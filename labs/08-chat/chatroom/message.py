@@ -47,10 +47,11 @@ class Message:
         return json.dumps({part: getattr(self, part) for part in parts}).encode()
 
 
-def from_bytes(body: bytes, login: str | None = None) -> Message:
+def from_bytes(body: bytes, login: str | None = None, place: str = "") -> Message:
     """Return the message in a body; anybody can send anything, so whatever it is becomes harmless.
 
-    `login` is whom the broker knows to have sent it. What is not JSON is shown as it is.
+    `login` is whom the broker knows to have sent it. What is not JSON is shown as it is; its id is
+    `place`, which is to be the same if it comes again.
     """
     try:
         sent = json.loads(body)
@@ -69,7 +70,7 @@ def from_bytes(body: bytes, login: str | None = None) -> Message:
         )
     except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
         text = body[: 4 * LONGEST_TEXT].decode(errors="backslashreplace")
-        return Message(SAID, "?", harmless(text, LONGEST_TEXT))
+        return Message(SAID, "?", harmless(text, LONGEST_TEXT), id=place or new_id())
 
 
 def harmless(text: str, most: int) -> str:
@@ -99,5 +100,5 @@ def checked_name(text: str) -> str:
 def checked_room(text: str) -> str:
     """Return the name of a room. Raises ValueError with what is wrong with it."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text):  # no dots: our queues have them
-        raise ValueError("a room's name has 1 to 40 letters, digits, - and _")
+        raise ValueError("a room's name has 1 to 40 letters a to z, digits, - and _")
     return text

@@ -23,7 +23,7 @@ def chat_parser(doc: str, examples: str, program: str, *, speaks: bool) -> Parse
     add = parser.add_argument_group("room").add_argument
     add("--room", type=_argument(checked_room), default="lobby", help="(default: %(default)s)")
     add("--via", choices=["rabbitmq", "pubsub"], default="rabbitmq", help="(default: %(default)s)")
-    add("--project", metavar="P", default=os.environ.get("GOOGLE_CLOUD_PROJECT"),
+    add("--project", metavar="P",
         help="with --via pubsub: the project (default: GOOGLE_CLOUD_PROJECT)")  # fmt: skip
     if speaks:
         add("--username", type=_argument(checked_name), metavar="NAME",
@@ -49,6 +49,8 @@ def way_and_name(parser: Parser, options: argparse.Namespace) -> tuple[Way, str]
 def _way_via_rabbitmq(parser: Parser, options: argparse.Namespace) -> Way:
     from chatroom.via_rabbitmq import ViaRabbitMQ
 
+    if options.project is not None:
+        parser.error("--project is for Google Pub/Sub: leave it out, or add --via pubsub")
     if options.speaks and options.password is None:
         options.username = None  # a name in the room and no more: the login is that of the URL
     elif options.speaks and options.password == ASK:
@@ -60,7 +62,8 @@ def _way_via_pubsub(parser: Parser, options: argparse.Namespace) -> Way:
     not_here = NOT_FOR_PUBSUB if options.speaks else (*NOT_FOR_PUBSUB, "username")
     if given := [part for part in not_here if getattr(options, part) is not None]:
         parser.error(f"--{given[0]} is for a broker: leave it out, or --via pubsub")
-    if not options.project:
+    project = options.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
+    if not project:
         parser.error("--via pubsub needs --project P, the name of a Google Cloud project")
     # What these say by themselves, when a connection is lost, would tear the screen of chat.py.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -73,7 +76,7 @@ def _way_via_pubsub(parser: Parser, options: argparse.Namespace) -> Way:
             f"{parser.prog}: error: --via pubsub needs google-cloud-pubsub ({missing})\n"
             "  try: pip install -r labs/08-chat/requirements-pubsub.txt\n",
         )
-    return ViaPubSub(options.room, options.project)
+    return ViaPubSub(options.room, project)
 
 
 def _argument(check: Callable[[str], str]) -> Callable[[str], str]:

@@ -17,7 +17,7 @@ from producer import UNEXPECTED, BrokerError, reason
 KEPT = 50  # messages that are shown to someone who joins late
 BEAT = 5  # seconds between two "I am still here"
 RETRY = 0.5  # seconds between two tries to come back
-REMEMBERED = 10_000  # ids of messages, to know one that comes twice
+REMEMBERED = 50_000  # ids, to know what comes twice: more than a stream of 1 MB can hold
 
 
 @dataclass(frozen=True)

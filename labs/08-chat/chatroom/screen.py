@@ -4,9 +4,11 @@ The main thread draws it and reads the keys, nobody else writes to the terminal:
 comes in meanwhile can tear the line.
 """
 
+import errno
 import os
 import queue
 import signal
+import sys
 
 from rich.console import Console
 from rich.control import Control
@@ -24,6 +26,13 @@ ERASE_ROW = Control((ControlType.ERASE_IN_LINE, 2))
 # What rich has no word for. Without wrapping, a letter that the terminal draws wider than we think
 # cannot push the lines below; a paste that comes in brackets is not taken for the Enter key.
 BEGIN, END = "\x1b[?7l\x1b[?2004h", "\x1b[?2004l\x1b[?7h"
+
+
+def fall_silent() -> None:
+    """Let all that is still to be printed go nowhere: the terminal is gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 class Screen:
@@ -63,9 +72,10 @@ class Screen:
                 if self.alarm.suspended:
                     self.alarm.suspended = False
                     os.kill(os.getpid(), signal.SIGSTOP)
-        except OSError:
-            if not self.alarm.stopped:  # else the terminal is gone, and nothing is to be restored
+        except OSError as error:
+            if error.errno != errno.EIO:
                 raise
+            fall_silent()
 
     def _is_over(self) -> bool:
         return self.over or self.alarm.stopped or self.line.wants_to_leave
@@ -92,6 +102,7 @@ class Screen:
                 before = now
             typed = self.alarm.wait(REDRAW, keys)
             if typed is None:
+                fall_silent()
                 self.over = True
             else:
                 self.line.feed(typed)

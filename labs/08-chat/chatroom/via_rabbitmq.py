@@ -15,7 +15,9 @@ from chatroom.message import HERE, Message, from_bytes
 from chatroom.way import Way
 from producer import broker_parameters, connect, explain, why_cancelled
 
-# A stream forgets its oldest segment when it is too long. That much is read by whoever joins.
+# A stream forgets its oldest segment when it is too long. That much is read by whoever joins, or
+# comes back: a stream that was made anew meanwhile counts from 0 again, so "from where I was" is no
+# place to go on. What comes twice, Room knows by its id.
 STREAM = {
     "x-queue-type": "stream",
     "x-max-length-bytes": 1_000_000,
@@ -35,7 +37,6 @@ class ViaRabbitMQ(Way):
         where = {key: value for key, value in broker.items() if key != "retry_for"}
         self.login = broker_parameters(**where)[0].credentials.username
         self._connection: pika.BlockingConnection | None = None
-        self._next: int | str = "first"  # where in the stream to go on
 
     def open(self) -> None:
         """Connect; make the exchange, and the stream behind it."""
@@ -49,7 +50,7 @@ class ViaRabbitMQ(Way):
             self._channel.confirm_delivery()
 
     def listen(self, on_message: Callable[[Message], None]) -> None:
-        """Connect; read the stream from its beginning, or from where we were."""
+        """Connect; read the stream from its beginning."""
         self.open()
         self._on_message, self._cancelled = on_message, False
         with self._explained():
@@ -61,7 +62,7 @@ class ViaRabbitMQ(Way):
             channel.basic_qos(prefetch_count=PREFETCH)
             channel.basic_consume(mine, self._on_here, auto_ack=True)
             channel.basic_consume(
-                self.stream, self._on_said, arguments={"x-stream-offset": self._next}
+                self.stream, self._on_said, arguments={"x-stream-offset": "first"}
             )
 
     def publish(self, message: Message) -> None:
@@ -83,9 +84,7 @@ class ViaRabbitMQ(Way):
         """Receive; heartbeats are answered meanwhile."""
         with self._explained():
             self._connection.process_data_events(time_limit=seconds)
-            if self._cancelled:
-                self._next = "first"  # the stream was deleted: there will be another
-            if self._cancelled or self._channel.is_closed:
+            if self._cancelled or self._channel.is_closed:  # the stream was deleted, or worse
                 raise why_cancelled(self._channel, self.stream)
 
     def wake(self) -> None:
@@ -99,9 +98,9 @@ class ViaRabbitMQ(Way):
             self._connection.close()
 
     def _on_said(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
-        self._next = properties.headers["x-stream-offset"] + 1
         channel.basic_ack(method.delivery_tag)
-        self._on_message(from_bytes(body, properties.user_id))
+        place = f"{properties.headers['x-stream-offset']} {hash(body)}"
+        self._on_message(from_bytes(body, properties.user_id, place))
 
     def _on_here(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
         message = from_bytes(body, properties.user_id)
