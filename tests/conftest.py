@@ -377,6 +377,14 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
         one.close()
 
 
+def let_it_be_written() -> None:
+    """Wait until a broker that will be killed has written what was declared on it.
+
+    It takes up to 2 s for that and tells nobody; a quorum queue would lose its messages too.
+    """
+    time.sleep(2.5)
+
+
 def wait_until(condition: Callable[[], object], what: str = "", within: float = DEADLINE) -> object:
     """Wait until a condition holds; return its value."""
     end = time.monotonic() + within

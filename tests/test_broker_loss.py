@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import Lab, Run, Script, wait_until
+from conftest import Lab, Run, Script, let_it_be_written, wait_until
 from kit.net import amqp_answers
 from kit.script import Line
 from proxy import Proxy
@@ -328,8 +328,8 @@ def test_idle_and_busy_workers_consume_again_within_a_second_of_the_broker(
     lab = own_lab
     lab.declare(arguments={"x-queue-type": queue_type})
     lab.declare("idle", arguments={"x-queue-type": queue_type})
-    if queue_type == "quorum":
-        time.sleep(2)  # killed earlier, it would lose all that it has
+    if how == "kill":
+        let_it_be_written()
     lab.publish("task A " + "x" * 43, persistent=True)
     busy = worker(lab, *ONE_BY_ONE, seconds=0.1)
     busy.wait_for("Received 'task A")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Lab, Run, Script, wait_until
+from conftest import Lab, Run, Script, let_it_be_written, wait_until
 from kit.net import amqp_answers
 
 OWN_BROKER_2 = pytest.mark.xdist_group("own-broker-2")
@@ -261,6 +261,8 @@ def test_it_reads_on_within_a_second_of_the_broker_being_back(own_lab: Lab, run:
     own_lab.publish("a", persistent=True)
     reader = run("consumer.py", "--queue", "q", "--acknowledge", lab=own_lab)
     reader.wait_for("Received 'a'")
+    if how == "kill":
+        let_it_be_written()
     back = own_lab.broker.away(how)
     assert reader.wait_for(WAITING, count=2).time - back < 1.0
     own_lab.reconnect()

@@ -12,7 +12,7 @@ import pika
 import pytest
 
 import producer
-from conftest import ROOT, Broker, Lab, Run, Script, wait_until
+from conftest import ROOT, Broker, Lab, Run, Script, let_it_be_written, wait_until
 from producer import BrokerError, Producer, Undelivered, connect
 
 OWN_BROKER_1 = pytest.mark.xdist_group("own-broker-1")
@@ -371,6 +371,8 @@ def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
     own_lab: Lab, run: Run, how
 ):
     own_lab.declare()
+    if how == "kill":
+        let_it_be_written()
     lines = "".join(f"{number}\n" for number in range(20_000))
     sent = run("producer.py", "--queue", "q", "--persistent", lab=own_lab, stdin=subprocess.PIPE)
     write(sent, lines[:50_000].encode())

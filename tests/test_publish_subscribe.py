@@ -18,7 +18,7 @@ import pika
 import pytest
 from pika.spec import Basic
 
-from conftest import ROOT, Lab, Run, Script, wait_until
+from conftest import ROOT, Lab, Run, Script, let_it_be_written, wait_until
 from kit.net import HERE
 from kit.proxy import proxy_before
 
@@ -433,6 +433,7 @@ def test_a_broker_that_crashes_keeps_the_durable_ones_messages(
     leave(durable)
     emit(*news, "--persistent", "before", lab=own_lab)
     own.wait_for("'before'")
+    let_it_be_written()
     own_lab.broker.away("kill")
     own.wait_for(WAITING, count=2, within=60)
     emit(*news, "after", lab=own_lab)

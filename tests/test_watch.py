@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from conftest import Terminal, open_lab, wait_until
+from conftest import Terminal, let_it_be_written, open_lab, wait_until
 from kit.board import Board
 from kit.proxy import proxy_before
 from kit.pulse import MISSING, Look, Queue
@@ -403,6 +403,7 @@ def test_screen_survives_a_restart_of_the_broker(own_broker, stage):
     screen = stage(lab)
     screen.start("q", "--interval", "0.2")
     wait_until(lambda: screen.row("q")[1:3] == ["2", "0"], "the figures")
+    let_it_be_written()
     back: list[float] = []
     restart = threading.Thread(target=lambda: back.append(own_broker.away("kill")))
     restart.start()
