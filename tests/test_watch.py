@@ -114,7 +114,9 @@ def test_readers_of_a_stream_are_known_to_the_page_only(lab):
     channel.basic_qos(prefetch_count=10)
     channel.basic_consume("log", lambda *delivery: None)
     wait_until(lambda: [queue["consumers"] for queue in figures(lab, "log")["queues"]] == [1])
-    assert [consumer["queue"] for consumer in figures(lab, "log")["consumers"]] == ["log"]
+    wait_until(
+        lambda: [consumer["queue"] for consumer in figures(lab, "log")["consumers"]] == ["log"]
+    )
 
 
 def test_without_the_page_named_queues_are_still_counted(busy):

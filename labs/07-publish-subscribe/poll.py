@@ -113,9 +113,9 @@ class Poller:
         for event, text in answer["events"]:
             if missed := event - self.newest - 1:
                 say("!", f"Missed {missed} event{'s' * (missed > 1)}: no longer kept")
-            say("x", f"Event {event}: {show(text.encode(errors='backslashreplace'))}")
             self.newest = event
             self.events += 1
+            say("x", f"Event {event}: {show(text.encode(errors='backslashreplace'))}")
 
     def run(self) -> None:
         """Ask until somebody stops it; the first time there must be an answer."""
