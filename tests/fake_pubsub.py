@@ -188,8 +188,10 @@ class FakePubSub:
                 with self._changed:
                     subscription = self._find(self.subscriptions, name, context)
                     if not subscription.waiting:
-                        self._changed.wait()
+                        self._changed.wait(0.5)  # the stream may have ended a moment ago
                         continue
+                    if not context.is_active():
+                        break
                     received = self._deliver(subscription)
                     mine |= {one.ack_id for one in received}
                 yield types.StreamingPullResponse(received_messages=received)

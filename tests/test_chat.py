@@ -645,12 +645,15 @@ def test_all_that_was_received_is_acknowledged(pubsub, enter):
 
 def test_what_is_not_acknowledged_comes_again_in_its_order(pubsub):
     """What fake_pubsub.py promises, and the lab leans on."""
-    way = ViaPubSub("lobby", "p")
-    way.listen(lambda message: None)
+    way, heard = ViaPubSub("lobby", "p"), []
+    way.listen(heard.append)
+    subscription = way.subscriptions[way.topic]
+    way.publish(Message(SAID, "ada", "is the stream open?"))  # cancelled earlier, it would stay
+    wait_until(lambda: way.wait(0.1) or heard)
+    wait_until(lambda: not pubsub.subscriptions[subscription].delivered, "acknowledged")
     way.hang_up()
     for number in range(5):
         way.publish(Message(SAID, "ada", str(number)))
-    subscription = way.subscriptions[way.topic]
     for acknowledges in (False, True):
         came: queue.SimpleQueue = queue.SimpleQueue()
         stream = way._subscriber.subscribe(subscription, callback=came.put)
