@@ -482,6 +482,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: error: {message}\n  try: {self.prog} --help\n")
 
 
+def add_broker_options(parser: Parser) -> Callable:
+    """Add a group of options that say where the broker is; return what adds more to the group."""
+    add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
+    add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
+    add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
+    add("--vhost", help="(default: /)")
+    add("--username", help="(default: guest)")
+    add("--password", help="(default: guest); with --username and without this you are asked")
+    add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
+    add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
+    return add
+
+
 def make_parser(doc: str, examples: str) -> Parser:
     """Return a parser with the options that the three scripts have in common."""
     parser = Parser(
@@ -499,14 +512,7 @@ def make_parser(doc: str, examples: str) -> Parser:
     add("--durable", action="store_true", help="it survives a restart of the broker")
     add("--queue-type", choices=["classic", "quorum"], help="quorum is always durable")
     add("--passive", action="store_true", help="it must be there: never create it")
-    add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
-    add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
-    add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
-    add("--vhost", help="(default: /)")
-    add("--username", help="(default: guest)")
-    add("--password", help="(default: guest); with --username and without this you are asked")
-    add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
-    add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
+    add = add_broker_options(parser)
     add("--heartbeat", type=number(int, 0, 65535), default=60, metavar="SECONDS",
         help="give a silent connection up after this long (default: %(default)s)")  # fmt: skip
     add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",

@@ -12,7 +12,7 @@ import pika
 
 import producer
 from broker import Broker
-from producer import BrokerError, Parser, number
+from producer import BrokerError, Parser, add_broker_options, number
 
 LETS_IN_NOBODY = (401, 403)
 NAME_THEM = "name the queues, or see --management-port"
@@ -28,14 +28,7 @@ def lab_parser(doc: str, examples: str, name: str) -> Parser:
     add = parser.add_argument
     add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
     add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
-    add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
-    add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
-    add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
-    add("--vhost", help="(default: /)")
-    add("--username", help="(default: guest)")
-    add("--password", help="(default: guest); with --username and without this you are asked")
-    add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
-    add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
+    add_broker_options(parser)
     # The scripts have these too; here nobody needs to choose.
     parser.set_defaults(queue="-", heartbeat=60, name=name, retry_for=0)
     return parser
