@@ -33,11 +33,11 @@ from chatroom.via_rabbitmq import ViaRabbitMQ
 from chatroom.way import Way
 from conftest import ROOT, Lab, Terminal, wait_until
 from fake_pubsub import FakePubSub
-from kit.tmux import Stage, tmux
 from kit.worksheet import Found, find
 from producer import UNREACHABLE, BrokerError
 from proxy import Proxy
-from test_worksheets import UNPACKED, pane_environment
+from screen import Screen, stages
+from test_worksheets import pane_environment
 
 FOLDER = ROOT / "labs" / "08-chat"
 
@@ -776,40 +776,16 @@ def test_help_and_how_to_enter_the_environment(script):
 @pytest.fixture
 def stage():
     """Return a function that opens a terminal of some size."""
-    stages: list[Stage] = []
-
-    def start(url: str, size=(80, 24), **more) -> "Screen":
-        environment = pane_environment(url, **more)
-        stages.append(Stage(tmux(UNPACKED), ["t"], environment, cwd=ROOT, size=size))
-        return Screen(stages[-1])
-
-    yield start
-    for one in stages:
-        one.close()
+    with stages() as open_stage:
+        yield lambda url, size=(80, 24), **more: ChatScreen(
+            open_stage(pane_environment(url, **more), size)
+        )
 
 
-class Screen:
+class ChatScreen(Screen):
     """The terminal in which chat.py is typed."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage, self.pane = stage, stage.panes["t"]
-
-    def start(self, *arguments: object) -> None:
-        """Start chat.py, wait until one can type, and show its exit code in the end."""
-        self.pane.type(f"clear; {CHATS} {' '.join(map(str, arguments))}; echo code $?")
-        self.pane.press("Enter")
-
-    def rows(self) -> list[str]:
-        """Return what is to be seen."""
-        view = self.pane.look()
-        return view.lines[view.top :]
-
-    def wait(self, *parts: str) -> None:
-        """Wait until all these are to be seen."""
-        try:
-            wait_until(lambda: all(part in "\n".join(self.rows()) for part in parts))
-        except AssertionError:
-            raise AssertionError(f"no {parts}:\n" + "\n".join(self.rows())) from None
+    command = CHATS
 
     def is_restored(self) -> bool:
         """Tell whether the first screen is back, and what is typed is shown."""

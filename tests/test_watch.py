@@ -18,9 +18,9 @@ from kit.board import Board
 from kit.proxy import proxy_before
 from kit.pulse import MISSING, Look, Queue
 from kit.statistics import Consumer
-from kit.tmux import Stage, tmux
 from proxy import Proxy
-from test_worksheets import ROOT, UNPACKED, pane_environment
+from screen import Screen, stages
+from test_worksheets import ROOT, pane_environment
 
 WATCH = ROOT / "labs" / "watch.py"
 NOWHERE = ("--management-port", "1")
@@ -251,48 +251,21 @@ def test_lines_of_json_go_on_through_a_lost_connection(lab, run):
 @pytest.fixture
 def stage():
     """Return a function that opens a terminal of some size for a vhost."""
-    stages: list[Stage] = []
-
-    def start(lab, size=(80, 25), **more) -> "Screen":
-        stages.append(Stage(tmux(UNPACKED), ["t"], settings(lab, **more), cwd=ROOT, size=size))
-        return Screen(stages[-1])
-
-    yield start
-    for one in stages:
-        one.close()
+    with stages() as open_stage:
+        yield lambda lab, size=(80, 25), **more: WatchScreen(
+            open_stage(settings(lab, **more), size)
+        )
 
 
-class Screen:
+class WatchScreen(Screen):
     """The terminal in which labs/watch.py is typed."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage, self.pane = stage, stage.panes["t"]
-
-    def start(self, *arguments: object) -> None:
-        """Type the command, and what shows its exit code."""
-        words = " ".join(map(str, arguments))
-        self.pane.type(f"clear; python labs/watch.py {words}; echo code $?")
-        self.pane.press("Enter")
-
-    def lines(self) -> list[str]:
-        """Return what is to be seen."""
-        return self.pane.look().lines
-
-    def shows(self, *parts: str) -> bool:
-        """Tell whether all these are to be seen."""
-        text = "\n".join(self.lines())
-        return all(part in text for part in parts)
-
-    def wait(self, *parts: str, within: float = 20) -> None:
-        """Wait until all these are to be seen."""
-        try:
-            wait_until(lambda: self.shows(*parts), within=within)
-        except AssertionError:
-            raise AssertionError(f"no {parts}:\n" + "\n".join(self.lines())) from None
+    command = "python labs/watch.py"
+    patience = 20
 
     def row(self, queue: str) -> list[str]:
         """Return the words of a queue's row."""
-        return next((line.split() for line in self.lines() if line.split()[:1] == [queue]), [])
+        return next((line.split() for line in self.rows() if line.split()[:1] == [queue]), [])
 
     def tmux(self, *arguments: str) -> str:
         """Return what tmux says to a command."""
@@ -352,7 +325,7 @@ def test_narrow_pane_shows_what_matters_and_follows_a_new_size(lab, stage):
     screen = stage(lab, size=(50, 13))  # of which a line is the frame's
     screen.start("--interval", "0.2")
     screen.wait("queue-00", "... and ", "more")
-    lines = screen.lines()[-12:]  # before them is what was typed
+    lines = screen.rows()[-12:]  # before them is what was typed
     assert lines[0].startswith("RabbitMQ at") and all(len(line) <= 50 for line in lines)
     assert not screen.shows("last")
     shown = sum(line.startswith("queue-") for line in lines)

@@ -1,0 +1,56 @@
+"""A terminal in tmux for a program that draws on the whole of it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from conftest import DEADLINE, wait_until
+from kit.tmux import Stage, tmux
+from test_worksheets import ROOT, UNPACKED
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[Callable[[dict[str, str], tuple[int, int]], Stage]]:
+    """Give a function that opens a terminal with an environment and a size; close them all."""
+    opened: list[Stage] = []
+
+    def open_stage(environment: dict[str, str], size: tuple[int, int]) -> Stage:
+        opened.append(Stage(tmux(UNPACKED), ["t"], environment, cwd=ROOT, size=size))
+        return opened[-1]
+
+    try:
+        yield open_stage
+    finally:
+        for one in opened:
+            one.close()
+
+
+class Screen:
+    """The terminal in which `command` is typed."""
+
+    command = ""
+    patience: float = DEADLINE  # seconds
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.pane = stage, stage.panes["t"]
+
+    def start(self, *arguments: object) -> None:
+        """Type the command, and what shows its exit code."""
+        self.pane.type(f"clear; {self.command} {' '.join(map(str, arguments))}; echo code $?")
+        self.pane.press("Enter")
+
+    def rows(self) -> list[str]:
+        """Return what is to be seen."""
+        view = self.pane.look()
+        return view.lines[view.top :]
+
+    def shows(self, *parts: str) -> bool:
+        """Tell whether all these are to be seen."""
+        text = "\n".join(self.rows())
+        return all(part in text for part in parts)
+
+    def wait(self, *parts: str, within: float | None = None) -> None:
+        """Wait until all these are to be seen."""
+        try:
+            wait_until(lambda: self.shows(*parts), within=within or self.patience)
+        except AssertionError:
+            raise AssertionError(f"no {parts}:\n" + "\n".join(self.rows())) from None
