@@ -6,6 +6,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
 SPEED := tests/test_speed.py
 PARALLEL := -n 4 --dist loadgroup --ignore $(SPEED)
+# Four brokers, tmux and ipython on a small machine: a test that ran out of time there gets one
+# more chance, alone. What fails for a reason fails again.
+AGAIN := echo " [!] Once more, alone: the tests that failed" \
+  && $(PYTEST) --ignore $(SPEED) --last-failed --last-failed-no-failures none --maxfail 10
 
 .PHONY: help demo test test-versions lint broker down clean
 
@@ -23,7 +27,7 @@ demo: .venv/ready
 
 test: .venv/ready-for-tests
 	@$(PYTEST) $(SPEED)
-	@$(PYTEST) $(PARALLEL)
+	@$(PYTEST) $(PARALLEL) || { [ $$? = 1 ] && $(AGAIN); }
 
 test-versions: .venv/ready-for-tests
 	$(PYTEST) $(PARALLEL) --rabbitmq 3.10
