@@ -48,12 +48,13 @@ down:
 clean: down
 	@rm -rf .venv .broker
 
-# What students need for a part of one lab, and the tests for that lab.
-.venv/ready-for-tests: .venv/ready labs/08-chat/requirements-pubsub.txt
-	@echo " [*] Installing labs/08-chat/requirements-pubsub.txt ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -r labs/08-chat/requirements-pubsub.txt \
-	  || { echo "make: labs/08-chat/requirements-pubsub.txt could not be installed" >&2; \
+# What single labs need, and the tests alone.
+MORE := $(wildcard labs/*/requirements*.txt) tests/requirements.txt
+
+.venv/ready-for-tests: .venv/ready $(MORE)
+	@echo " [*] Installing what single labs and the tests need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(MORE:%=-r %) \
+	  || { echo "make: the packages of $(MORE) could not be installed" >&2; \
 	       echo "  try: the same again once the network is there" >&2; exit 1; }
 	@touch $@
 

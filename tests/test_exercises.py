@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT, Lab
 
-FOLDERS = sorted(path.parent for path in (ROOT / "labs").glob("0*/test_exercise.py"))
+FOLDERS = sorted(path.parent for path in (ROOT / "labs").glob("[0-9]*/test_exercise.py"))
 STARTERS = ROOT / "labs" / "kit" / "starters"
 FILES = {"README.md", "exercise.py", "solution.py", "test_exercise.py"}
 EXERCISES = {int(folder.name[:2]): folder for folder in FOLDERS}
