@@ -261,11 +261,11 @@ def test_a_publisher_counts_what_it_has_sent(start: Start):
 
 def test_an_exchange_that_is_made_is_said(start: Start, subscriber: Start, emit: Start):
     creating = " [*] There is no exchange '{}' yet: creating it"
-    assert subscriber("--exchange", "one").text().startswith(creating.format("one"))
-    assert emit("--exchange", "two", "x").text().startswith(creating.format("two"))
+    assert subscriber("--exchange", "one").text("stdout").startswith(creating.format("one"))
+    assert emit("--exchange", "two", "x").text("stdout").startswith(creating.format("two"))
     third = start("publisher.py", "--exchange", "three")
     assert third.wait() == 0
-    assert third.text().startswith(creating.format("three"))
+    assert third.text("stdout").startswith(creating.format("three"))
     assert "creating" not in emit("--exchange", "one", "x").text()
 
 
