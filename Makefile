@@ -5,8 +5,8 @@ BIN := .venv/bin
 # Speed is measured when nothing else runs.
 PYTEST := $(BIN)/python -m pytest -q
 SPEED := tests/test_speed.py
-PARALLEL := -n 4 --dist loadgroup --ignore $(SPEED)
-# Four brokers, tmux and ipython on a small machine: a test that ran out of time there gets one
+PARALLEL := -n 6 --dist loadgroup --ignore $(SPEED)
+# Six at a time, with brokers, tmux and ipython: a test that ran out of time there gets one
 # more chance, alone. What fails for a reason fails again.
 AGAIN := echo " [!] Once more, alone: the tests that failed" \
   && $(PYTEST) --ignore $(SPEED) --last-failed --last-failed-no-failures none --maxfail 10

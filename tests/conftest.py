@@ -137,8 +137,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure last, when the other workers have little left to do."""
-    items.sort(key=lambda item: item.path.name == "test_speed.py")
+    """Play the worksheets first: they wait long, and one that came last would be waited for."""
+    items.sort(key=lambda item: item.path.name != "test_worksheets.py")
 
 
 def pytest_configure_node(node) -> None:
