@@ -416,10 +416,9 @@ def test_a_cut_connection_is_made_again_and_what_was_lost_is_said(
         sender.wait_for("Connected again")
         creating = [len(one.find("creating it")) for one in (own, durable, sender)]
         assert creating == [1, 0, 0]  # and not once more
-        assert (received(own), received(durable)) == (
-            ["before", "after"],
-            ["before", "meanwhile", "after"],
-        )
+        assert received(own) == ["before", "after"]
+        # An acknowledgement that the cut has cut off brings its message a second time.
+        assert list(dict.fromkeys(received(durable))) == ["before", "meanwhile", "after"]
     finally:
         proxy.close()
 
