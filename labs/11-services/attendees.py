@@ -82,7 +82,7 @@ class Listening(Background):
 
     def stop(self) -> None:
         """Consume no more."""
-        self.consumer.stop()
+        self.consumer.stopping = True
         if self.consumer.connected:
             self.join(1)
 

@@ -30,7 +30,7 @@ with requirements("labs/11-services/requirements.txt"):
     import producer
     from conference.options import MAIL, SMTP, port_of, service_parser
     from conference.web import address_of, listen, serve
-    from producer import number, say
+    from producer import UNEXPECTED, BrokerError, number, reason, say
 
 EXAMPLES = """examples:
   ./mail.py --refuse nobody@example.com     # 550 for this address: there is no such mailbox
@@ -121,10 +121,13 @@ def application(mails: Mails, smtp: socket.socket) -> FastAPI:
 
 def main(options: argparse.Namespace) -> int:
     """Take mails until stopped; return the exit code."""
-    folder = None if options.forget else options.data / "mail"
-    if folder:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    mails = Mails(folder, options.refuse, options.busy)
+    try:
+        options.data.mkdir(parents=True, exist_ok=True)
+        folder = None if options.forget else options.data / "mail"
+        mails = Mails(folder, options.refuse, options.busy)
+    except OSError as error:
+        what = f"cannot keep data in {options.data} ({reason(error)})"
+        raise BrokerError(what, "another folder: --data DIR", UNEXPECTED) from None
     smtp = listen(options.http_bind, options.smtp_port, "--smtp-port")
     page = listen(options.http_bind, options.http_port, "--http-port")
     say("*", f"Taking mails at {address_of(smtp)}; {len(mails.mails)} are here")

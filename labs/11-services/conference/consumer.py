@@ -7,6 +7,7 @@ how much waits.
 
 import collections
 import contextlib
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from producer import UNREACHABLE, connect, explain, say, why_cancelled
+
+TICK = 0.5  # seconds after which we look whether to stop
 
 
 class Message(NamedTuple):
@@ -49,7 +52,7 @@ class Consumer:
     ) -> None:
         self.broker, self.queues, self.prefetch = broker, queues, prefetch
         self.prepare, self.handle = prepare, handle
-        self.stopping = self.busy = False  # busy: in the middle of a message
+        self.stopping = False  # set it, from anywhere: it stops after the message in hand
         self._connection: pika.BlockingConnection | None = None
 
     @property
@@ -57,12 +60,6 @@ class Consumer:
         """Whether the broker is there."""
         connection = self._connection
         return bool(connection and connection.is_open)
-
-    def stop(self) -> None:
-        """Stop after the message in hand; from any thread."""
-        self.stopping = True
-        with contextlib.suppress(AttributeError, pika.exceptions.AMQPError):  # no connection now
-            self._connection.add_callback_threadsafe(lambda: None)
 
     def run(self) -> None:
         """Consume until stopped. Raises BrokerError if the broker refuses."""
@@ -97,7 +94,7 @@ class Consumer:
             channel.basic_consume(queue, on_message, consumer_tag=queue)
         say("*", f"Waiting for messages on {' and '.join(map(repr, self.queues))}")
         while not self.stopping:
-            connection.process_data_events(time_limit=None)
+            connection.process_data_events(time_limit=TICK)
             for queue in self.queues:
                 if queue not in channel.consumer_tags:
                     raise why_cancelled(channel, queue)
@@ -107,13 +104,16 @@ class Consumer:
             except TryLater as problem:
                 say("!", f"{problem}; trying again in {problem.seconds:g} s")
                 channel.close()  # what we hold goes back to the head of its queue
-                connection.sleep(problem.seconds)
-                return
+                return self._sleep(connection, problem.seconds)
 
     def _take(self, message: Message) -> None:
-        self.busy = True
-        try:
-            self.handle(message)
-        finally:
-            self.busy = False
+        self.handle(message)
+        self._acknowledge(message)
+
+    def _acknowledge(self, message: Message) -> None:
         message.channel.basic_ack(message.tag)
+
+    def _sleep(self, connection: pika.BlockingConnection, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.stopping and (left := end - time.monotonic()) > 0:
+            connection.sleep(min(left, TICK))

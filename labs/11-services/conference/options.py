@@ -8,11 +8,12 @@ import argparse
 import contextlib
 import math
 import os
+import sys
 import urllib.parse
 from pathlib import Path
 
 from kit.management import lab_parser
-from producer import Parser, broker_options, broker_parameters, number
+from producer import USAGE, Parser, broker_options, broker_parameters, number
 
 HERE = "127.0.0.1"
 MONOLITH, ATTENDEES, MAIL, SMTP = range(4)  # each one's place in the row of ports
@@ -22,9 +23,13 @@ def port_of(place: int) -> int:
     """Return the port of a service, as the environment has it."""
     text = os.environ.get("LAB_HTTP_PORT") or "8011"
     with contextlib.suppress(ValueError):
-        if 0 <= int(text) <= 65535 - SMTP:
-            return int(text) and int(text) + place  # 0, any free port, is so for all
-    raise SystemExit(f"error: LAB_HTTP_PORT is {text!r}\n  try: LAB_HTTP_PORT=8011")
+        if 0 < int(text) <= 65535 - SMTP:
+            return int(text) + place
+    program = os.path.basename(sys.argv[0])
+    print(
+        f"{program}: error: LAB_HTTP_PORT is {text!r}\n  try: LAB_HTTP_PORT=8011", file=sys.stderr
+    )
+    raise SystemExit(USAGE)
 
 
 def address_of(place: int, variable: str) -> str:
