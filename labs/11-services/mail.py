@@ -86,7 +86,7 @@ def read(content: bytes) -> dict[str, str]:
         "id": str(mail["Message-ID"] or hash(content)),
         "to": str(mail["To"]),
         "subject": str(mail["Subject"]),
-        "text": body.get_content() if body else "",
+        "text": body.get_content().replace("\r\n", "\n") if body else "",
     }
 
 
@@ -131,7 +131,9 @@ def main(options: argparse.Namespace) -> int:
     smtp = listen(options.http_bind, options.smtp_port, "--smtp-port")
     page = listen(options.http_bind, options.http_port, "--http-port")
     say("*", f"Taking mails at {address_of(smtp)}; {len(mails.mails)} are here")
-    return serve(application(mails, smtp), page)
+    code = serve(application(mails, smtp), page)
+    say("*", f"Stopped; mails here: {len(mails.mails)}")
+    return code
 
 
 def parse() -> argparse.Namespace:

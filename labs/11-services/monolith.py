@@ -30,6 +30,7 @@ with requirements("labs/11-services/requirements.txt"):
     from conference.relay import Relay
     from conference.site import TABLES, Site
     from conference.web import listen, new_application, serve
+    from producer import say
 
 EXAMPLES = """examples:
   ./monolith.py --http-port 0 --data /tmp/site      # any free port; the data elsewhere
@@ -106,7 +107,9 @@ def main(options, broker: dict) -> int:
     site = Site(Database(options.data, "monolith.sqlite3", TABLES), names)
     relay = Relay(site, names, broker)
     listener = listen(options.http_bind, options.http_port, "--http-port")
-    return serve(application(site, relay), listener, relay)
+    code = serve(application(site, relay), listener, relay)
+    say("*", f"Stopped; waiting in the outbox: {len(site.unpublished())}")
+    return code
 
 
 if __name__ == "__main__":

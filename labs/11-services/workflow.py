@@ -44,7 +44,7 @@ class Workflow:
     def __init__(self, post: Post, names: Names, options: argparse.Namespace, broker: dict) -> None:
         self.post, self.names = post, names
         self.first_delay, self.most_tries = options.retry_delay, options.tries
-        self.delay = self.first_delay
+        self.delay, self.sent = self.first_delay, 0
         self.tries: collections.Counter[str] = collections.Counter()  # by Message-ID
         queues = [names.approved, names.rejected]
         self.consumer = Consumer(broker, queues, self._prepare, self._handle)
@@ -57,6 +57,7 @@ class Workflow:
             self.consumer.run()
         except KeyboardInterrupt:
             pass
+        say("*", f"Stopped; mails sent: {self.sent}")
         return OK
 
     def _stop(self, *_: object) -> None:
@@ -94,6 +95,7 @@ class Workflow:
                 raise self._later(f"Not now: {what} ({error})") from error
             return self._park(message, str(error), what)
         self.delay = self.first_delay
+        self.sent += 1
         say("x", f"Sent: {what}")
 
     def _later(self, why: str) -> TryLater:
