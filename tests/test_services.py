@@ -86,13 +86,22 @@ class Services:
         return monolith, web
 
     def dying(self, name: str, where: str) -> str:
-        """Write a program that is a service, and is killed at a step; return where it is."""
-        module, kind, method = where.split(".")
+        """Write a program that is a service, and is killed before or after a step of its own.
+
+        `where` is "before MODULE.CLASS.METHOD", or after. Return where the program is.
+        """
+        moment, _, step = where.partition(" ")
+        after = moment == "after"
+        module, kind, method = step.split(".")
         driver = self.folder / f"{name}_dies.py"
         driver.write_text(
             "import os, runpy, signal, sys\n"
             f"from conference.{module} import {kind}\n"
-            f"{kind}.{method} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"step = {kind}.{method} if {after} else lambda *_: None\n"
+            "def die(*arguments):\n"
+            "    step(*arguments)\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"{kind}.{method} = die\n"
             f"sys.argv[0] = {str(ROOT / FOLDER / name)!r} + '.py'\n"
             "runpy.run_path(sys.argv[0], run_name='__main__')\n"
         )
@@ -259,7 +268,7 @@ def test_the_monolith_is_killed_between_storing_and_publishing(services: Service
     web.ask("POST", "accounts", 201, **PERSON)
     web.ask("POST", "presentations", 201, title="Engines", email=EMAIL)
     leave(monolith)
-    monolith, web = services.dying_monolith("relay.Relay._publish")
+    monolith, web = services.dying_monolith("before relay.Relay._publish")
     with contextlib.suppress(httpx.TransportError):  # it may die before it has answered
         web.ask("PUT", "presentations/1/approval")
     assert monolith.wait() == -signal.SIGKILL
@@ -276,7 +285,7 @@ def test_the_monolith_is_killed_between_publishing_and_forgetting(services: Serv
     script, attendees = services.web("attendees", "--monolith", web.address)
     script.wait_for("Waiting for messages")
     leave(monolith)
-    monolith, web = services.dying_monolith("site.Site.published")
+    monolith, web = services.dying_monolith("before site.Site.published")
     with contextlib.suppress(httpx.TransportError):
         web.ask("POST", "accounts", 201, **PERSON)
     assert monolith.wait() == -signal.SIGKILL
@@ -407,9 +416,9 @@ def test_the_mail_server_is_down_for_a_while(services: Services, lab: Lab):
 @pytest.mark.parametrize(
     ("where", "repeated", "said"),
     [
-        ("post.Post.send", 0, "Sent: presentation 1"),  # before it is sent
-        ("post.Post.remember", 1, "Sent: presentation 1"),  # sent, and not written down
-        ("consumer.Consumer._acknowledge", 0, "Sent before, and not again: presentation 1"),
+        ("before post.Post.send", 0, "Sent: presentation 1"),  # before it is sent
+        ("before post.Post.remember", 1, "Sent: presentation 1"),  # sent, and not written down
+        ("after post.Post.send", 0, "Sent before, and not again: presentation 1"),
     ],
 )
 def test_the_workflow_is_killed_around_sending(

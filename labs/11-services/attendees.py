@@ -42,6 +42,7 @@ EXAMPLES = """examples:
   ./attendees.py --monolith http://monolith:8011     # where the accounts are
 
 http://127.0.0.1:8012/docs shows what may be asked."""
+PAUSE = 1  # seconds before the monolith is asked again, when messages need all accounts first
 
 
 class Polling(Background):
@@ -56,16 +57,12 @@ class Polling(Background):
         """Ask until stopped."""
         say("*", f"Asking {self.copies.monolith} for all accounts every {self.every:g} s")
         while not self._stopped.is_set():
-            self.copies.fetch_at_last(self._sleep, self.every)
+            self.copies.fetch(self.every)
             self._stopped.wait(self.every)
 
     def stop(self) -> None:
         """Ask no more."""
         self._stopped.set()
-
-    def _sleep(self, seconds: float) -> None:
-        if self._stopped.wait(seconds):
-            raise SystemExit  # ends this thread
 
 
 class Listening(Background):
@@ -93,8 +90,10 @@ class Listening(Background):
         channel = connection.channel()
         self.names.declare_copy(channel)
         channel.close()
-        if not self.copies.complete:
-            self.copies.fetch_at_last(connection.sleep)
+        while not (self.copies.complete or self.consumer.stopping):
+            self.copies.fetch(PAUSE)
+            if not self.copies.complete:
+                connection.sleep(PAUSE)
 
     def _take(self, message: Message) -> None:
         try:

@@ -207,7 +207,7 @@ def options() -> tuple[argparse.Namespace, dict]:
     parser = service_parser(__doc__, EXAMPLES, "compare.py", None)
     parser.set_defaults(retry_for=0)
     add = parser.add_argument
-    add("--changes", type=number(int, 1, 1000), default=20, metavar="N",
+    add("--changes", type=number(int, 1, 1000), default=12, metavar="N",
         help="how many (default: %(default)s)")  # fmt: skip
     add("--every", type=number(float, 0.05, 10), nargs="+", default=[0.5, 2], metavar="SECONDS",
         help="how often those ask who poll (default: 0.5 2)")  # fmt: skip

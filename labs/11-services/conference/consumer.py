@@ -100,18 +100,13 @@ class Consumer:
                     raise why_cancelled(channel, queue)
             try:
                 while inbox and not self.stopping:
-                    self._take(inbox.popleft())
+                    message = inbox.popleft()
+                    self.handle(message)
+                    channel.basic_ack(message.tag)
             except TryLater as problem:
                 say("!", f"{problem}; trying again in {problem.seconds:g} s")
                 channel.close()  # what we hold goes back to the head of its queue
                 return self._sleep(connection, problem.seconds)
-
-    def _take(self, message: Message) -> None:
-        self.handle(message)
-        self._acknowledge(message)
-
-    def _acknowledge(self, message: Message) -> None:
-        message.channel.basic_ack(message.tag)
 
     def _sleep(self, connection: pika.BlockingConnection, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -5,7 +5,6 @@ higher version than what is there. So it does not matter whether a message comes
 """
 
 import time
-from collections.abc import Callable
 
 import httpx
 import pydantic
@@ -14,7 +13,7 @@ from conference.database import Database
 from conference.messages import Account, Badge
 from conference.site import describe
 from conference.web import Conflict, Missing
-from producer import UNREACHABLE, BrokerError, say
+from producer import say
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -39,11 +38,15 @@ class Copies:
     def __init__(self, database: Database, monolith: str) -> None:
         self.database, self.monolith = database, monolith
         self.requests = 0  # to the monolith, since we were started
+        self._silent = False  # whether it did not answer the last time
 
     # ---- what comes in
 
-    def fetch(self) -> None:
-        """Ask the monolith for all accounts, and take them in. Raises BrokerError."""
+    def fetch(self, every: float) -> None:
+        """Ask the monolith for all accounts and take them in, or say that there is no answer.
+
+        The caller asks again `every` so many seconds; that is said once.
+        """
         self.requests += 1
         address = f"{self.monolith}/accounts"
         try:
@@ -56,8 +59,11 @@ class Copies:
         except pydantic.ValidationError:
             why = "these are no accounts"
         else:
+            self._silent = False
             return self._take_all(accounts)
-        raise BrokerError(f"no accounts from {address} ({why})", "./monolith.py", UNREACHABLE)
+        if not self._silent:
+            say("!", f"No accounts from {address} ({why}); asking again every {every:g} s")
+        self._silent = True
 
     def _take_all(self, accounts: list[Account]) -> None:
         first = not self.complete
@@ -87,18 +93,6 @@ class Copies:
         """Remember that changes may have gone past us."""
         with self.database.transaction() as db:
             db.execute("DELETE FROM complete")
-
-    def fetch_at_last(self, sleep: Callable[[float], None], every: float = 1) -> None:
-        """Ask for all accounts until there is an answer; say so once."""
-        silent = False
-        while True:
-            try:
-                return self.fetch()
-            except BrokerError as error:
-                if not silent:
-                    say("!", f"N{str(error)[1:]}; asking again every {every:g} s")
-                silent = True
-                sleep(every)
 
     # ---- what is asked for
 
