@@ -42,7 +42,7 @@ EXAMPLES = """what the columns say:
                  And how long after the change did it know?"""
 HERE = Path(__file__).resolve().parent
 EMAIL = "ada@example.com"
-PAUSE = (0.05, 0.45)  # seconds from one change to the next: at least, at most
+PAUSE = (0.05, 0.35)  # seconds from one change to the next: at least, at most
 AWAY = 1  # seconds without the monolith
 DEADLINE = 30  # seconds for what takes one
 TITLES = [
@@ -207,10 +207,10 @@ def options() -> tuple[argparse.Namespace, dict]:
     parser = service_parser(__doc__, EXAMPLES, "compare.py", None)
     parser.set_defaults(retry_for=0)
     add = parser.add_argument
-    add("--changes", type=number(int, 1, 1000), default=12, metavar="N",
+    add("--changes", type=number(int, 1, 1000), default=10, metavar="N",
         help="how many (default: %(default)s)")  # fmt: skip
-    add("--every", type=number(float, 0.05, 10), nargs="+", default=[0.5, 2], metavar="SECONDS",
-        help="how often those ask who poll (default: 0.5 2)")  # fmt: skip
+    add("--every", type=number(float, 0.05, 10), nargs="+", default=[0.2, 1], metavar="SECONDS",
+        help="how often those ask who poll (default: 0.2 1)")  # fmt: skip
     return parse(parser)
 
 

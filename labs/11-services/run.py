@@ -61,7 +61,7 @@ def command(service: str, options: argparse.Namespace) -> str:
 
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Run the services until somebody stops them, or one of them ends; return the exit code."""
-    environment = os.environ | {"AMQP_URL": url_of(broker), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"AMQP_URL": url_of(broker)}
     manager = Services()
     for service in options.services or SERVICES:
         manager.add_process(service, command(service, options), env=environment)

@@ -120,10 +120,11 @@ def show_parked(names: Names, broker: dict, again: bool) -> int:
     channel = connection.channel()
     channel.confirm_delivery()
     names.declare_presentations(channel)
-    count = 0
-    while (got := channel.basic_get(names.failed))[0]:
-        method, properties, body = got
-        count += 1
+    count = channel.queue_declare(names.failed, passive=True).method.message_count
+    for _ in range(count):  # and no more: a workflow that runs may park one again
+        method, properties, body = channel.basic_get(names.failed)
+        if method is None:
+            break  # somebody else was here
         headers = properties.headers or {}
         say("x", f"{show(body)}: {headers.get('reason')}")
         if again:
