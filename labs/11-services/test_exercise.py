@@ -114,7 +114,7 @@ def test_hears_what_changed_meanwhile(exercise: Exercise, site: Site) -> None:
 def test_old_news_changes_nothing(site: Site) -> None:
     """A version that is not higher than the one in the copy changes nothing.
 
-    Read: https://www.rabbitmq.com/docs/confirms#automatic-requeueing
+    Read: https://www.rabbitmq.com/docs/semantics
     """
     site.start()
     ada = "ada@example.com"

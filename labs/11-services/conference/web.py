@@ -76,19 +76,21 @@ def address_of(listener: socket.socket) -> str:
 
 def serve(application: FastAPI, listener: socket.socket, *threads: Background) -> int:
     """Answer until SIGTERM or Ctrl-C; return the exit code. Raises what a thread died of."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again at the end
     settings = uvicorn.Config(
         application, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE
     )
     server = uvicorn.Server(settings)
-    try:
-        say("*", f"Answering at http://{address_of(listener)}. To exit press CTRL+C")
-        for thread in threads:
-            thread.on_error = lambda: setattr(server, "should_exit", True)
-            thread.start()
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_, stop)  # until uvicorn has handlers of its own, and after that
+    say("*", f"Answering at http://{address_of(listener)}. To exit press CTRL+C")
+    for thread in threads:
+        thread.on_error = stop
+        thread.start()
+    server.run(sockets=[listener])
     for thread in threads:
         if thread.error:
             raise thread.error
