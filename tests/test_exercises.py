@@ -118,6 +118,8 @@ def test_a_task_left_out_fails(number: int, task: int, lab: Lab, tmp_path: Path)
 ACK = "        channel.basic_ack(method.delivery_tag)\n"
 WHISPER = """startswith("/msg "):
         name, _, text = text.removeprefix("/msg ").partition(" ")"""
+TAKE_IF_ACTIVE = """    if account["active"]:
+        copy[email] = account"""
 MISTAKES = [
     (1, "body.decode()", "str(body)", "that is bytes"),
     (1, "routing_key=queue", 'routing_key="hello"', "the name of the queue"),
@@ -162,6 +164,12 @@ MISTAKES = [
     (8, "return private, name, text", "return everybody, name, text", "can read your whisper"),
     (8, "    channel.confirm_delivery()\n", "", "makes an UnroutableError of that"),
     (8, ", mandatory=True", "", "Publish with mandatory=True"),
+    (11, "args.queue, durable=True", "args.queue, exclusive=True", "goes with its service"),
+    (11, "args.queue, durable=True", '"", durable=True', "each start makes another queue"),
+    (11, "<= copy[email]", "> copy[email]", "what is new has to get in"),
+    (11, "<= copy[email]", "< 1 + 0 * copy[email]", "cannot be judged before task 2"),
+    (11, "    copy[email] = account", TAKE_IF_ACTIVE, "it is still active"),
+    (11, "        channel.basic_ack(method.delivery_tag)\n", "", "is not acknowledged"),
 ]
 
 

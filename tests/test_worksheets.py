@@ -45,7 +45,7 @@ def pane_environment(url: str, **more: str) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),  # the scripts as modules, as `pip install -e .` makes them
         "AMQP_URL": url,
-        "LAB_HTTP_PORT": str(free_port()),  # of lab 7's publisher
+        "LAB_HTTP_PORT": str(free_port(4)),  # of lab 7's publisher; lab 11 takes four in a row
         **more,
     }
 

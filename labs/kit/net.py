@@ -1,6 +1,7 @@
 """Ports of this machine: which are free, and whether a broker really answers."""
 
 import base64
+import contextlib
 import errno
 import random
 import re
@@ -53,27 +54,32 @@ def page_answers(port: int, user: str = "guest", password: str = "guest") -> boo
         return False
 
 
-def free_port() -> int:
+def free_port(row: int = 1) -> int:
     """Return a port that is free, and on Linux stays ours until this program ends.
 
-    It is from below those that the system hands out to clients by itself.
+    It is from below those that the system hands out to clients by itself. It may be the first of a
+    row of ports, all of them free.
     """
     while True:
-        reservation = socket.socket()
-        try:
-            reservation.bind((HERE, random.randrange(20_000, 32_000)))
-        except OSError:
-            reservation.close()
-            continue
-        port = reservation.getsockname()[1]
-        if sys.platform == "linux":
-            # Bound but not listening, it keeps the port from other callers of this function, while
-            # a broker, whose sockets have the same option, may listen there, now and after a kill.
-            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _reservations.append(reservation)
-        else:
-            reservation.close()
-        return port
+        first = random.randrange(20_000, 32_000)
+        with contextlib.ExitStack() as given_back:
+            try:
+                reservations = [_reserve(first + place, given_back) for place in range(row)]
+            except OSError:
+                continue
+            if sys.platform == "linux":
+                given_back.pop_all()
+                _reservations.extend(reservations)
+        return first
+
+
+def _reserve(port: int, given_back: contextlib.ExitStack) -> socket.socket:
+    reservation = given_back.enter_context(socket.socket())
+    reservation.bind((HERE, port))
+    # Bound but not listening, it keeps the port from other callers of this function, while a
+    # broker, whose sockets have the same option, may listen there, now and after a kill.
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return reservation
 
 
 def is_free(port: int) -> bool:

@@ -28,19 +28,19 @@ def warn(text: str) -> None:
     print(f" [!] {text}", file=sys.stderr, flush=True)
 
 
-def how_to_get_packages() -> str:
+def how_to_get_packages(file: str = "requirements.txt") -> str:
     """Return what to type when something of requirements.txt is missing, from where we are."""
     kit = Path(os.path.relpath(Path(__file__).resolve().parents[2]))
-    packages = f"pip install -r {kit / 'requirements.txt'}"
+    packages = f"pip install -r {kit / file}"
     return f". {kit / '.venv/bin/activate'}    (and there, if it lacks: {packages})"
 
 
 @contextlib.contextmanager
-def requirements() -> Iterator[None]:
-    """Import what requirements.txt brings; end with a line and what to try if it is missing."""
+def requirements(file: str = "requirements.txt") -> Iterator[None]:
+    """Import what a file of the kit names; end with a line and what to try if it is missing."""
     try:
         yield
     except ImportError as missing:
         program = os.path.basename(sys.argv[0])
-        hint = how_to_get_packages()
+        hint = how_to_get_packages(file)
         raise SystemExit(f"{program}: error: {missing}\n  try: {hint}") from None

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Ask a service something, and print its answer.
+
+    ./ask.py monolith POST accounts email=ada@example.com name="Ada Lovelace"
+    ./ask.py attendees GET accounts/ada@example.com
+
+The same is to be had in a browser: each service shows at /docs what may be asked of it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("labs/11-services/requirements.txt"):
+    import argparse
+
+    import httpx
+
+    import producer
+    from conference.options import ATTENDEES, MAIL, MONOLITH, address_of
+    from producer import OK, REFUSED, UNREACHABLE, BrokerError, Parser
+
+SERVICES = {
+    "monolith": (MONOLITH, "MONOLITH_URL"),
+    "attendees": (ATTENDEES, "ATTENDEES_URL"),
+    "mail": (MAIL, "MAIL_URL"),
+}
+EXAMPLES = """examples:
+  ./ask.py monolith PATCH accounts/ada@example.com name="Ada King"
+  ./ask.py monolith DELETE accounts/ada@example.com
+  ./ask.py monolith POST presentations title="On engines" email=ada@example.com
+  ./ask.py monolith PUT presentations/1/approval
+  ./ask.py mail GET mails
+
+exit codes: 0 done, 2 usage, 3 nobody answers, 4 the service refuses"""
+PATIENCE = 10  # seconds for an answer
+
+
+def field(text: str) -> tuple[str, str]:
+    """Return the two sides of NAME=VALUE: an argparse type."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = Parser(
+        description=__doc__.splitlines()[0],
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("service", choices=SERVICES)
+    add("method", choices=["GET", "POST", "PATCH", "PUT", "DELETE"])
+    add("path", help="what comes after the address, such as accounts")
+    add("fields", nargs="*", type=field, metavar="NAME=VALUE", help="what to send")
+    add("-v", "--verbose", action="store_true", help="show tracebacks")
+    add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    return parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> int:
+    """Ask, and print the status and the answer, a line for each item; return the exit code."""
+    address = f"{address_of(*SERVICES[options.service])}/{options.path.lstrip('/')}"
+    try:
+        answer = httpx.request(
+            options.method,
+            address,
+            json=dict(options.fields) if options.fields else None,
+            timeout=PATIENCE,
+            trust_env=False,  # a proxy could not reach a service on this machine
+        )
+        said = answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        why = str(error).partition("] ")[2].lower() or str(error) or type(error).__name__
+        what = f"no answer from {address} ({why})"
+        raise BrokerError(what, f"./{options.service}.py, in another pane", UNREACHABLE) from None
+    print(f"{answer.status_code} {answer.reason_phrase}")
+    if answer.is_error:
+        print("  " + explain(said["detail"]))
+        return REFUSED
+    for item in said if isinstance(said, list) else [said]:
+        print("  " + ", ".join(f"{name} {show(value)}" for name, value in item.items()))
+    return OK
+
+
+def show(value: object) -> str:
+    """Return a value as JSON has it; times are cut to tenths of a second."""
+    rounded = round(value, 1) if isinstance(value, float) else value
+    return json.dumps(rounded, ensure_ascii=False)
+
+
+def explain(detail: object) -> str:
+    """Return why a request was refused; FastAPI names each field that is not right."""
+    if isinstance(detail, str):
+        return detail
+    return "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in detail)
+
+
+if __name__ == "__main__":
+    chosen = parse()
+    producer.run(lambda: main(chosen), chosen.verbose)

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Who comes to the conference: badges, and a copy of the monolith's accounts that they refer to.
+
+    ./attendees.py --via polling --every 5     # ask the monolith for all accounts, again and again
+    ./attendees.py                             # be told of every change by a message
+
+Either way the copy is here: what is asked of this service, it answers without the monolith.
+"""
+
+import argparse
+import sys
+import threading
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("labs/11-services/requirements.txt"):
+    import pika
+    import pydantic
+    from fastapi import FastAPI
+
+    import producer
+    from conference.consumer import Consumer, Message
+    from conference.copies import TABLES, Copies
+    from conference.database import Database
+    from conference.messages import Account, Badge, NewBadge
+    from conference.names import Names
+    from conference.options import (
+        ATTENDEES,
+        MONOLITH,
+        address_of,
+        parse,
+        service_parser,
+        web_address,
+    )
+    from conference.web import Background, listen, new_application, serve
+    from producer import number, say, show
+
+EXAMPLES = """examples:
+  ./attendees.py --monolith http://monolith:8011     # where the accounts are
+
+http://127.0.0.1:8012/docs shows what may be asked."""
+PAUSE = 1  # seconds before the monolith is asked again, when messages need all accounts first
+
+
+class Polling(Background):
+    """Asks the monolith for all accounts every few seconds."""
+
+    def __init__(self, copies: Copies, every: float) -> None:
+        super().__init__()
+        self.copies, self.every = copies, every
+        self._stopped = threading.Event()
+
+    def work(self) -> None:
+        """Ask until stopped."""
+        say("*", f"Asking {self.copies.monolith} for all accounts every {self.every:g} s")
+        while not self._stopped.is_set():
+            self.copies.fetch(self.every)
+            self._stopped.wait(self.every)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopped.set()
+
+
+class Listening(Background):
+    """Hears of every change from a durable queue behind the exchange for accounts."""
+
+    def __init__(self, copies: Copies, names: Names, broker: dict) -> None:
+        super().__init__()
+        self.copies, self.names = copies, names
+        self.consumer = Consumer(broker, [names.copy], self._prepare, self._take, prefetch=100)
+
+    def work(self) -> None:
+        """Consume until stopped."""
+        self.consumer.run()
+
+    def stop(self) -> None:
+        """Consume no more."""
+        self.consumer.stopping = True
+        if self.consumer.connected:
+            self.join(1)
+
+    def _prepare(self, connection: pika.BlockingConnection) -> None:
+        """Make sure that every change from now on is in our queue, and all before in the copy."""
+        if not exists(connection, self.names.copy):
+            self.copies.not_complete()  # first, or who dies here would never know
+        channel = connection.channel()
+        self.names.declare_copy(channel)
+        channel.close()
+        while not (self.copies.complete or self.consumer.stopping):
+            self.copies.fetch(PAUSE)
+            if not self.copies.complete:
+                connection.sleep(PAUSE)
+
+    def _take(self, message: Message) -> None:
+        try:
+            self.copies.take(Account.model_validate_json(message.body))
+        except pydantic.ValidationError:
+            say("!", f"This is no account, and thrown away: {show(message.body)}")
+
+
+def exists(connection: pika.BlockingConnection, queue: str) -> bool:
+    """Tell whether there is a queue of this name."""
+    channel = connection.channel()  # the broker closes it if there is none
+    try:
+        channel.queue_declare(queue, passive=True)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        if error.reply_code != 404:
+            raise
+        return False
+    channel.close()
+    return True
+
+
+def application(copies: Copies, via: str) -> FastAPI:
+    """Return what answers requests."""
+    app = new_application("Conference: attendees")
+
+    @app.get("/health")
+    def health() -> dict:
+        return {
+            "status": "ok",
+            "via": via,
+            "accounts": len(copies.accounts()),
+            "requests to the monolith": copies.requests,
+        }
+
+    @app.get("/accounts")
+    def accounts() -> list[Account]:
+        return copies.accounts()
+
+    @app.get("/accounts/{email}")
+    def account(email: str) -> Account:
+        return copies.account(email)
+
+    @app.post("/attendees", status_code=201)
+    def make_badge(new: NewBadge) -> Badge:
+        return copies.make_badge(new.email)
+
+    @app.get("/attendees")
+    def badges() -> list[Badge]:
+        return copies.badges()
+
+    return app
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Answer, and keep the copy up to date, until stopped; return the exit code."""
+    copies = Copies(Database(options.data, "attendees.sqlite3", TABLES), options.monolith)
+    if options.via == "polling":
+        source = Polling(copies, options.every)
+    else:
+        source = Listening(copies, Names(options.prefix), broker)
+    listener = listen(options.http_bind, options.http_port, "--http-port")
+    code = serve(application(copies, options.via), listener, source)
+    say("*", f"Stopped; requests to the monolith: {copies.requests}")
+    return code
+
+
+def options() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = service_parser(__doc__, EXAMPLES, "attendees.py", ATTENDEES)
+    add = parser.add_argument_group("accounts").add_argument
+    add("--via", choices=["messages", "polling"], default="messages",
+        help="how to learn of changes (default: %(default)s)")  # fmt: skip
+    add("--every", type=number(float, 0.05, 86400), default=5, metavar="SECONDS",
+        help="with --via polling: ask so often (default: %(default)s)")  # fmt: skip
+    add("--monolith", type=web_address, metavar="URL",
+        default=address_of(MONOLITH, "MONOLITH_URL"),
+        help="where the accounts are (default: MONOLITH_URL, or %(default)s)")  # fmt: skip
+    return parse(parser)
+
+
+if __name__ == "__main__":
+    chosen, where = options()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

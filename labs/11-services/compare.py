@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Make the same changes known by polling and by messages, and measure what each way costs.
+
+    ./compare.py
+
+One monolith, and an attendees service for each way, all of them processes of their own, with data
+and queues of their own. At the end the monolith goes away just after a change, and comes back.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import re
+import signal
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.process import signals_put_off, wait_until
+from kit.say import requirements
+
+with requirements("labs/11-services/requirements.txt"):
+    import httpx
+    import pika
+
+    import producer
+    from conference.names import Names
+    from conference.options import parse, service_parser, url_of
+    from kit.script import Script
+    from producer import OK, UNEXPECTED, BrokerError, connect, number, say
+
+EXAMPLES = """what the columns say:
+  requests       how often the service asked the monolith
+  delay in ms    from when a change is asked for to when the service has it
+  last change    made just before the monolith goes away: does the service know it meanwhile?
+                 And how long after the change did it know?"""
+HERE = Path(__file__).resolve().parent
+EMAIL = "ada@example.com"
+PAUSE = (0.05, 0.35)  # seconds from one change to the next: at least, at most
+AWAY = 1  # seconds without the monolith
+DEADLINE = 30  # seconds for what takes one
+TITLES = [
+    ["", "requests", "mean delay", "worst delay", "last change", "known"],
+    ["", "", "ms", "ms", "meanwhile", "after ms"],
+]
+
+
+class Way:
+    """An attendees service that learns of changes in one way."""
+
+    def __init__(self, title: str, *arguments: object) -> None:
+        self.title, self.arguments = title, arguments
+        self.service: Script | None = None
+        self.meanwhile = ""  # whether it knew the last change while the monolith was away
+
+    def knows_since(self, version: int) -> float | None:
+        """Return since when it knows a version or a later one, None if it does not."""
+        for line in list(self.service.lines):
+            found = re.search(r"version (\d+): .* late", line.text)
+            if found and int(found[1]) >= version:
+                return line.time
+        return None
+
+    def row(self, made: dict[int, float]) -> list[str]:
+        """Return what came of it; `made` tells when each version was asked for."""
+        delays = [1000 * (self.knows_since(one) - asked) for one, asked in made.items()]
+        requests = re.search(r"requests to the monolith: (\d+)", self.service.text())[1]
+        *delays, last = delays
+        figures = [statistics.mean(delays), max(delays)]
+        cells = [f"{figure:.0f}" for figure in figures]
+        return [self.title, requests, *cells, self.meanwhile, f"{last:.0f}"]
+
+
+class Comparison:
+    """All ways at the same time, with the same changes."""
+
+    def __init__(self, folder: Path, prefix: str, broker: dict, polls: list[float]) -> None:
+        self.folder, self.common = folder, ["--prefix", prefix]
+        self.common += ["--cafile", broker["cafile"]] if broker["cafile"] else []
+        self.environment = os.environ | {"AMQP_URL": url_of(broker)}
+        self.ways = [
+            Way(f"polling, every {every:g} s", "--via", "polling", "--every", every)
+            for every in polls
+        ]
+        self.ways.append(Way("messages"))
+        self.scripts: list[Script] = []
+        self.made: dict[int, float] = {}  # version -> when it was asked for
+        self.random = random.Random(11)  # the same pauses in every run
+
+    def start(self, name: str, *arguments: object, port: int = 0) -> Script:
+        """Start a service; it need not be ready yet."""
+        folder = self.folder / ("monolith" if name == "monolith.py" else str(len(self.scripts)))
+        own = ["--http-port", port, "--data", folder, *self.common, *arguments]
+        command = [sys.executable, str(HERE / name), *map(str, own)]
+        with signals_put_off():
+            # In sessions of their own: Ctrl-C is for us, and we end them.
+            script = Script(command, self.environment, own_session=True)
+            self.scripts.append(script)
+        return script
+
+    def run(self, changes: int) -> None:
+        """Let it all happen. Raises AssertionError, TimeoutError, OSError or httpx.HTTPError."""
+        monolith = self.start("monolith.py")
+        address = address_in(monolith)
+        with httpx.Client(base_url=address, trust_env=False, timeout=DEADLINE) as client:
+            client.post("/accounts", json={"email": EMAIL, "name": "Ada"}).raise_for_status()
+            for way in self.ways:
+                way.service = self.start("attendees.py", "--monolith", address, *way.arguments)
+            for way in self.ways:
+                way.service.wait_for("Copied all accounts", within=DEADLINE)
+            say("*", f"{changes} changes")
+            for _ in range(changes):
+                time.sleep(self.random.uniform(*PAUSE))
+                self.change(client)
+            self.wait_until_all_know()
+            say("*", "One more, and the monolith goes away")
+            self.change(client)
+        monolith.terminate()
+        monolith.wait(DEADLINE)
+        time.sleep(AWAY)
+        for way in self.ways:
+            way.meanwhile = "known" if way.knows_since(max(self.made)) else "not known"
+        say("*", "It is back")
+        address_in(self.start("monolith.py", port=httpx.URL(address).port))
+        self.wait_until_all_know()
+        for way in self.ways:
+            way.service.terminate()
+            way.service.wait(DEADLINE)
+
+    def change(self, client: httpx.Client) -> None:
+        """Change the account."""
+        asked = time.monotonic()
+        answer = client.patch(f"/accounts/{EMAIL}", json={"name": f"Ada {len(self.made) + 2}"})
+        self.made[answer.raise_for_status().json()["version"]] = asked
+
+    def wait_until_all_know(self) -> None:
+        """Wait until the newest change is known in every way."""
+        newest = max(self.made)
+        wait_until(lambda: all(way.knows_since(newest) for way in self.ways), DEADLINE)
+
+    def what_went_wrong(self) -> str:
+        """Return the first error that a service has printed, "" if there is none."""
+        errors = [line.text for one in self.scripts for line in one.find(": error: ")]
+        return errors[0] if errors else ""
+
+    def close(self) -> None:
+        """End all services."""
+        for script in self.scripts:
+            script.kill()
+            script.wait()
+
+    def print(self) -> None:
+        """Print the table."""
+        rows = [*TITLES, *(way.row(self.made) for way in self.ways)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for title, *cells in rows:
+            figures = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+            print(title.ljust(widths[0]), *figures, sep="   ")
+
+
+def address_in(service: Script) -> str:
+    """Wait until a service answers; return where."""
+    return re.search(r"http://[\w.:]+\d", service.wait_for("Answering", within=DEADLINE).text)[0]
+
+
+def clean_up(prefix: str, broker: dict) -> None:
+    """Delete what the services have made on the broker."""
+    names = Names(prefix)
+    with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
+        connection = connect(**broker)
+        channel = connection.channel()
+        for queue in names.queues:
+            channel.queue_delete(queue)
+        channel.exchange_delete(names.accounts)
+        connection.close()
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Compare the ways; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    connect(**broker).close()
+    prefix = f"compare-{uuid.uuid4().hex[:8]}."
+    with tempfile.TemporaryDirectory(prefix="conference-") as folder:
+        comparison = Comparison(Path(folder), prefix, broker, options.every)
+        say("*", f"A monolith, and {len(comparison.ways)} attendees services: starting them")
+        try:
+            comparison.run(options.changes)
+        except (AssertionError, TimeoutError, OSError, httpx.HTTPError) as error:
+            why = comparison.what_went_wrong() or str(error).splitlines()[0]
+            hint = "the same again; and if the machine is busy, when it is not"
+            raise BrokerError(f"the comparison failed: {why}", hint, UNEXPECTED) from error
+        finally:
+            comparison.close()
+            clean_up(prefix, broker)
+    comparison.print()
+    return OK
+
+
+def options() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = service_parser(__doc__, EXAMPLES, "compare.py", None)
+    parser.set_defaults(retry_for=0)
+    add = parser.add_argument
+    add("--changes", type=number(int, 1, 1000), default=10, metavar="N",
+        help="how many (default: %(default)s)")  # fmt: skip
+    add("--every", type=number(float, 0.05, 10), nargs="+", default=[0.2, 1], metavar="SECONDS",
+        help="how often those ask who poll (default: 0.2 1)")  # fmt: skip
+    return parse(parser)
+
+
+if __name__ == "__main__":
+    chosen, where = options()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

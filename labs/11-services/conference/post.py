@@ -1,0 +1,75 @@
+"""Writes e-mails and hands them to the mail server, and remembers which it has taken.
+
+A mail's Message-ID is made of the presentation's number and the decision: should one be sent again,
+a mail server can tell that it is the same.
+"""
+
+import smtplib
+import time
+from email.message import EmailMessage
+from email.utils import formatdate
+
+from conference.database import Database
+from conference.messages import Decision
+
+TABLES = "CREATE TABLE IF NOT EXISTS sent (message_id TEXT PRIMARY KEY, at REAL)"
+PATIENCE = 10  # seconds for each answer of the mail server
+SENDER = "Conference <programme@conference.example>"
+TEXTS = {
+    "approved": "good news: we would like to hear your presentation {title!r}. See you there!",
+    "rejected": "we are sorry: there is no room in the programme for your presentation {title!r}.",
+}
+
+
+class NoMailServer(Exception):
+    """Raised when the mail server does not answer, or serves nobody now."""
+
+
+class Refused(Exception):
+    """Raised when the mail server does not take this mail: for now, or never (`final`)."""
+
+    def __init__(self, code: int, text: bytes) -> None:
+        super().__init__(f"{code} {text.decode(errors='backslashreplace')}")
+        self.final = code >= 500
+
+
+class Post:
+    """Sends the mails of decisions by way of the mail server at a host and port."""
+
+    def __init__(self, database: Database, host: str, port: int) -> None:
+        self.database, self.host, self.port = database, host, port
+
+    def write(self, decision: Decision, status: str) -> EmailMessage:
+        """Return the mail that tells of a decision."""
+        mail = EmailMessage()
+        mail["From"], mail["To"] = SENDER, decision.email
+        mail["Subject"] = f"{decision.title}: {status}"
+        mail["Date"] = formatdate()
+        mail["Message-ID"] = f"<presentation-{decision.number}-{status}@conference.example>"
+        text = TEXTS[status].format(title=decision.title)
+        mail.set_content(f"Dear {decision.name},\n\n{text}\n")
+        return mail
+
+    def is_sent(self, mail: EmailMessage) -> bool:
+        """Tell whether the mail server has taken this mail before."""
+        with self.database.transaction() as db:
+            found = db.execute("SELECT 1 FROM sent WHERE message_id = ?", [mail["Message-ID"]])
+            return found.fetchone() is not None
+
+    def send(self, mail: EmailMessage) -> None:
+        """Hand a mail over, and remember it. Raises NoMailServer or Refused."""
+        try:
+            with smtplib.SMTP(self.host, self.port, timeout=PATIENCE) as server:
+                server.send_message(mail)
+                self.remember(mail)  # here: what goes wrong from now on does not matter
+        except smtplib.SMTPRecipientsRefused as error:
+            raise Refused(*next(iter(error.recipients.values()))) from error
+        except smtplib.SMTPDataError as error:
+            raise Refused(error.smtp_code, error.smtp_error) from error
+        except OSError as error:  # smtplib's own are among them: they concern every mail
+            raise NoMailServer(f"{error.strerror or error}".lower()) from error
+
+    def remember(self, mail: EmailMessage) -> None:
+        """Write down that the mail server has taken a mail."""
+        with self.database.transaction() as db:
+            db.execute("INSERT INTO sent VALUES (?, ?)", [mail["Message-ID"], time.time()])

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""A mail server for the lab: takes every mail by SMTP, and shows it instead of passing it on.
+
+    ./mail.py
+
+One line a mail, a page that shows them, and /mails as JSON. A mail that comes again, with the same
+Message-ID, is not delivered again.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import email
+import email.policy
+import html
+import mailbox
+import socket
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("labs/11-services/requirements.txt"):
+    from aiosmtpd.smtp import SMTP as SmtpServer
+    from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse
+
+    import producer
+    from conference.options import MAIL, SMTP, port_of, service_parser
+    from conference.web import address_of, listen, serve
+    from producer import UNEXPECTED, BrokerError, number, reason, say
+
+EXAMPLES = """examples:
+  ./mail.py --refuse nobody@example.com     # 550 for this address: there is no such mailbox
+  ./mail.py --busy ada@example.com          # 450 for this one: later, perhaps
+  ./mail.py --forget                        # keep nothing on disk"""
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>Mails</title>
+<style>body {{ font: 16px sans-serif; margin: 2em }} pre {{ white-space: pre-wrap }}
+article {{ border-left: 4px solid #69c; padding-left: 1em; margin: 1em 0 }}</style>
+<h1>Mails: {count}</h1>{mails}</html>"""
+MAIL_ON_PAGE = "<article><b>{to}</b>: {subject}<pre>{text}</pre></article>"
+
+
+class Mails:
+    """What has come; the handler of aiosmtpd."""
+
+    def __init__(self, folder: Path | None, refuse: list[str], busy: list[str]) -> None:
+        self.refuse, self.busy = set(refuse), set(busy)
+        self.box = mailbox.Maildir(folder) if folder else None
+        self.repeated = 0
+        kept = [self.box.get_bytes(key) for key in sorted(self.box.keys())] if self.box else []
+        self.mails = {one["id"]: one for one in map(read, kept)}
+
+    async def handle_RCPT(self, server, session, envelope, address: str, options) -> str:  # noqa: N802
+        """Take an address, unless we were told not to."""
+        if address in self.refuse:
+            return "550 no such mailbox here"
+        if address in self.busy:
+            return "450 mailbox busy, try again later"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope) -> str:  # noqa: N802
+        """Take a mail; what we say here is the sender's proof that we have it."""
+        mail = read(envelope.content)
+        what = f"{mail['to']}: {mail['subject']!r}"
+        if mail["id"] in self.mails:
+            self.repeated += 1
+            say("!", f"The same mail again, not delivered twice: {what}")
+            return "250 OK, known already"
+        if self.box is not None:
+            self.box.add(envelope.content)  # on disk before we say so
+        self.mails[mail["id"]] = mail
+        say("x", f"Mail to {what}")
+        return "250 OK"
+
+
+def read(content: bytes) -> dict[str, str]:
+    """Return the parts of a mail that we show."""
+    mail = email.message_from_bytes(content, policy=email.policy.default)
+    body = mail.get_body(("plain",))
+    return {
+        "id": str(mail["Message-ID"] or hash(content)),
+        "to": str(mail["To"]),
+        "subject": str(mail["Subject"]),
+        "text": body.get_content().replace("\r\n", "\n") if body else "",
+    }
+
+
+def application(mails: Mails, smtp: socket.socket) -> FastAPI:
+    """Return what answers requests; it serves SMTP too, for as long as it runs."""
+
+    @contextlib.asynccontextmanager
+    async def with_smtp(app: FastAPI):
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: SmtpServer(mails, loop=loop), sock=smtp)
+        yield
+        server.close()
+
+    app = FastAPI(title="Conference: mails", lifespan=with_smtp)
+
+    @app.get("/health")
+    def health() -> dict:
+        return {"status": "ok", "mails": len(mails.mails), "repeated": mails.repeated}
+
+    @app.get("/mails")
+    def every() -> list[dict[str, str]]:
+        return list(mails.mails.values())
+
+    @app.get("/")
+    def page() -> HTMLResponse:
+        shown = [{key: html.escape(text) for key, text in mail.items()} for mail in every()]
+        parts = [MAIL_ON_PAGE.format(**mail) for mail in reversed(shown)]
+        return HTMLResponse(PAGE.format(count=len(parts), mails="".join(parts)))
+
+    return app
+
+
+def main(options: argparse.Namespace) -> int:
+    """Take mails until stopped; return the exit code."""
+    try:
+        options.data.mkdir(parents=True, exist_ok=True)
+        folder = None if options.forget else options.data / "mail"
+        mails = Mails(folder, options.refuse, options.busy)
+    except OSError as error:
+        what = f"cannot keep data in {options.data} ({reason(error)})"
+        raise BrokerError(what, "another folder: --data DIR", UNEXPECTED) from None
+    smtp = listen(options.http_bind, options.smtp_port, "--smtp-port")
+    page = listen(options.http_bind, options.http_port, "--http-port")
+    say("*", f"Taking mails at {address_of(smtp)}; {len(mails.mails)} are here")
+    code = serve(application(mails, smtp), page)
+    say("*", f"Stopped; mails here: {len(mails.mails)}")
+    return code
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = service_parser(__doc__, EXAMPLES, "mail.py", MAIL)
+    add = parser.add_argument_group("mail").add_argument
+    add("--smtp-port", type=number(int, 0, 65535), default=port_of(SMTP), metavar="PORT",
+        help="0 for any that is free (default: %(default)s)")  # fmt: skip
+    add("--refuse", action="append", default=[], metavar="ADDRESS", help="refuse it for good: 550")
+    add("--busy", action="append", default=[], metavar="ADDRESS", help="put it off: 450")
+    add("--forget", action="store_true", help="do not keep mails in the folder of --data")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    chosen = parse()
+    producer.run(lambda: main(chosen), chosen.verbose)

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""The conference site's accounts and presentations, and the messages that tell of their changes.
+
+    ./monolith.py
+
+A change and its message are stored together; the message is published when the broker is there.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("labs/11-services/requirements.txt"):
+    from fastapi import FastAPI
+
+    import producer
+    from conference.database import Database
+    from conference.messages import (
+        Account,
+        AccountName,
+        NewAccount,
+        NewPresentation,
+        Presentation,
+    )
+    from conference.names import Names
+    from conference.options import MONOLITH, parse, service_parser
+    from conference.relay import Relay
+    from conference.site import TABLES, Site
+    from conference.web import listen, new_application, serve
+    from producer import say
+
+EXAMPLES = """examples:
+  ./monolith.py --http-port 0 --data /tmp/site      # any free port; the data elsewhere
+
+http://127.0.0.1:8011/docs shows what may be asked."""
+
+
+def application(site: Site, relay: Relay) -> FastAPI:
+    """Return what answers requests."""
+    app = new_application("Conference: accounts and presentations")
+
+    @app.middleware("http")
+    async def publish(request, call_next):
+        """After a request that may have changed something, there may be something to publish."""
+        answer = await call_next(request)
+        if request.method != "GET":
+            relay.wake()
+        return answer
+
+    @app.get("/health")
+    def health() -> dict:
+        return {
+            "status": "ok",
+            "broker": "connected" if relay.connected else "away",
+            "outbox": len(site.unpublished()),
+        }
+
+    @app.get("/accounts")
+    def accounts() -> list[Account]:
+        return site.accounts()
+
+    @app.post("/accounts", status_code=201)
+    def open_account(new: NewAccount) -> Account:
+        return site.open_account(new)
+
+    @app.get("/accounts/{email}")
+    def account(email: str) -> Account:
+        return site.account(email)
+
+    @app.patch("/accounts/{email}")
+    def change_account(email: str, change: AccountName) -> Account:
+        return site.change_account(email, name=change.name)
+
+    @app.delete("/accounts/{email}")
+    def deactivate_account(email: str) -> Account:
+        return site.change_account(email, active=False)
+
+    @app.get("/presentations")
+    def presentations() -> list[Presentation]:
+        return site.presentations()
+
+    @app.post("/presentations", status_code=201)
+    def propose(new: NewPresentation) -> Presentation:
+        return site.propose(new)
+
+    @app.get("/presentations/{number}")
+    def presentation(number: int) -> Presentation:
+        return site.presentation(number)
+
+    @app.put("/presentations/{number}/approval")
+    def approve(number: int) -> Presentation:
+        return site.decide(number, "approved")
+
+    @app.put("/presentations/{number}/rejection")
+    def reject(number: int) -> Presentation:
+        return site.decide(number, "rejected")
+
+    return app
+
+
+def main(options, broker: dict) -> int:
+    """Answer, and publish, until stopped; return the exit code."""
+    names = Names(options.prefix)
+    site = Site(Database(options.data, "monolith.sqlite3", TABLES), names)
+    relay = Relay(site, names, broker)
+    listener = listen(options.http_bind, options.http_port, "--http-port")
+    code = serve(application(site, relay), listener, relay)
+    say("*", f"Stopped; waiting in the outbox: {len(site.unpublished())}")
+    return code
+
+
+if __name__ == "__main__":
+    chosen, where = parse(service_parser(__doc__, EXAMPLES, "monolith.py", MONOLITH))
+    producer.run(lambda: main(chosen, where), chosen.verbose)

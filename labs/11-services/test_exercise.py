@@ -1,0 +1,157 @@
+"""What labs/check.py 11 looks at."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+from pika.spec import Basic, Queue
+
+from kit.exercise import Exercise, Program
+
+
+def account(email: str, version: int, name: str, active: bool = True) -> dict:
+    """Return an account as messages have it."""
+    return {"email": email, "name": name, "version": version, "active": active}
+
+
+class Site:
+    """An exchange of the check's own, and the copy that the program keeps of what is told there."""
+
+    def __init__(self, exercise: Exercise, folder: Path) -> None:
+        self.exercise = exercise
+        self.exchange, self.file = f"{exercise.queue}-accounts", folder / "copy.json"
+        self.told = 0  # how many markers have been sent
+
+    def start(self) -> Program:
+        """Start the program, and wait until it waits."""
+        return self.exercise.start_worker("--exchange", self.exchange, "--file", self.file)
+
+    def tell(self, *accounts: dict) -> None:
+        """Publish changes of accounts; nobody need be there to take them."""
+        channel = self.exercise.corner.connection.channel()
+        for one in accounts:
+            channel.basic_publish(self.exchange, "", json.dumps(one).encode())
+        channel.close()
+
+    def tell_and_wait(self, *accounts: dict) -> None:
+        """Publish changes, and wait until the program has taken all of them."""
+        self.told += 1
+        marker = account(f"marker-{self.told}@example.com", 1, "Marker")
+        self.tell(*accounts, marker)
+        self.exercise.wait_until(
+            lambda: marker["email"] in self.copy() and self._all_acknowledged(),
+            "Changes of several accounts were sent, and the last is not in your copy, or is not "
+            "acknowledged.",
+            within=4,
+        )
+
+    def _all_acknowledged(self) -> bool:
+        return len(self.exercise.said(Basic.Ack)) == len(self.exercise.told(Basic.Deliver))
+
+    def copy(self) -> dict:
+        """Return the copy; empty if there is none yet."""
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(self.file.read_text(encoding="utf-8"))
+        return {}
+
+    def delete(self) -> None:
+        """Leave nothing on the broker: not even queues whose names the broker has made up."""
+        channel = self.exercise.corner.connection.channel()
+        for answer in self.exercise.told(Queue.DeclareOk):
+            channel.queue_delete(answer.what.queue)
+        channel.exchange_delete(self.exchange)
+
+
+@pytest.fixture
+def site(exercise: Exercise, tmp_path: Path) -> Iterator[Site]:
+    """Return an exchange, and a file for the copy, of the check's own."""
+    site = Site(exercise, tmp_path)
+    yield site
+    for program in exercise.programs:
+        program.end()
+    with contextlib.suppress(pika.exceptions.AMQPError):
+        site.delete()
+
+
+@pytest.mark.task(1)
+def test_hears_what_changed_meanwhile(exercise: Exercise, site: Site) -> None:
+    """What changes while the service is away is in its copy when it is back.
+
+    Read: https://www.rabbitmq.com/docs/queues#durability
+    """
+    service = site.start()
+    site.tell_and_wait(account("ada@example.com", 1, "Ada"))
+    service.end()
+    site.tell(account("ada@example.com", 2, "Ada King"))
+    site.start()
+    declared = [one.what for one in exercise.said(Queue.Declare)]
+    exercise.wait_until(
+        lambda: site.copy()["ada@example.com"]["name"] == "Ada King",
+        lambda: (
+            "Ada changed her name while your service was away, and it never heard of it: "
+            + (
+                "an exclusive queue goes with its service: durable=True in its place."
+                if any(queue.exclusive for queue in declared)
+                else "without a name of your own, each start makes another queue: take the name "
+                "of --queue."
+            )
+        ),
+        within=3,
+    )
+    assert all(queue.durable or queue.passive for queue in declared), (
+        "The queue stays while you are away, but not over a restart of the broker: add "
+        "durable=True."
+    )
+    assert {queue.queue for queue in declared} == {exercise.queue}, (
+        "Your queue has another name than --queue gives."
+    )
+
+
+@pytest.mark.task(2)
+def test_old_news_changes_nothing(site: Site) -> None:
+    """A version that is not higher than the one in the copy changes nothing.
+
+    Read: https://www.rabbitmq.com/docs/semantics
+    """
+    site.start()
+    ada = "ada@example.com"
+    site.tell_and_wait(account(ada, 1, "Ada"), account(ada, 3, "Ada King"))
+    name = site.copy().get(ada, {}).get("name")
+    assert name == "Ada King", (
+        f"Version 1 of an account was told, then version 3, and the copy has the name {name!r} of "
+        "version 1: what is new has to get in."
+    )
+    site.tell_and_wait(account(ada, 2, "Ada Byron"))
+    assert site.copy()[ada]["name"] == "Ada King", (
+        "Your copy had version 3 of an account; version 2 came late, and now the copy has that."
+    )
+
+
+@pytest.mark.task(3)
+def test_what_is_closed_stays_closed(site: Site) -> None:
+    """An account that was closed is not opened again by a message that comes late.
+
+    Read: https://en.wikipedia.org/wiki/Tombstone_(data_store)
+    """
+    site.start()
+    ada, bob = "ada@example.com", "bob@example.com"
+    site.tell_and_wait(account(bob, 3, "Bob"), account(bob, 2, "Robert"))
+    assert site.copy().get(bob, {}).get("version") == 3, (
+        "Task 3 cannot be judged before task 2 is done: a late version changes your copy."
+    )
+    site.tell_and_wait(account(ada, 1, "Ada"), account(ada, 3, "Ada", active=False))
+    assert not site.copy().get(ada, {}).get("active"), (
+        "An account was closed, and in your copy it is still active: take what the message says."
+    )
+    site.tell_and_wait(account(ada, 2, "Ada King"))
+    now = site.copy().get(ada)
+    assert not (now and now["active"]), (
+        "An account was closed with version 3; version 2 came late, and the account is open again: "
+        "your copy had forgotten that there was a version 3."
+    )
+    assert now and now["version"] == 3, (
+        "Your copy does not know the closed account any more: keep it, as the message has it."
+    )

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Tell speakers by e-mail that their presentation was approved, or rejected.
+
+    ./workflow.py
+
+A message is acknowledged when the mail server has taken its mail. Without a mail server all wait in
+their queues; a mail that it will never take is parked in presentations.failed, with the reason.
+"""
+
+import argparse
+import collections
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("labs/11-services/requirements.txt"):
+    import pika
+    import pydantic
+
+    import producer
+    from conference.consumer import Consumer, Message, TryLater
+    from conference.database import Database
+    from conference.messages import Decision
+    from conference.names import Names
+    from conference.options import HERE, SMTP, host_and_port, parse, port_of, service_parser
+    from conference.post import TABLES, NoMailServer, Post, Refused
+    from producer import OK, connect, number, say, show
+
+EXAMPLES = """examples:
+  ./workflow.py --smtp mail.example:25        # another mail server
+  ./workflow.py --parked                      # what is parked, and why
+  ./workflow.py --parked --again              # and back into the queues with it"""
+LONGEST = 30  # seconds between two tries
+
+
+class Workflow:
+    """Sends one mail after the other."""
+
+    def __init__(self, post: Post, names: Names, options: argparse.Namespace, broker: dict) -> None:
+        self.post, self.names = post, names
+        self.first_delay, self.most_tries = options.retry_delay, options.tries
+        self.delay, self.sent = self.first_delay, 0
+        self.tries: collections.Counter[str] = collections.Counter()  # by Message-ID
+        queues = [names.approved, names.rejected]
+        self.consumer = Consumer(broker, queues, self._prepare, self._handle)
+
+    def run(self) -> int:
+        """Send mails until SIGTERM or Ctrl-C; return the exit code."""
+        for number_ in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number_, self._stop)
+        try:
+            self.consumer.run()
+        except KeyboardInterrupt:
+            pass
+        say("*", f"Stopped; mails sent: {self.sent}")
+        return OK
+
+    def _stop(self, *_: object) -> None:
+        """Stop after the mail in hand: half of it may be with the mail server."""
+        if self.consumer.stopping or not self.consumer.connected:
+            raise KeyboardInterrupt  # who waits for the broker has no mail in hand
+        # No exception here: in the middle of pika it would leave half a frame behind.
+        self.consumer.stopping = True
+
+    def _prepare(self, connection: pika.BlockingConnection) -> None:
+        channel = connection.channel()
+        self.names.declare_presentations(channel)
+        channel.close()
+
+    def _handle(self, message: Message) -> None:
+        """Send the mail of one message, unless it is sent. Raises TryLater."""
+        try:
+            decision = Decision.model_validate_json(message.body)
+        except pydantic.ValidationError:
+            return self._park(message, "this is no decision")
+        status = "approved" if message.queue == self.names.approved else "rejected"
+        mail = self.post.write(decision, status)
+        what = f"presentation {decision.number}, {status}, to {decision.email}"
+        if self.post.is_sent(mail):
+            return say("*", f"Sent before, and not again: {what}")
+        try:
+            self.post.send(mail)
+        except NoMailServer as error:
+            raise self._later(
+                f"No mail server at {self.post.host}:{self.post.port} ({error})"
+            ) from error
+        except Refused as error:
+            self.tries[mail["Message-ID"]] += 1
+            if not error.final and self.tries[mail["Message-ID"]] < self.most_tries:
+                raise self._later(f"Not now: {what} ({error})") from error
+            return self._park(message, str(error), what)
+        self.delay = self.first_delay
+        self.sent += 1
+        say("x", f"Sent: {what}")
+
+    def _later(self, why: str) -> TryLater:
+        """Return what says that the mail server wants to be left alone, each time for longer."""
+        delay, self.delay = self.delay, min(2 * self.delay, LONGEST)
+        return TryLater(why, delay)
+
+    def _park(self, message: Message, why: str, what: str = "") -> None:
+        self.delay = self.first_delay
+        properties = pika.BasicProperties(
+            delivery_mode=2, headers={"reason": why, "queue": message.queue}
+        )
+        message.channel.basic_publish(
+            "", self.names.failed, message.body, properties, mandatory=True
+        )
+        say("!", f"Parked: {what or show(message.body)} ({why})")
+
+
+def show_parked(names: Names, broker: dict, again: bool) -> int:
+    """Print what is parked, and why; put it back if wanted; return the exit code."""
+    connection = connect(**broker | {"retry_for": 0})
+    channel = connection.channel()
+    channel.confirm_delivery()
+    names.declare_presentations(channel)
+    count = channel.queue_declare(names.failed, passive=True).method.message_count
+    for _ in range(count):  # and no more: a workflow that runs may park one again
+        method, properties, body = channel.basic_get(names.failed)
+        if method is None:
+            break  # somebody else was here
+        headers = properties.headers or {}
+        say("x", f"{show(body)}: {headers.get('reason')}")
+        if again:
+            queue = headers.get("queue", names.approved)
+            kept = pika.BasicProperties(delivery_mode=2)
+            channel.basic_publish("", queue, body, kept, mandatory=True)
+            channel.basic_ack(method.delivery_tag)
+    connection.close()  # what is not acknowledged goes back
+    say("*", f"{count} parked{', and back in the queues' if again and count else ''}")
+    return OK
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Send mails, or show what is parked; return the exit code."""
+    names = Names(options.prefix)
+    if options.parked:
+        return show_parked(names, broker, options.again)
+    post = Post(Database(options.data, "workflow.sqlite3", TABLES), *options.smtp)
+    return Workflow(post, names, options, broker).run()
+
+
+def options() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = service_parser(__doc__, EXAMPLES, "workflow.py", None)
+    add = parser.add_argument_group("mail").add_argument
+    add("--smtp", type=host_and_port, metavar="HOST:PORT",
+        default=os.environ.get("SMTP_SERVER") or f"{HERE}:{port_of(SMTP)}",
+        help="the mail server (default: SMTP_SERVER, or %(default)s)")  # fmt: skip
+    add("--retry-delay", type=number(float, 0.01, LONGEST), default=1, metavar="SECONDS",
+        help="wait so long after a failure, then longer (default: %(default)s)")  # fmt: skip
+    add("--tries", type=number(int, 1), default=8, metavar="N",
+        help="park a mail that was put off so often (default: %(default)s)")  # fmt: skip
+    add("--parked", action="store_true", help="show what is parked, and why, and end")
+    add("--again", action="store_true", help="with --parked: back into the queues with it")
+    options, broker = parse(parser)
+    if options.again and not options.parked:
+        parser.error("--again goes with --parked")
+    return options, broker
+
+
+if __name__ == "__main__":
+    chosen, where = options()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

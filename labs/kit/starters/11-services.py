@@ -1,0 +1,86 @@
+"""Lab 11: a service with its own copy of the accounts, fed by messages alone.
+
+python labs/11-services/exercise.py --queue mine --file /tmp/copy.json
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import pika
+
+
+def connect() -> pika.BlockingConnection:
+    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    return pika.BlockingConnection(
+        pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
+    )
+
+
+def load(file: Path) -> dict:
+    """Return the copy as it was when it was last saved: an account for each e-mail address."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def save(file: Path, copy: dict) -> None:
+    """Save the copy in one step, so that nobody ever reads half of it."""
+    new = file.with_name(file.name + ".new")
+    new.write_text(json.dumps(copy, indent=1), encoding="utf-8")
+    new.replace(file)
+
+
+def take(copy: dict, account: dict) -> bool:
+    """Take an account into the copy; return whether that was news.
+
+    An account has an email, a name, a version, which grows with every change, and active, which is
+    false once it was closed.
+    """
+    email = account["email"]
+    # TODO(2): a message may come late, after a newer one, and then what is old overwrites what is
+    # new. Take only a version that is higher than the one we have, and return False otherwise.
+
+    copy[email] = account
+    # TODO(3): what we remove we do not know any more, so a late message of this account looks like
+    # a new account, and it is open again. Keep the closed account, with its version.
+    if not account["active"]:
+        del copy[email]
+    return True
+
+
+def main() -> None:
+    """Listen for changes of accounts, and keep the copy."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queue", required=True, help="our queue")
+    parser.add_argument("--exchange", default="accounts")
+    parser.add_argument("--file", type=Path, default="copy.json", help="where the copy is")
+    args = parser.parse_args()
+    copy = load(args.file)
+    connection = connect()
+    channel = connection.channel()
+    channel.exchange_declare(args.exchange, "fanout", durable=True)
+    # TODO(1): this queue goes when we go, and what changes until we are back is never told us. We
+    # want one that stays, also over a restart of the broker, with the name that --queue gives.
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    channel.queue_bind(queue, args.exchange)
+
+    def on_message(channel, method, properties, body: bytes) -> None:
+        account = json.loads(body)
+        what = f"{account['email']}, version {account['version']}"
+        if take(copy, account):
+            save(args.file, copy)
+            print(f" [x] {what}: {account['name'] if account['active'] else 'closed'}")
+        else:
+            print(f" [*] {what}: old news")
+        channel.basic_ack(method.delivery_tag)
+
+    channel.basic_consume(queue, on_message)
+    print(f" [*] Waiting for changes from {args.exchange!r}. To exit press CTRL+C")
+    channel.start_consuming()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print()
