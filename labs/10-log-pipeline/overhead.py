@@ -54,7 +54,7 @@ class Size(NamedTuple):
     records: int
 
 
-QUICK = Size(games=((0.005, 12), (0, 200)), times=3, records=5_000)
+QUICK = Size(games=((0.005, 12), (0, 100)), times=3, records=5_000)
 FULL = Size(games=((0.005, 60), (0.001, 100), (0, 400)), times=5, records=30_000)
 
 
