@@ -188,6 +188,11 @@ EXPERIMENTS = {"one": one, "four": four, "away": away, "killed": killed}
 # ---- what came of it
 
 
+def count_alike(known: list[dict], found: list[dict]) -> int:
+    """Return how many of the known rows were found as they are."""
+    return len({tuple(row.values()) for row in known} & {tuple(row.values()) for row in found})
+
+
 def report(pipeline: Pipeline, title: str) -> bool:
     """Print the figures, and whether the tables are right; return that."""
     truth, tables = json.loads(pipeline.truth.read_text()), read_tables(pipeline.rows)
@@ -199,8 +204,8 @@ def report(pipeline: Pipeline, title: str) -> bool:
         figures = (cell.rjust(len(title)) for cell, title in zip(rest, TITLES[1:], strict=True))
         print(first.ljust(14), *figures, sep="   ", flush=True)
     right = {
-        "participants": sum(row in tables.participants() for row in truth["participants"]),
-        "on the podium": sum(row in tables.podium() for row in truth["podium"]),
+        "participants": count_alike(truth["participants"], tables.participants()),
+        "on the podium": count_alike(truth["podium"], tables.podium()),
     }
     players = len(truth["participants"])
     if all(count == players for count in right.values()) and not missing:

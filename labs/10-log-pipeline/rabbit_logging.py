@@ -139,8 +139,8 @@ class Shipper(threading.Thread):
                 if explain(error).code != UNREACHABLE and not full:
                     return self._give_up(explain(error))
                 lost = error
-            except BrokerError as problem:
-                return self._give_up(problem)
+            except Exception as error:  # what connect() raises, or a mistake of ours
+                return self._give_up(error if isinstance(error, BrokerError) else explain(error))
 
     def _give_up(self, problem: BrokerError) -> None:
         self.problem = problem
@@ -220,7 +220,6 @@ class Shipper(threading.Thread):
 
 # ---- records as messages
 
-_run, _numbers = uuid.uuid4().hex[:12], itertools.count(1)
 _encode = json.JSONEncoder(default=lambda value: show(value), allow_nan=False).encode
 
 
@@ -244,7 +243,7 @@ def as_message(record: logging.LogRecord) -> Message:
         whole["fields"] = {str(key): show(value) for key, value in whole["fields"].items()}
         text = json.dumps(whole)
     channel = record.name.rpartition(".")[2]
-    return Message(channel, f"{_run}-{next(_numbers)}", text.encode())
+    return Message(channel, str(uuid.uuid4()), text.encode())
 
 
 def note_of_dropped(channel: str, count: int) -> Message:

@@ -72,7 +72,7 @@ class Worker:
 
     def __init__(self, options: argparse.Namespace, sink: Sink) -> None:
         self.options, self.sink = options, sink
-        self.records, self.stopping = 0, False
+        self.records, self.reading, self.stopping = 0, False, False
         self.batch: list[Row] = []  # in hand, in no file yet
         self._begun = 0.0  # when the first of them came
         self._delivered = 0  # records that came, in a file or not
@@ -80,7 +80,6 @@ class Worker:
 
     def read(self, connection: pika.BlockingConnection) -> None:
         """Read until it is time to stop; raises pika's errors when the connection is lost."""
-        self.batch.clear()  # what was in hand comes again
         channel = connection.channel()
         queues = self._declare(channel)
         channel.basic_qos(prefetch_count=2 * self.options.batch)
@@ -165,12 +164,15 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     worker, lost, code, read = Worker(options, sink), None, OK, False
 
     def stop(*_: object) -> None:
+        if not worker.reading:  # but waiting for the broker, which may take for ever
+            raise KeyboardInterrupt
         worker.stopping = True
 
     signal.signal(signal.SIGTERM, stop)
     try:
         while not read:
             connection = connect(lost=lost, **broker)
+            worker.reading = True
             try:
                 worker.read(connection)
                 read = True
@@ -178,7 +180,9 @@ def main(options: argparse.Namespace, broker: dict) -> int:
                 if explain(error).code != UNREACHABLE:
                     raise explain(error) from error
                 lost = error
+                worker.batch.clear()  # it comes again
             finally:
+                worker.reading = False
                 with contextlib.suppress(pika.exceptions.AMQPError):
                     connection.close()
     except KeyboardInterrupt:
