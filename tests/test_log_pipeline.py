@@ -372,13 +372,16 @@ def test_sigterm_writes_what_is_in_hand_and_ctrl_c_gives_it_back(start, lab, log
     agrees(start, rows, truth)
 
 
-def test_a_worker_that_waits_for_the_broker_can_be_stopped(start, lab, rows):
+def test_a_worker_waits_for_its_broker_and_its_queue_and_can_be_stopped_meanwhile(start, lab, rows):
     port = free_port()
     url = lab.url.replace(str(lab.broker.port), str(port))
     worker = start("worker.py", "--channel", "lobby", "--output", rows, url=url)
     worker.wait_for("Cannot reach RabbitMQ")
     with contextlib.closing(Proxy(lab.broker.port, port)):
         worker.wait_for(WAITING)
+        lab.connection.channel().queue_delete("log.lobby")
+        worker.wait_for(WAITING, count=2)  # it makes another one
+        assert lab.ready("log.lobby") == 0
     worker.wait_for("trying again", count=2)
     worker.terminate()
     assert worker.wait() == 0

@@ -135,7 +135,9 @@ def measure_workers(prefix: str, broker: dict, workers: int, records: int) -> fl
                 with signals_put_off():
                     scripts.append(Script(command, environment, own_session=True))
             starts = [one.wait_for("Waiting", within=DEADLINE).time for one in scripts]
-            ends = [one.wait_for("Stopped", within=DEADLINE).time for one in scripts]
+            for one in scripts:
+                one.wait_for("Stopped", within=DEADLINE)
+            ends = [line.time for one in scripts for line in one.find("records in ")]
         except AssertionError as error:
             what = str(error).splitlines()[0]
             raise BrokerError(f"a worker failed: {what}", "the same again", UNEXPECTED) from error

@@ -75,7 +75,8 @@ class Worker:
         self.records, self.reading, self.stopping = 0, False, False
         self.batch: list[Row] = []  # in hand, in no file yet
         self._begun = 0.0  # when the first of them came
-        self._delivered = 0  # records that came, in a file or not
+        self._last = 0  # the delivery tag of the last of them
+        self._delivered = self._looked = 0  # records that came: so far, and when we last looked
         self._kinds: set[str] = set()  # of records that no transform is for
 
     def read(self, connection: pika.BlockingConnection) -> None:
@@ -113,10 +114,12 @@ class Worker:
             return True
         if not (self.stopping or self.options.exit_when_empty):
             return False
-        handed_over = self._delivered
+        came, self._looked = self._delivered - self._looked, self._delivered
+        if came:
+            return False
         counts = [channel.queue_declare(q, passive=True).method.message_count for q in queues]
         channel.connection.process_data_events(time_limit=0)
-        return not any(counts) and self._delivered == handed_over
+        return not any(counts) and self._delivered == self._looked
 
     def _on_message(self, channel, method, properties, body: bytes) -> None:
         row = to_row(properties.message_id, body)
