@@ -8,10 +8,10 @@ import threading
 class Proxy:
     """Forwards connections to a port of this machine, until told otherwise."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self._target = target
         self._open: list[tuple[socket.socket, socket.socket, threading.Event]] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

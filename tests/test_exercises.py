@@ -116,6 +116,7 @@ def test_a_task_left_out_fails(number: int, task: int, lab: Lab, tmp_path: Path)
 
 
 ACK = "        channel.basic_ack(method.delivery_tag)\n"
+BATCH_ACK = "        channel.basic_ack(self.last_tag, multiple=True)\n"
 WHISPER = """startswith("/msg "):
         name, _, text = text.removeprefix("/msg ").partition(" ")"""
 TAKE_IF_ACTIVE = """    if account["active"]:
@@ -164,6 +165,11 @@ MISTAKES = [
     (8, "return private, name, text", "return everybody, name, text", "can read your whisper"),
     (8, "    channel.confirm_delivery()\n", "", "makes an UnroutableError of that"),
     (8, ", mandatory=True", "", "Publish with mandatory=True"),
+    (10, ", multiple=True", "", "some records of a batch, not all"),
+    (10, BATCH_ACK, "", "the broker knows nothing of it: acknowledge the batch"),
+    (10, "        if rows:\n", BATCH_ACK + "        if rows:\n", "acknowledge after writing"),
+    (10, "known_ids(folder)\n", "set()\n", "Your sink was restarted, and has written once more"),
+    (10, "    os.replace(part, path)\n", "", "rename the file when it is whole"),
     (11, "args.queue, durable=True", "args.queue, exclusive=True", "goes with its service"),
     (11, "args.queue, durable=True", '"", durable=True', "each start makes another queue"),
     (11, "<= copy[email]", "> copy[email]", "what is new has to get in"),

@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""Run the log pipeline in a certain way, and compare the tables with what the simulator knows.
+
+    ./experiment.py one                # one worker
+    ./experiment.py four               # four workers
+    ./experiment.py away               # no worker while the games run, four afterwards
+    ./experiment.py killed             # two workers, killed and restarted while the games run
+    ./experiment.py away --fanout      # the same without queues that stay
+
+The simulator and the workers are processes of their own. What they leave on the broker is deleted.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.process import signals_put_off, wait_until
+from kit.say import requirements
+
+with requirements():
+    import pika
+
+    import producer
+    from kit.script import Script
+    from logpipe.options import add_game_options, make_parser, url_of
+    from logpipe.reader import read_tables
+    from producer import OK, UNEXPECTED, BrokerError, connect, say
+
+EXAMPLES = """what the columns say:
+  logged      records that the simulator has logged
+  in files    rows that the workers have written, for these records
+  twice       rows too many, which tables.py leaves out
+  missing     records without a row
+  seconds     from the start of the games until the workers have stopped"""
+HERE = Path(__file__).resolve().parent
+WAITING = "Waiting for records"
+CHANNELS = ("lobby", "combat")
+DEADLINE = 60  # seconds for what takes a few
+TITLES = ["", "logged", "in files", "twice", "missing", "seconds"]
+
+
+class Pipeline:
+    """A simulator, workers, and the folder with their files."""
+
+    def __init__(self, options: argparse.Namespace, broker: dict, folder: Path) -> None:
+        self.options, self.broker, self.folder = options, broker, folder
+        self.name = f"experiment-{uuid.uuid4().hex[:8]}"
+        self.rows, self.truth = folder / "rows", folder / "truth.json"
+        self.environment = os.environ | {"AMQP_URL": url_of(broker)}
+        self.tls = ["--cafile", broker["cafile"]] if broker["cafile"] else []
+        self.scripts: list[Script] = []
+        self.workers: list[Script] = []
+        self.rows.mkdir()
+
+    def start(self, program: str, *arguments: object) -> Script:
+        """Start a program of this folder."""
+        with signals_put_off():
+            script = Script(
+                [sys.executable, HERE / program, *map(str, arguments), *self.tls],
+                self.environment,
+                own_session=True,  # Ctrl-C is for us, and we end them
+            )
+            self.scripts.append(script)
+        return script
+
+    def start_workers(self, count: int) -> None:
+        """Start workers, and wait until they wait for records."""
+        source = ["--prefix", f"{self.name}.", "--channel", *CHANNELS]
+        if self.options.fanout:
+            source = ["--fanout", self.name]
+        more = ["--output", self.rows, "--batch-seconds", "0.2"]
+        self.workers = [self.start("worker.py", *source, *more) for _ in range(count)]
+        for worker in self.workers:
+            worker.wait_for(WAITING, within=DEADLINE)
+
+    def start_simulator(self) -> None:
+        """Start the games."""
+        options = self.options
+        games = ["--players", options.players, "--rounds", options.rounds, "--seed", options.seed]
+        games += ["--turn-seconds", options.turn_seconds, "--truth", self.truth]
+        where = ["--fanout", self.name] if options.fanout else ["--prefix", f"{self.name}."]
+        self.begun = time.monotonic()
+        self.simulator = self.start("simulator.py", *games, *where)
+
+    def play(self) -> None:
+        """Play the games, to their end."""
+        self.start_simulator()
+        self.simulator.wait_for("records logged", within=DEADLINE + self.options.players)
+        self.simulator.wait(DEADLINE)
+
+    def kill_workers(self) -> None:
+        """Kill all workers with SIGKILL, and start as many anew."""
+        for worker in self.workers:
+            worker.kill()
+        for worker in self.workers:
+            worker.wait(DEADLINE)
+        self.start_workers(len(self.workers))
+
+    def waiting(self) -> int:
+        """Return how many records wait in the queues."""
+        connection = connect(**self.broker)
+        channel = connection.channel()
+        queues = [] if self.options.fanout else [f"{self.name}.{name}" for name in CHANNELS]
+        counts = [channel.queue_declare(q, passive=True).method.message_count for q in queues]
+        connection.close()
+        return sum(counts)
+
+    def finish(self, logged: int) -> None:
+        """Wait until the workers have written all there is for them, and stop them."""
+        if not self.options.fanout:  # with --fanout they stop when their own queues are empty
+            with contextlib.suppress(TimeoutError):
+                wait_until(lambda: read_tables(self.rows).records >= logged, DEADLINE)
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            worker.wait(DEADLINE)
+        self.seconds = time.monotonic() - self.begun
+
+    def close(self) -> None:
+        """End what still runs, and delete what there is on the broker."""
+        for script in self.scripts:
+            if not script.has_ended():
+                script.kill()
+            script.wait()
+        with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
+            connection = connect(**self.broker)
+            channel = connection.channel()
+            for name in CHANNELS:
+                channel.queue_delete(f"{self.name}.{name}")
+            channel.exchange_delete(self.name)
+            connection.close()
+
+
+# ---- the experiments
+
+
+def one(pipeline: Pipeline) -> None:
+    """Let one worker do it."""
+    pipeline.start_workers(1)
+    pipeline.play()
+
+
+def four(pipeline: Pipeline) -> None:
+    """Let four workers share it."""
+    pipeline.start_workers(4)
+    pipeline.play()
+
+
+def away(pipeline: Pipeline) -> None:
+    """Let nobody work while the games run, and four workers afterwards."""
+    pipeline.play()
+    say("*", f"The games are over, {pipeline.waiting()} records wait; now the workers")
+    pipeline.start_workers(4)
+
+
+def killed(pipeline: Pipeline) -> None:
+    """Kill two workers again and again while the games run, and start two others."""
+    pipeline.start_workers(2)
+    pipeline.start_simulator()
+    kills = 0
+    while True:
+        files = len(list(pipeline.rows.iterdir()))
+        wait_until(
+            lambda files=files: (
+                len(list(pipeline.rows.iterdir())) > files or pipeline.simulator.has_ended()
+            ),
+            DEADLINE,
+        )
+        if pipeline.simulator.has_ended():
+            break
+        pipeline.kill_workers()
+        kills += 1
+    say("*", f"The games are over, both workers were killed {kills} times")
+
+
+EXPERIMENTS = {"one": one, "four": four, "away": away, "killed": killed}
+
+
+# ---- what came of it
+
+
+def count_alike(known: list[dict], found: list[dict]) -> int:
+    """Return how many of the known rows were found as they are."""
+    return len({tuple(row.values()) for row in known} & {tuple(row.values()) for row in found})
+
+
+def report(pipeline: Pipeline, title: str) -> bool:
+    """Print the figures, and whether the tables are right; return that."""
+    truth, tables = json.loads(pipeline.truth.read_text()), read_tables(pipeline.rows)
+    logged = sum(truth["records"].values())
+    rows = tables.records + tables.twice
+    missing = logged - tables.records
+    cells = [title, *map(str, (logged, rows, tables.twice, missing)), f"{pipeline.seconds:.1f}"]
+    for first, *rest in (TITLES, cells):
+        figures = (cell.rjust(len(title)) for cell, title in zip(rest, TITLES[1:], strict=True))
+        print(first.ljust(14), *figures, sep="   ", flush=True)
+    right = {
+        "participants": count_alike(truth["participants"], tables.participants()),
+        "on the podium": count_alike(truth["podium"], tables.podium()),
+    }
+    players = len(truth["participants"])
+    if all(count == players for count in right.values()) and not missing:
+        say("x", f"The tables are right: {players} participants, {players} on the podium")
+        return True
+    counts = ", ".join(f"{count} of {players} {what}" for what, count in right.items())
+    say("!", f"The tables are wrong. Right are {counts}")
+    return False
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Run an experiment; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    connect(**broker).close()
+    experiment = EXPERIMENTS[options.experiment]
+    with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
+        pipeline = Pipeline(options, broker, Path(folder))
+        try:
+            experiment(pipeline)
+            if pipeline.simulator.wait(DEADLINE) != OK:
+                raise AssertionError("the simulator could not ship all records")
+            pipeline.finish(sum(json.loads(pipeline.truth.read_text())["records"].values()))
+        except (AssertionError, TimeoutError, OSError) as error:
+            said = [line.text for script in pipeline.scripts for line in script.find(": error: ")]
+            why = (said or str(error).splitlines() or [type(error).__name__])[0]
+            hint = "the same again; and if the machine is busy, when it is not"
+            raise BrokerError(f"the experiment failed: {why}", hint, UNEXPECTED) from error
+        finally:
+            pipeline.close()
+        way = "fanout" if options.fanout else "queues"
+        right = report(pipeline, f"{options.experiment}, {way}")
+    return OK if right or options.fanout else UNEXPECTED
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = make_parser(__doc__, EXAMPLES, "experiment.py")
+    parser.add_argument("experiment", choices=list(EXPERIMENTS), help="which one")
+    parser.add_argument("--fanout", action="store_true",
+        help="no queues but those that the workers make for themselves")  # fmt: skip
+    add_game_options(parser, players=40, rounds=10)
+    options = parser.parse_args()
+    return options, producer.broker_options(parser, options)
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

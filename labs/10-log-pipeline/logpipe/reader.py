@@ -1,0 +1,57 @@
+"""Make the tables of all the rows in a folder, each record taken once."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from logpipe.sink import read_rows
+from logpipe.transforms import Row
+
+
+@dataclass
+class Tables:
+    """What is in a folder: the rows of each table, and how many came more than once."""
+
+    rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    records: int = 0  # with different ids
+    twice: int = 0  # rows of records that had a row already
+
+    def participants(self) -> list[Row]:
+        """Return who played, by game and player."""
+        wanted = ("game", "player", "hero")
+        rows = sorted(self.rows["participants"], key=by_game("player"))
+        return [{name: row[name] for name in wanted} for row in rows]
+
+    def podium(self) -> list[Row]:
+        """Return how everybody did, by game and rank: the places, and the sums of all hits."""
+        heroes = {(row["game"], row["player"]): row["hero"] for row in self.rows["participants"]}
+        dealt, taken = Counter(), Counter()
+        for hit in self.rows["hits"]:
+            dealt[hit["game"], hit["player"]] += hit["damage"]
+            taken[hit["game"], hit["target"]] += hit["damage"]
+        podium = []
+        for row in sorted(self.rows["places"], key=by_game("rank")):
+            key = row["game"], row["player"]
+            podium.append({
+                "game": row["game"], "rank": row["rank"], "hero": heroes.get(key, "?"),
+                "rounds": row["rounds"], "dealt": dealt[key], "taken": taken[key],
+            })  # fmt: skip
+        return podium
+
+
+def by_game(column: str):
+    """Return a key to sort rows by game and a column."""
+    return lambda row: (row["game"], row[column])
+
+
+def read_tables(folder: Path) -> Tables:
+    """Read a folder. Raises OSError and ValueError if it is no worker's."""
+    tables, seen = Tables(), set()
+    for row in read_rows(folder):
+        if row["id"] in seen:
+            tables.twice += 1
+            continue
+        seen.add(row["id"])
+        tables.rows[row["table"]].append(row)
+    tables.records = len(seen)
+    return tables

@@ -1,0 +1,83 @@
+"""A folder of files full of rows: a file is there with all its rows, or it is not there.
+
+Any number of workers may write into one folder.
+"""
+
+import contextlib
+import gzip
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from logpipe.transforms import Row
+
+ENDINGS = {"jsonl": ".jsonl", "gzip": ".jsonl.gz"}
+PART = ".part"  # of a file that is being written
+STALE = 60  # seconds after which such a file is what a dead worker has left
+
+
+class Sink:
+    """Where one worker writes its rows, a file for each batch. Raises OSError if it cannot."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.folder, self.ending = folder, ENDINGS[kind]
+        self.files = 0
+        self._name = uuid.uuid4().hex[:8]  # no other worker's file has it
+        folder.mkdir(parents=True, exist_ok=True)
+        self._clean()
+
+    def write(self, rows: list[Row]) -> Path:
+        """Write a file; when this returns, not even a power cut takes it away again."""
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        if self.ending.endswith(".gz"):
+            data = gzip.compress(data, compresslevel=6)
+        self.files += 1
+        path = self.folder / f"{time.time_ns()}-{self._name}-{self.files}{self.ending}"
+        part = path.with_name(path.name + PART)
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+        self._sync_folder()
+        return path
+
+    def _sync_folder(self) -> None:
+        """Make the new name last: it is written in the folder, not in the file."""
+        if os.name == "nt":  # Windows has no such call
+            return
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _clean(self) -> None:
+        """Remove what dead workers have left; a living one is done with its file in a moment."""
+        for part in self.folder.glob("*" + PART):
+            with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+                if time.time() - part.stat().st_mtime > STALE:
+                    part.unlink()
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """Yield all rows of a folder, the oldest file first. Raises OSError and ValueError."""
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(tuple(ENDINGS.values())):
+            opened = gzip.open if path.name.endswith(".gz") else open
+            with opened(path, "rt", encoding="utf-8") as lines:
+                try:
+                    for row in map(json.loads, lines):
+                        if not {"id", "table"} <= row.keys():
+                            raise ValueError
+                        yield row
+                except (ValueError, EOFError, AttributeError, gzip.BadGzipFile):
+                    raise ValueError(f"{path} is no file of rows") from None

@@ -1,0 +1,51 @@
+"""Make the row of a table of each log record: a transform for each kind of record."""
+
+import hashlib
+import json
+from collections.abc import Callable
+
+Row = dict[str, object]  # its "table", the "id" of its record, and its columns
+
+REJECTS, OTHER = "rejects", "other"  # what is no record, and records that no transform is for
+
+
+def columns(table: str, **kinds: type) -> Callable[[dict], Row]:
+    """Return a transform that takes these fields over. It raises ValueError where they lack."""
+
+    def transform(fields: dict) -> Row:
+        for name, kind in kinds.items():
+            if type(fields.get(name)) is not kind:
+                raise ValueError(f"{name!r} is no {kind.__name__}")
+        return {"table": table} | {name: fields[name] for name in kinds}
+
+    return transform
+
+
+# Channel and event of a record, and what becomes of it. A new kind of record is a new line here.
+TRANSFORMS = {
+    ("lobby", "joined"): columns("participants", game=int, player=int, hero=str),
+    ("lobby", "started"): columns("games", game=int, seats=int),
+    ("combat", "hit"): columns("hits", game=int, player=int, target=int, damage=int),
+    ("combat", "placed"): columns("places", game=int, player=int, rounds=int, rank=int),
+}
+
+
+def to_row(record_id: str | None, body: bytes) -> Row:
+    """Return the row of a message; nothing is thrown away, whatever it is.
+
+    What is no record of ours goes to a table too, and not back to the queue, where it would come
+    for ever, nor to a queue for the dead, into which nobody looks.
+    """
+    try:
+        if not record_id:
+            raise ValueError("it has no message_id")
+        record = json.loads(body)
+        kind = record["logger"].rpartition(".")[2], record["fields"].get("event")
+        if transform := TRANSFORMS.get(kind):
+            row = transform(record["fields"])
+        else:
+            row = {"table": OTHER, "kind": "/".join(map(str, kind)), "record": record}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        row = {"table": REJECTS, "why": str(error), "body": body.decode(errors="backslashreplace")}
+    # Without an id of its own, the same text is the same message when it comes again.
+    return row | {"id": record_id or hashlib.sha256(body).hexdigest()}

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Measure what shipping the log costs the game, and how many records a second the workers take.
+
+    ./overhead.py --quick
+    ./overhead.py
+
+The game is played without shipping, with the RabbitHandler, and with a handler that publishes each
+record and waits for its confirm, in turn and several times. The figures are medians.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.process import signals_put_off
+from kit.say import requirements
+
+with requirements():
+    import pika
+
+    import producer
+    from kit.script import Script
+    from logpipe.combat import Arena
+    from logpipe.options import make_parser, url_of
+    from producer import OK, UNEXPECTED, BrokerError, Producer, connect
+    from rabbit_logging import RabbitHandler, as_message
+
+EXAMPLES = """what the figures say:
+  ... s      that the games take, until the last one is over
+  ... %      how much slower they are than without shipping
+  dropped    records that found the buffer full"""
+HERE = Path(__file__).resolve().parent
+DEADLINE = 120  # seconds for the workers
+
+
+class Size(NamedTuple):
+    """How much is measured: the pace and the players of each game, how often, and records."""
+
+    games: tuple[tuple[float, int], ...]
+    times: int
+    records: int
+
+
+QUICK = Size(games=((0.005, 12), (0, 100)), times=3, records=5_000)
+FULL = Size(games=((0.005, 60), (0.001, 100), (0, 400)), times=5, records=30_000)
+
+
+class OneByOne(logging.Handler):
+    """Publishes a record and waits for its confirm, in the middle of the game."""
+
+    def __init__(self, prefix: str, broker: dict) -> None:
+        super().__init__()
+        self._prefix = prefix
+        self._connection = connect(**broker)
+        self._channel = self._connection.channel()
+        self._channel.confirm_delivery()
+        for channel in ("lobby", "combat"):
+            self._channel.queue_declare(prefix + channel, durable=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Ship one record."""
+        channel, record_id, body = as_message(record)
+        properties = pika.BasicProperties(delivery_mode=2, message_id=record_id)
+        self._channel.basic_publish("", self._prefix + channel, body, properties)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection.is_open:
+            self._connection.close()
+        super().close()
+
+
+def play(handler: logging.Handler, players: int, turn_seconds: float) -> float:
+    """Play the games with a handler; return the seconds, without what comes after the game."""
+    log = logging.getLogger("arena")
+    log.addHandler(handler)
+    try:
+        arena = Arena(players, rounds=10, seed=10, turn_seconds=turn_seconds)
+        begun = time.perf_counter()
+        for _ in arena.play():
+            pass
+        return time.perf_counter() - begun
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def measure_game(
+    prefix: str, broker: dict, players: int, turn_seconds: float, times: int
+) -> tuple[list[float], int]:
+    """Return the seconds of each way, and how many records the RabbitHandler dropped at most."""
+    ways: list[Callable[[], logging.Handler]] = [
+        logging.NullHandler,
+        lambda: RabbitHandler(prefix=prefix, flush_seconds=60, **broker),
+        lambda: OneByOne(prefix, broker),
+    ]
+    seconds: list[list[float]] = [[] for _ in ways]
+    dropped = 0
+    for _ in range(times):
+        for way, taken in zip(ways, seconds, strict=True):
+            handler = way()
+            taken.append(play(handler, players, turn_seconds))
+            if isinstance(handler, RabbitHandler):
+                dropped = max(dropped, handler.dropped.total())
+    return list(map(statistics.median, seconds)), dropped
+
+
+def measure_workers(prefix: str, broker: dict, workers: int, records: int) -> float:
+    """Return how many records a second some workers take off a full queue."""
+    fields = {"event": "hit", "game": 1, "player": 1, "target": 2, "damage": 10}
+    body = json.dumps({"logger": "arena.combat", "message": "A hits B: 10", "fields": fields})
+    with Producer(f"{prefix}combat", durable=True, persistent=True, **broker) as full:
+        full.send_all([body] * records)
+    environment = os.environ | {"AMQP_URL": url_of(broker)}
+    tls = ["--cafile", broker["cafile"]] if broker["cafile"] else []
+    scripts: list[Script] = []
+    with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
+        command = [sys.executable, HERE / "worker.py", "--prefix", prefix, "--channel", "combat"]
+        command += ["--output", folder, "--exit-when-empty", *tls]
+        try:
+            for _ in range(workers):
+                with signals_put_off():
+                    scripts.append(Script(command, environment, own_session=True))
+            starts = [one.wait_for("Waiting", within=DEADLINE).time for one in scripts]
+            for one in scripts:
+                one.wait_for("Stopped", within=DEADLINE)
+            ends = [line.time for one in scripts for line in one.find("records in ")]
+        except AssertionError as error:
+            what = str(error).splitlines()[0]
+            raise BrokerError(f"a worker failed: {what}", "the same again", UNEXPECTED) from error
+        finally:
+            for one in scripts:
+                one.kill()
+                one.wait()
+    return records / (max(ends) - min(starts))
+
+
+def print_game(title: str, seconds: list[float], dropped: int) -> None:
+    """Print the figures of one pace."""
+    print(title)
+    for way, taken in zip(("not shipped", "RabbitHandler", "one by one"), seconds, strict=True):
+        slower = f"{100 * (taken / seconds[0] - 1):+.1f} %" if way != "not shipped" else ""
+        lost = f"   {dropped} records dropped" if dropped and way == "RabbitHandler" else ""
+        print(f"  {way:<14}{taken:>8.2f} s{slower:>12}{lost}".rstrip(), flush=True)
+
+
+def clean_up(prefix: str, broker: dict) -> None:
+    """Delete the queues."""
+    with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
+        connection = connect(**broker)
+        for name in ("lobby", "combat"):
+            connection.channel().queue_delete(prefix + name)
+        connection.close()
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Measure; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    connect(**broker).close()
+    log = logging.getLogger("arena")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    prefix = f"overhead-{uuid.uuid4().hex[:8]}."
+    size = QUICK if options.quick else FULL
+    try:
+        for turn_seconds, players in size.games:
+            pace = f"{1000 * turn_seconds:g} ms a turn" if turn_seconds else "nothing but logging"
+            print_game(
+                f"The game, {pace}",
+                *measure_game(prefix, broker, players, turn_seconds, size.times),
+            )
+        clean_up(prefix, broker)
+        print("The workers, records a second")
+        for workers in (1, 4):
+            rate = measure_workers(prefix, broker, workers, size.records)
+            print(f"  {workers} at work{rate:>15,.0f}", flush=True)
+    finally:
+        clean_up(prefix, broker)
+    return OK
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = make_parser(__doc__, EXAMPLES, "overhead.py")
+    parser.add_argument("--quick", action="store_true", help="rougher figures, in seconds")
+    options = parser.parse_args()
+    return options, producer.broker_options(parser, options)
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Play superhero combats, and ship what is logged meanwhile to RabbitMQ.
+
+    ./simulator.py --players 12 --rounds 10 --seed 7
+    ./simulator.py --no-shipping                   # the same games, and no log
+
+Each logger has a durable queue: log.lobby and log.combat. worker.py makes tables of them.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements():
+    import producer
+    from logpipe.combat import Arena
+    from logpipe.options import add_game_options, add_prefix, make_parser, queue_name
+    from producer import OK, number, say
+    from rabbit_logging import RabbitHandler
+
+EXAMPLES = """examples:
+  ./simulator.py --turn-seconds 0 --players 400   # as fast as it can
+  ./simulator.py --truth truth.json               # and write down what tables.py should say"""
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = make_parser(__doc__, EXAMPLES, "simulator.py")
+    parser.set_defaults(retry_for=0)
+    add_game_options(parser, players=12, rounds=10)
+    add_prefix(parser)
+    add = parser.add_argument_group("log").add_argument
+    add("--no-shipping", action="store_true", help="ship no log records")
+    add("--fanout", type=queue_name, metavar="EXCHANGE",
+        help="ship to this fanout exchange, not to queues")  # fmt: skip
+    add("--buffer", type=number(int, 1), default=10_000, metavar="N",
+        help="records that wait for the broker, at most (default: %(default)s)")  # fmt: skip
+    add("--flush-seconds", type=number(float, 0), default=5, metavar="SECONDS",
+        help="at the end, ship the rest for this long (default: %(default)s)")  # fmt: skip
+    add("--truth", type=Path, metavar="FILE", help="write down what happened, as JSON")
+    options = parser.parse_args()
+    if options.truth and not options.truth.absolute().parent.is_dir():
+        parser.error(f"--truth {options.truth}: there is no such folder")
+    return options, producer.broker_options(parser, options)
+
+
+def play(arena: Arena) -> dict:
+    """Play all games, with a line for each; return what happened, as the tables should have it."""
+    truth = {"participants": [], "podium": []}
+    for game in arena.play():
+        winner = game.podium[0]
+        say("x", f"Game {game.number}: {winner.hero} wins, {winner.health} health left")
+        truth["participants"] += [
+            {"game": game.number, "player": one.player, "hero": one.hero}
+            for one in sorted(game.podium, key=lambda one: one.player)
+        ]
+        truth["podium"] += [
+            {"game": game.number, "rank": rank, "hero": one.hero,
+             "rounds": one.rounds, "dealt": one.dealt, "taken": one.taken}
+            for rank, one in enumerate(game.podium, 1)
+        ]  # fmt: skip
+    return truth | {"records": dict(arena.logged)}
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Play, then ship the rest; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    arena = Arena(options.players, options.rounds, options.seed, options.turn_seconds)
+    log, code = logging.getLogger("arena"), OK
+    log.setLevel(logging.INFO)
+    log.propagate = False  # with --verbose the screen is for pika's log
+    say("*", f"{options.players} players, {len(arena.groups)} games")
+    with contextlib.ExitStack() as at_the_end:
+        if options.no_shipping:
+            log.addHandler(logging.NullHandler())
+        else:
+            handler = RabbitHandler(
+                fanout=options.fanout or "",
+                prefix=options.prefix,
+                capacity=options.buffer,
+                flush_seconds=options.flush_seconds,
+                **broker,
+            )
+            log.addHandler(handler)
+            at_the_end.callback(handler.close)
+        begun = time.perf_counter()
+        truth = play(arena)
+        seconds = time.perf_counter() - begun
+        counts = ", ".join(f"{channel} {count}" for channel, count in arena.logged.items())
+        say("*", f"{arena.logged.total()} records logged in {seconds:.1f} s: {counts}")
+    if not options.no_shipping:
+        code = handler.code
+    if options.truth:
+        options.truth.write_text(json.dumps(truth, indent=1) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Print the tables that the workers' files add up to, each record taken once.
+
+./tables.py rows
+./tables.py rows --game 3
+./tables.py rows --json
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements():
+    import producer
+    from logpipe.reader import Tables, read_tables
+    from logpipe.transforms import OTHER, REJECTS
+    from producer import OK, UNEXPECTED, BrokerError, Parser, number, reason, say
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = Parser(
+        description=__doc__.splitlines()[0],
+        epilog=producer.EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="where worker.py writes: its --output")
+    add("--game", type=number(int, 1), metavar="N", help="of this game only")
+    add("--json", action="store_true", help="for a program to read")
+    add("-v", "--verbose", action="store_true", help="show tracebacks")
+    add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    return parser.parse_args()
+
+
+def print_table(title: str, rows: list[dict]) -> None:
+    """Print one table, numbers to the right."""
+    if not rows:
+        print(f"{title}: no rows\n")
+        return
+    lines = [[*rows[0]], *([*map(str, row.values())] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rights = [isinstance(value, int) for value in rows[0].values()]
+    print(title)
+    for line in lines:
+        cells = zip(line, widths, rights, strict=True)
+        text = (cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells)
+        print(" ", "  ".join(text).rstrip())
+    print()
+
+
+def as_json(tables: Tables, of_game) -> str:
+    """Return all of it as JSON."""
+    document = {
+        "participants": [*filter(of_game, tables.participants())],
+        "podium": [*filter(of_game, tables.podium())],
+        "records": tables.records,
+        "twice": tables.twice,
+        OTHER: tables.rows[OTHER],
+        REJECTS: tables.rows[REJECTS],
+    }
+    return json.dumps(document, indent=1)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the tables; return the exit code."""
+    try:
+        tables = read_tables(options.folder)
+    except OSError as error:
+        what = f"cannot read {error.filename or options.folder} ({reason(error)})"
+        raise BrokerError(what, "the --output of worker.py", UNEXPECTED) from None
+    except ValueError as error:
+        raise BrokerError(str(error), "a folder with worker.py's files only", UNEXPECTED) from None
+
+    def of_game(row: dict) -> bool:
+        return options.game in (None, row["game"])
+
+    if options.json:
+        print(as_json(tables, of_game))
+        return OK
+    print_table("participants", [*filter(of_game, tables.participants())])
+    print_table("podium", [*filter(of_game, tables.podium())])
+    say("*", f"{tables.records} records, and {tables.twice} that came twice")
+    for table in (OTHER, REJECTS):
+        if rows := tables.rows[table]:
+            say("!", f"{len(rows)} more in table {table!r}: see --json")
+    return OK
+
+
+if __name__ == "__main__":
+    chosen = parse()
+    producer.run(lambda: main(chosen), chosen.verbose)
