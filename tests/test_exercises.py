@@ -162,6 +162,12 @@ MISTAKES = [
     (8, "return private, name, text", "return everybody, name, text", "can read your whisper"),
     (8, "    channel.confirm_delivery()\n", "", "makes an UnroutableError of that"),
     (8, ", mandatory=True", "", "Publish with mandatory=True"),
+    (9, ".read_text().splitlines()", ".read_text()", "'order 1' is a part of 'order 12'"),
+    (9, '"x-message-ttl": int(args.delay * 1000),', "", "needs the argument x-message-ttl"),
+    (9, "int(args.delay * 1000)", "int(args.delay)", "waits 0 ms in your retry queue"),
+    (9, '-routing-key": args.queue', '-routing-key": retry', "routing-key has to be the name"),
+    (9, "attempts >= ATTEMPTS", "attempts > ATTEMPTS", "makes a fourth attempt"),
+    (9, "parked if attempts >= ATTEMPTS else retry", "parked", "parked after attempt 1"),
 ]
 
 

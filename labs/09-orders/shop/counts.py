@@ -28,12 +28,16 @@ class Counts:
             if not new.rowcount:
                 return "was counted before"
             for product in order.product_ids:
-                database.execute(
-                    "INSERT INTO counts VALUES (?, 1)"
-                    " ON CONFLICT (product) DO UPDATE SET pieces = pieces + 1",
-                    (product,),
-                )
+                self.add(product)
         return f"counted, {self.orders()} in all"
+
+    def add(self, product: int) -> None:
+        """Count one piece of a product."""
+        self._database.execute(
+            "INSERT INTO counts VALUES (?, 1)"
+            " ON CONFLICT (product) DO UPDATE SET pieces = pieces + 1",
+            (product,),
+        )
 
     def orders(self) -> int:
         """Return how many orders are counted."""

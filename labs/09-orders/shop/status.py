@@ -60,7 +60,11 @@ class Status(threading.Thread):
         except ValidationError:
             say("!", f"No event: {show(body)}")
         else:
-            if not self.store.mark(event):
+            if self.store.mark(event):
+                done = self.store.get(event.number)["status"] == "done"
+                end = ", and with that all of it" if done else ""
+                say("x", f"Order {event.number}: {event.step} {event.state}{end}")
+            else:
                 say("!", f"Order {event.number} ({event.step}) is not of this database")
         channel.basic_ack(method.delivery_tag)
         self.news.spread()
