@@ -11,7 +11,6 @@ broker, and ends them again.
 import argparse
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
+from kit.net import HERE, free_port
 from kit.process import signals_put_off, wait_until
 from kit.say import requirements
 
@@ -62,22 +62,6 @@ def parse() -> tuple[argparse.Namespace, dict]:
     return options, producer.broker_options(parser, options)
 
 
-class Shop:
-    """Programs of this folder, each a process of its own."""
-
-    def __init__(self, stack: ExitStack, environment: dict[str, str]) -> None:
-        self.stack, self.environment = stack, environment
-
-    def start(self, program: str, *options: object) -> str:
-        """Start a program and wait until it is ready; return its address if it has one."""
-        command = [sys.executable, FOLDER / program, *map(str, options)]
-        with signals_put_off():
-            script = Script(command, self.environment, subprocess.DEVNULL, own_session=True)
-            self.stack.callback(end, script)
-        ready = "Answering at" if program in ("api.py", "erp.py") else "CTRL+C"
-        return script.wait_for(ready).text.rpartition(" ")[2]
-
-
 def end(script: Script) -> None:
     """End a program and wait until it is gone."""
     script.kill()
@@ -86,25 +70,32 @@ def end(script: Script) -> None:
 
 @contextmanager
 def shop(options: argparse.Namespace, broker: dict, *, inline: bool) -> Iterator[httpx.Client]:
-    """Run a shop of either kind; give a client of it."""
-    environment = os.environ | {"AMQP_URL": broker_url(broker)}
+    """Run a shop of either kind, each program a process of its own; give a client of it."""
+    port = free_port()
+    erp, anywhere = ["--erp", f"http://{HERE}:{port}"], ["--http-port", 0]
+    mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
+    names = ["--exchange", options.exchange]
+    names += ["--cafile", options.cafile] if options.cafile else []
+    retries = ["--retries", ",".join(map(str, options.retries))]
+    programs = {"erp": ["--http-port", port, *mood], "api": [*anywhere, *names]}
+    if inline:
+        programs["api"] += ["--inline", *erp]
+    else:
+        programs["relay"] = names
+        programs |= {service: [*names, *retries] for service in topology.STEPS}
+        programs["booking"] += erp
     with ExitStack() as stack:
-        data = ["--data", stack.enter_context(tempfile.TemporaryDirectory(prefix="orders-"))]
-        shop = Shop(stack, environment)
-        names = ["--exchange", options.exchange]
-        names += ["--cafile", options.cafile] if options.cafile else []
-        mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
-        erp = ["--erp", shop.start("erp.py", "--http-port", 0, *data, *mood)]
-        api = ["api.py", "--http-port", 0, *data, *names]
-        if inline:
-            address = shop.start(*api, "--inline", *erp)
-        else:
-            shop.start("relay.py", *data, *names)
-            retries = ["--retries", ",".join(map(str, options.retries))]
-            shop.start("printer.py", *data, *names, *retries)
-            shop.start("booking.py", *erp, *names, *retries)
-            shop.start("marketing.py", *data, *names, *retries)
-            address = shop.start(*api)
+        data = stack.enter_context(tempfile.TemporaryDirectory(prefix="orders-"))
+        environment = os.environ | {"AMQP_URL": broker_url(broker), "ORDERS_DATA": data}
+        scripts = {}
+        for program, more in programs.items():
+            command = [sys.executable, FOLDER / f"{program}.py", *map(str, more)]
+            with signals_put_off():
+                scripts[program] = Script(command, environment, own_session=True)
+                stack.callback(end, scripts[program])
+        for program, script in scripts.items():
+            script.wait_for("Answering at" if program in ("erp", "api") else "CTRL+C")
+        address = scripts["api"].find("Answering at")[0].text.split()[-1]
         with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client:
             yield client
 

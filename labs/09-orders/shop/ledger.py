@@ -25,8 +25,8 @@ class Ledger:
             answer = self._client.put(f"/entries/{order.number}", json=entry.model_dump())
         except httpx.TimeoutException:
             raise TryLater(f"no answer from the ERP in {PATIENCE} s") from None
-        except httpx.HTTPError as error:
-            raise TryLater(f"the ERP does not answer ({type(error).__name__})") from None
+        except httpx.HTTPError:
+            raise TryLater("the ERP does not answer") from None
         if answer.status_code >= 500 or answer.status_code in SECOND_THOUGHTS:
             raise TryLater(f"the ERP says {answer.status_code}")
         if answer.is_error:
