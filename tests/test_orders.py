@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT, Lab, Run, wait_until
 from kit.net import free_port
 from kit.script import Script
+from shop import topology
 from shop.figures import Figures, table
 from shop.order import Event, NewOrder, Order
 from shop.store import Store
@@ -396,6 +397,19 @@ def test_what_is_no_order_is_parked_at_once(shop: Shop) -> None:
     empty = shop.start("parked")
     assert empty.wait() == 0 and "Nothing is parked" in empty.text()
     assert erp.get("/entries").json() == [1]
+
+
+def test_what_is_deleted_meanwhile_is_made_anew(shop: Shop) -> None:
+    api, client = shop.api()
+    api.wait_for("Connected to the broker")
+    relay, marketing = shop.relay(), shop.service("marketing")
+    channel = shop.lab.connection.channel()
+    topology.delete(channel, "orders", [])
+    place(client)
+    for program in (api, relay, marketing):
+        program.wait_for("Connected again")
+    marketing.wait_for("Order 1: counted")
+    wait_until(lambda: client.get("/orders/1").json()["steps"]["counted"] == "done")
 
 
 @pytest.mark.parametrize(("signal", "code", "left"), [("terminate", 0, 0), ("interrupt", 130, 1)])

@@ -64,7 +64,7 @@ def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]
             store.mark(event)
             raise TryLater(why) from error
         store.mark(Event(number=order.number, step="booked", state="done"))
-        Counts(data).count(order)
+        Counts(data).count(order)  # opened anew: requests are answered in several threads
         store.mark(Event(number=order.number, step="counted", state="done"))
 
     return do_it_all

@@ -9,7 +9,7 @@ from pika.spec import Basic, Queue
 
 from kit.exercise import Exercise, Program
 
-DELAY = 0.5  # seconds
+DELAY = 0.3  # seconds
 
 
 def start(exercise: Exercise, folder: Path) -> Program:
@@ -107,7 +107,7 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
                 else "x-dead-letter-routing-key has to be the name of the queue it came from."
             )
         ),
-        within=4,
+        within=3,
     )
     ttl = arguments.get("x-message-ttl")
     assert ttl == DELAY * 1000, (
@@ -139,7 +139,7 @@ def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> N
             if warehouse.find("Attempt 2")
             else "Task 3 cannot be judged before task 2 is done: there was no second attempt."
         ),
-        within=6,
+        within=4,
     )
     assert not warehouse.find("Attempt 4"), (
         "Your warehouse makes a fourth attempt, and goes on: count them, three are enough."

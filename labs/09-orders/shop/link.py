@@ -10,6 +10,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from producer import UNREACHABLE, connect, explain, say
 from shop import topology
 
+NOT_FOUND = 404  # an exchange or a queue of ours was deleted
 PAUSE = 0.5  # seconds: a broker that answers and refuses at once is not asked without a pause
 
 
@@ -33,7 +34,8 @@ def keep_connected(
             return use(connection, channel)
         except pika.exceptions.AMQPError as error:
             problem = explain(error)
-            if problem.code != UNREACHABLE:
+            deleted = getattr(error, "reply_code", None) == NOT_FOUND  # and declared again
+            if problem.code != UNREACHABLE and not deleted:
                 raise problem from error
             lost = error
         finally:

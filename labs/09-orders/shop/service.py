@@ -81,24 +81,21 @@ class Service:
         """Do the step of an order; if that fails, see to another try, or park it."""
         say("*", f"Order {order.number}" + (f", attempt {attempt}" if attempt > 1 else ""))
         try:
-            note, why, tries_left = self.work(order), "", True
-        except Hopeless as error:
-            why, tries_left = str(error), False
-        except Exception as error:
+            note = self.work(order)
+        except Exception as error:  # whatever it is, the message must get on
             why = str(error) or type(error).__name__
-            tries_left = attempt <= len(self.delays)
-        if not why:
+            if isinstance(error, Hopeless) or attempt > len(self.delays):
+                self.park(channel, body, why, attempt)
+                self.tell(channel, order, "parked", why)
+                say("!", f"Order {order.number}: {why}; parked after attempt {attempt}")
+            else:
+                delay = self.delays[attempt - 1]
+                self.retry(channel, body, attempt, delay)
+                self.tell(channel, order, "retrying", why)
+                say("!", f"Order {order.number}: {why}; again in {delay:g} s")
+        else:
             self.tell(channel, order, "done", "")
             say("x", f"Order {order.number}: {note}")
-        elif tries_left:
-            delay = self.delays[attempt - 1]
-            self.retry(channel, body, attempt, delay)
-            self.tell(channel, order, "retrying", why)
-            say("!", f"Order {order.number}: {why}; again in {delay:g} s")
-        else:
-            self.park(channel, body, why, attempt)
-            self.tell(channel, order, "parked", why)
-            say("!", f"Order {order.number}: {why}; parked after attempt {attempt}")
 
     def tell(self, channel, order: Order, state: str, note: str) -> None:
         """Tell the API what became of the step, and whoever else is interested."""
