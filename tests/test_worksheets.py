@@ -45,7 +45,8 @@ def pane_environment(url: str, **more: str) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),  # the scripts as modules, as `pip install -e .` makes them
         "AMQP_URL": url,
-        "LAB_HTTP_PORT": str(free_port(4)),  # of lab 7's publisher; lab 11 takes four in a row
+        # Of lab 7's publisher; lab 9 takes two in a row, lab 11 four.
+        "LAB_HTTP_PORT": str(free_port(4)),
         **more,
     }
 
@@ -67,6 +68,7 @@ def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
         yield pane_environment(
             lab.url.replace("127.0.0.1", "localhost"),  # as it is called at home
             LAB_PORT=str(lab.broker.port),
+            LAB_DATA=str(tmp_path / "data"),
             LAB_MANAGEMENT_PORT=str(lab.broker.management_port),
         )
         return
@@ -78,6 +80,7 @@ def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
         f"amqp://guest:guest@localhost:{port}/%2F",
         QUEUE_LAB_BROKER_DIR=str(folder),
         LAB_PORT=str(port),
+        LAB_DATA=str(tmp_path / "data"),
         LAB_MANAGEMENT_PORT=str(free_port()),
     )
     version = request.config.getoption("--rabbitmq")

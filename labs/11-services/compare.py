@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.process import signals_put_off, wait_until
 from kit.say import requirements
 
-with requirements("labs/11-services/requirements.txt"):
+with requirements("11-services"):
     import httpx
     import pika
 

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
 from kit.say import requirements
 
-with requirements("labs/11-services/requirements.txt"):
+with requirements("11-services"):
     from fastapi import FastAPI
 
     import producer

@@ -28,19 +28,27 @@ def warn(text: str) -> None:
     print(f" [!] {text}", file=sys.stderr, flush=True)
 
 
-def how_to_get_packages(file: str = "requirements.txt") -> str:
-    """Return what to type when something of requirements.txt is missing, from where we are."""
+def how_to_get_packages(lab: str = "") -> str:
+    """Return what to type when something of requirements.txt is missing, from where we are.
+
+    A `lab`, such as "09-orders", has another one.
+    """
     kit = Path(os.path.relpath(Path(__file__).resolve().parents[2]))
-    packages = f"pip install -r {kit / file}"
+    packages = f"pip install -r {kit / 'requirements.txt'}"
+    if lab:
+        packages += f" -r {kit / 'labs' / lab / 'requirements.txt'}"
     return f". {kit / '.venv/bin/activate'}    (and there, if it lacks: {packages})"
 
 
 @contextlib.contextmanager
-def requirements(file: str = "requirements.txt") -> Iterator[None]:
-    """Import what a file of the kit names; end with a line and what to try if it is missing."""
+def requirements(lab: str = "") -> Iterator[None]:
+    """Import what requirements.txt brings; end with a line and what to try if it is missing.
+
+    A `lab` that has a requirements.txt of its own is named: "09-orders".
+    """
     try:
         yield
     except ImportError as missing:
         program = os.path.basename(sys.argv[0])
-        hint = how_to_get_packages(file)
+        hint = how_to_get_packages(lab)
         raise SystemExit(f"{program}: error: {missing}\n  try: {hint}") from None

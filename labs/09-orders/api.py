@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Take orders: store each, answer at once, and show on a page what becomes of it.
+
+    ./api.py                # the page is http://127.0.0.1:8009/
+    ./api.py --inline       # does all the work inside the request
+
+It needs no broker to take orders. relay.py hands them on; what the services have done comes back
+through the queue orders.status.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("09-orders"):
+    import producer
+    from shop.counts import Counts
+    from shop.ledger import Ledger
+    from shop.news import News
+    from shop.options import add_data, add_erp, add_http, folder, shop_parser
+    from shop.order import Event, Order, TryLater
+    from shop.serve import serve
+    from shop.status import Status
+    from shop.store import Store
+    from shop.web import make_app
+
+EXAMPLES = """examples:
+  ./api.py --http-port 0 --data /tmp/shop          # any free port, other data
+  ./api.py --inline --erp http://127.0.0.1:8010"""
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = shop_parser(__doc__, EXAMPLES, "api.py")
+    add_data(parser)
+    add_http(parser, "LAB_HTTP_PORT", "8009")
+    parser.add_argument("--inline", action="store_true",
+        help="print, book and count inside the request; no broker, no services")  # fmt: skip
+    add_erp(parser)
+    options = parser.parse_args()
+    return options, producer.broker_options(parser, options)
+
+
+def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]:
+    """Return what does all the steps of an order, one after the other, while the customer waits."""
+    from shop.pick_list import print_pick_list  # only here: it takes its time to load
+
+    lists = folder(options.data / "pick-lists")
+    ledger, data = Ledger(options.erp), folder(options.data)
+
+    def do_it_all(order: Order) -> None:
+        print_pick_list(order, lists)
+        store.mark(Event(number=order.number, step="printed", state="done"))
+        try:
+            ledger.book(order)
+        except Exception as error:
+            why = f"order {order.number} is stored and printed, but not booked: {error}"
+            event = Event(number=order.number, step="booked", state="parked", note=str(error))
+            store.mark(event)
+            raise TryLater(why) from error
+        store.mark(Event(number=order.number, step="booked", state="done"))
+        Counts(data).count(order)  # opened anew: requests are answered in several threads
+        store.mark(Event(number=order.number, step="counted", state="done"))
+
+    return do_it_all
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Take orders until told to stop; return the exit code."""
+    store, news = Store(folder(options.data)), News()
+    if options.inline:
+        do_it_all = inline(options, store)
+    else:
+        do_it_all = None
+        Status(options.exchange, broker, store, news).start()
+    return serve(make_app(store, news, do_it_all), options, news.end)
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Book every order in the ERP, however slow and moody that is.
+
+./booking.py
+./booking.py --erp http://127.0.0.1:8010 --retries 1,4,16
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("09-orders"):
+    import producer
+    from shop.ledger import Ledger
+    from shop.options import add_delays, add_erp, shop_parser
+    from shop.service import Service
+
+EXAMPLES = """examples:
+  ./booking.py --retries 0.5,1        # impatient: two more tries"""
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = shop_parser(__doc__, EXAMPLES, "booking.py")
+    add_erp(parser)
+    add_delays(parser)
+    options = parser.parse_args()
+    return options, producer.broker_options(parser, options)
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Book orders until told to stop; return the exit code."""
+    return Service("booking", Ledger(options.erp).book, options, broker).run()
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Take the same orders twice, inside the request and through queues, and measure both.
+
+    ./compare.py
+    ./compare.py --orders 100 --clients 8 --seconds 0.2
+
+It starts two shops of its own, on free ports, in a temporary folder, with names of their own on the
+broker, and ends them again.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.net import HERE, free_port
+from kit.process import signals_put_off, wait_until
+from kit.say import requirements
+
+with requirements("09-orders"):
+    import httpx
+
+    import producer
+    from kit.script import Script
+    from producer import OK, UNEXPECTED, BrokerError, connect, number, say
+    from shop import topology
+    from shop.figures import Figures, table
+    from shop.options import add_delays, broker_url, shop_parser
+
+EXAMPLES = """what the columns say:
+  orders taken     the rest was refused: the ERP failed, and the customer was told
+  requests a second, mean, 95 %    of the answers to the customers
+  all done         until everything that was taken is printed, booked and counted"""
+FOLDER = Path(__file__).resolve().parent
+PATIENCE = 120  # seconds for what takes some
+ORDER = {"customer_name": "Daníel", "product_ids": [2, 4, 42]}
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = shop_parser(__doc__, EXAMPLES, "compare.py", stays=False)
+    parser.set_defaults(exchange=f"orders-compare-{uuid.uuid4().hex[:6]}")
+    add = parser.add_argument_group("work").add_argument
+    add("--orders", type=number(int, 2), default=40, metavar="N", help="(default: %(default)s)")
+    add("--clients", type=number(int, 1, 64), default=4, metavar="N",
+        help="how many customers at a time (default: %(default)s)")  # fmt: skip
+    add("--seconds", type=number(float, 0), default=0.2,
+        help="how long the ERP takes for an order (default: %(default)s)")  # fmt: skip
+    add("--fail-every", type=number(int, 0), default=10, metavar="N",
+        help="the ERP fails at every Nth order, 0 for never (default: %(default)s)")  # fmt: skip
+    add_delays(parser)
+    options = parser.parse_args()
+    return options, producer.broker_options(parser, options)
+
+
+def end(script: Script) -> None:
+    """End a program and wait until it is gone."""
+    script.kill()
+    script.wait()
+
+
+@contextmanager
+def shop(options: argparse.Namespace, broker: dict, *, inline: bool) -> Iterator[httpx.Client]:
+    """Run a shop of either kind, each program a process of its own; give a client of it."""
+    port = free_port()
+    erp, anywhere = ["--erp", f"http://{HERE}:{port}"], ["--http-port", 0]
+    mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
+    names = ["--exchange", options.exchange]
+    names += ["--cafile", options.cafile] if options.cafile else []
+    retries = ["--retries", ",".join(map(str, options.retries))]
+    programs = {"erp": ["--http-port", port, *mood], "api": [*anywhere, *names]}
+    if inline:
+        programs["api"] += ["--inline", *erp]
+    else:
+        programs["relay"] = names
+        programs |= {service: [*names, *retries] for service in topology.STEPS}
+        programs["booking"] += erp
+    with ExitStack() as stack:
+        data = stack.enter_context(tempfile.TemporaryDirectory(prefix="orders-"))
+        environment = os.environ | {"AMQP_URL": broker_url(broker), "ORDERS_DATA": data}
+        scripts = {}
+        for program, more in programs.items():
+            command = [sys.executable, FOLDER / f"{program}.py", *map(str, more)]
+            with signals_put_off():
+                scripts[program] = Script(command, environment, own_session=True)
+                stack.callback(end, scripts[program])
+        for program, script in scripts.items():
+            script.wait_for("Answering at" if program in ("erp", "api") else "CTRL+C")
+        address = scripts["api"].find("Answering at")[0].text.split()[-1]
+        with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client:
+            yield client
+
+
+def measure(title: str, client: httpx.Client, options: argparse.Namespace) -> Figures:
+    """Place the orders and wait until all that was taken is done."""
+
+    def place(_: int) -> tuple[bool, float]:
+        began = time.monotonic()
+        answer = client.post("/orders", json=ORDER)
+        return answer.is_success, time.monotonic() - began
+
+    def all_done() -> bool:
+        pending = [n for n in numbers if client.get(f"/orders/{n}").json()["status"] == "in work"]
+        numbers[:] = pending
+        return not pending
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(options.clients) as customers:
+        answers = list(customers.map(place, range(options.orders)))
+    seconds = time.monotonic() - began
+    numbers = list(range(1, options.orders + 1))
+    wait_until(all_done, PATIENCE + 2 * options.orders * options.seconds)
+    return Figures(title, answers, seconds, time.monotonic() - began)
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Measure both; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    connect(**broker).close()
+    rows = []
+    ways = {"inside the request": True, "through queues": False}
+    say("*", f"{options.orders} orders from {options.clients} customers at a time, twice")
+    try:
+        for title, inline in ways.items():
+            with shop(options, broker, inline=inline) as client:
+                rows.append(measure(title, client, options))
+            say("*", f"{title}: measured")
+    except (AssertionError, TimeoutError, httpx.HTTPError) as error:
+        why = str(error).splitlines()[0]
+        hint = "the same again; and if the machine is busy, when it is not"
+        raise BrokerError(f"the comparison failed: {why}", hint, UNEXPECTED) from error
+    finally:
+        connection = connect(**broker)
+        topology.delete(connection.channel(), options.exchange, options.retries)
+        connection.close()
+    print(*table(rows), sep="\n")
+    return OK
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

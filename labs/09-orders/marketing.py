@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Marketing: count how often each product is ordered.
+
+./marketing.py
+./marketing.py --data /tmp/shop        # into /tmp/shop/marketing.db
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("09-orders"):
+    import producer
+    from shop.counts import Counts
+    from shop.options import add_data, add_delays, folder, shop_parser
+    from shop.service import Service
+
+EXAMPLES = """examples:
+  ./marketing.py --retries 0.5,1        # impatient: two more tries"""
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = shop_parser(__doc__, EXAMPLES, "marketing.py")
+    add_data(parser)
+    add_delays(parser)
+    options = parser.parse_args()
+    return options, producer.broker_options(parser, options)
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Count orders until told to stop; return the exit code."""
+    return Service("marketing", Counts(folder(options.data)).count, options, broker).run()
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

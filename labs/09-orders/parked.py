@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Show the messages that the services have parked, and why; or send them through once more.
+
+./parked.py                     # all of them
+./parked.py --replay            # give them back to their services, with all their tries
+./parked.py booking --drop      # throw them away, those of one service only
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+
+from kit.say import requirements
+
+with requirements("09-orders"):
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    import producer
+    from producer import OK, connect, say, show
+    from shop import topology
+    from shop.options import shop_parser
+
+EXAMPLES = """examples:
+  ./parked.py booking             # of this service only
+  ./parked.py --replay            # after the trouble is mended"""
+
+
+def parse() -> tuple[argparse.Namespace, dict]:
+    """Return the options, and those that connect() wants."""
+    parser = shop_parser(__doc__, EXAMPLES, "parked.py", stays=False)
+    parser.add_argument("services", nargs="*", metavar="SERVICE",
+        help=f"{', '.join(topology.STEPS)} (default: all)")  # fmt: skip
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--replay", action="store_true", help="give them back to their services")
+    one.add_argument("--drop", action="store_true", help="throw them away")
+    options = parser.parse_args()
+    if unknown := set(options.services) - set(topology.STEPS):
+        parser.error(f"there is no service {unknown.pop()!r}, only {', '.join(topology.STEPS)}")
+    return options, producer.broker_options(parser, options)
+
+
+def parked(channel: BlockingChannel, exchange: str, service: str) -> Iterator[tuple]:
+    """Yield what is parked now as pika's (method, properties, body).
+
+    What is not acknowledged goes back to its place when the connection closes.
+    """
+    queue = topology.declare_parked(channel, exchange, service)
+    count = channel.queue_declare(queue, passive=True).method.message_count
+    for _ in range(count):  # what is parked anew meanwhile is for another time
+        method, properties, body = channel.basic_get(queue)
+        if method is None:
+            return
+        yield method, properties, body
+
+
+def main(options: argparse.Namespace, broker: dict) -> int:
+    """Show what is parked, and do with it what is wanted; return the exit code."""
+    connection = connect(**broker)
+    channel, count = connection.channel(), 0
+    topology.declare(channel, options.exchange)
+    channel.confirm_delivery()
+    what = "Given back to" if options.replay else "Dropped, from" if options.drop else "Parked by"
+    for service in options.services or topology.STEPS:
+        for method, properties, body in parked(channel, options.exchange, service):
+            headers = properties.headers or {}
+            if options.replay:
+                topology.publish(channel, "", topology.queue_of(options.exchange, service), body)
+            if options.replay or options.drop:
+                channel.basic_ack(method.delivery_tag)
+            say("x", f"{what} {service}: {show(body)}")
+            say("*", f"    attempts: {headers.get('attempts')}   reason: {headers.get('reason')}")
+            count += 1
+    connection.close()
+    if not count:
+        say("*", "Nothing is parked")
+    return OK
+
+
+if __name__ == "__main__":
+    chosen, where = parse()
+    producer.run(lambda: main(chosen, where), chosen.verbose)

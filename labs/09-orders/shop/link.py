@@ -1,0 +1,44 @@
+"""A connection to the broker that is made again whenever it is lost."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from producer import UNREACHABLE, connect, explain, say
+from shop import topology
+
+NOT_FOUND = 404  # an exchange or a queue of ours was deleted
+PAUSE = 0.5  # seconds: a broker that answers and refuses at once is not asked without a pause
+
+
+def keep_connected(
+    exchange: str, broker: dict, use: Callable[[pika.BlockingConnection, BlockingChannel], None]
+) -> None:
+    """Call `use` with a connection and a channel with confirms, until it returns.
+
+    Another connection is made when one is lost; `use` then begins anew. `broker` is as in connect.
+    Raises BrokerError.
+    """
+    lost = None
+    while True:
+        connection = connect(lost=lost, **broker)
+        try:
+            channel = connection.channel()
+            topology.declare(channel, exchange)
+            channel.confirm_delivery()
+            if lost:
+                say("*", "Connected again")
+            return use(connection, channel)
+        except pika.exceptions.AMQPError as error:
+            problem = explain(error)
+            deleted = getattr(error, "reply_code", None) == NOT_FOUND  # and declared again
+            if problem.code != UNREACHABLE and not deleted:
+                raise problem from error
+            lost = error
+        finally:
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                connection.close()
+        time.sleep(PAUSE)

@@ -1,0 +1,117 @@
+"""The options of the shop's programs: the broker, the folder for data, the HTTP service."""
+
+import argparse
+import math
+import os
+import urllib.parse
+from pathlib import Path
+
+import producer
+from kit.management import lab_parser
+from producer import UNEXPECTED, BrokerError, Parser, number, reason
+
+DATA = "orders-data"
+DELAYS = "1,4,16"
+SHOP_PORT, ERP_PORT = "8009", "8010"
+EXIT_CODES = "exit codes: 0 stopped politely, 1 unexpected, 2 usage"
+
+
+def shop_parser(doc: str, examples: str, name: str, *, stays: bool = True) -> Parser:
+    """Return a parser with the options for the broker; a program that stays waits for it."""
+    parser = lab_parser(doc, examples, name)
+    add = parser.add_argument
+    add("--exchange", type=exchange_name, default="orders", metavar="NAME",
+        help="what our names on the broker begin with (default: %(default)s)")  # fmt: skip
+    if stays:
+        parser.set_defaults(retry_for=math.inf)
+        add("--retry-for", type=number(float, 0), metavar="SECONDS",
+            help="keep trying to reach the broker for this long (default: for ever)")  # fmt: skip
+        add("--name", default=name, help="the connection's name on the management page")
+    return parser
+
+
+def bare_parser(doc: str, examples: str) -> Parser:
+    """Return a parser for a program without a broker."""
+    parser = Parser(
+        description=doc.splitlines()[0],
+        epilog=f"{examples}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    return parser
+
+
+def add_data(parser: Parser) -> None:
+    """Add the folder for what is kept."""
+    default = os.environ.get("ORDERS_DATA") or DATA
+    parser.add_argument("--data", type=Path, default=default, metavar="DIR",
+        help="folder for what is kept (default: ORDERS_DATA, or orders-data)")  # fmt: skip
+
+
+def add_delays(parser: Parser) -> None:
+    """Add the pauses after which a failed order is tried again."""
+    parser.add_argument("--retries", type=delays, default=DELAYS, metavar="SECONDS,...",
+        help="pauses before the second, third, ... try; then it is parked "
+        "(default: %(default)s)")  # fmt: skip
+
+
+def add_http(parser: Parser, variable: str, port: str) -> None:
+    """Add where an HTTP service listens."""
+    add = parser.add_argument_group("web service").add_argument
+    add("--http-port", type=number(int, 0, 65535), default=os.environ.get(variable) or port,
+        metavar="PORT", help=f"0 for any free one (default: {variable}, or {port})")  # fmt: skip
+    add("--http-bind", default="127.0.0.1", metavar="ADDRESS",
+        help="0.0.0.0 in a container (default: %(default)s)")  # fmt: skip
+
+
+def add_erp(parser: Parser) -> None:
+    """Add where the ERP is."""
+    port = os.environ.get("LAB_ERP_PORT") or ERP_PORT
+    default = os.environ.get("ERP_URL") or f"http://127.0.0.1:{port}"
+    parser.add_argument("--erp", type=web_address, default=default, metavar="URL",
+        help=f"where the ERP is (default: ERP_URL, or http://127.0.0.1:{ERP_PORT})")  # fmt: skip
+
+
+def exchange_name(text: str) -> str:
+    """Check the name of the exchange: an argparse type."""
+    if not 0 < len(os.fsencode(text)) <= 200 or not text.isprintable() or text.startswith("amq."):
+        raise argparse.ArgumentTypeError("a name has 1 to 200 bytes, and does not begin with amq.")
+    return text
+
+
+def delays(text: str) -> list[float]:
+    """Read pauses such as 1,4,16: an argparse type."""
+    return [number(float, 0.01, 86_400)(part) for part in text.split(",")]
+
+
+def web_address(text: str) -> str:
+    """Check the address of a web service: an argparse type."""
+    try:
+        parts = urllib.parse.urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or True):
+            return text.rstrip("/")
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError("an address is http://HOST:PORT")
+
+
+def folder(path: Path) -> Path:
+    """Make the folder for what is kept if it is not there. Raises BrokerError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cannot use the folder {path} ({reason(error)})"
+        raise BrokerError(what, "another one: --data DIR", UNEXPECTED) from None
+    return path
+
+
+def broker_url(broker: dict) -> str:
+    """Return the URL of the broker that the options name; it is for the environment only."""
+    known = {name: value for name, value in broker.items() if name != "retry_for"}
+    where = producer.broker_parameters(**known)[0]
+    login, scheme = where.credentials, "amqps" if where.ssl_options else "amqp"
+    parts = (login.username, login.password, where.virtual_host)
+    user, password, vhost = (urllib.parse.quote(part, safe="") for part in parts)
+    host = f"[{where.host}]" if ":" in where.host else where.host
+    return f"{scheme}://{user}:{password}@{host}:{where.port}/{vhost}"

@@ -1,0 +1,53 @@
+"""What travels through the shop: an order, and what became of one of its steps."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+MOST_PRODUCTS = 100
+LARGEST = 2**53 - 1  # beyond it JavaScript, and so the page, rounds
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Number = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+
+
+class NewOrder(BaseModel):
+    """An order as a customer sends it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    customer_name: Name
+    product_ids: Annotated[list[Number], Field(min_length=1, max_length=MOST_PRODUCTS)]
+
+
+class Order(NewOrder):
+    """An order as it is stored, and as the services get it."""
+
+    number: Number
+    placed: str  # when, in UTC
+
+
+class Event(BaseModel):
+    """What became of a step; `note` is for people."""
+
+    number: Number
+    step: str
+    state: Literal["done", "retrying", "parked"]
+    note: str = ""
+
+
+class TryLater(Exception):
+    """Raised by a service's work for what may be better in a moment."""
+
+
+class Hopeless(Exception):
+    """Raised by a service's work for what no further try can mend."""
+
+
+def what_is_wrong(error: ValidationError) -> list[dict[str, str]]:
+    """Return for each thing that is wrong the field and the reason, without the input.
+
+    The input may be anything, even what JSON cannot hold.
+    """
+    return [
+        {"field": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()
+    ]

@@ -1,0 +1,53 @@
+"""The warehouse's printer: an order as a PDF, in a folder that stands for the tray."""
+
+import os
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import matplotlib
+from fpdf import FPDF
+
+from shop.order import Order
+
+# PDF's own fonts know Latin-1 only; DejaVu comes with matplotlib, which the kit has anyway.
+FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+A5 = (148, 210)  # millimetres
+INSTEAD = "\N{REPLACEMENT CHARACTER}"  # of what the font lacks; the warehouse goes by the number
+
+
+def print_pick_list(order: Order, folder: Path) -> str:
+    """Put an order's pick list into the folder; return a line about it.
+
+    The file is called after the order, so a second printing replaces the first by its like. It gets
+    that name when it is whole: nobody ever sees half a list.
+    """
+    file = folder / f"{order.number}.pdf"
+    there = file.exists()
+    part = folder / f".{order.number}.{os.getpid()}.part"
+    with part.open("wb") as paper:
+        paper.write(render(order))
+        paper.flush()
+        os.fsync(paper.fileno())
+    part.replace(file)
+    return f"printed once more, to the same {file}" if there else f"printed to {file}"
+
+
+def render(order: Order) -> bytes:
+    """Return the PDF, the same bytes for the same order."""
+    pdf = FPDF(format=A5)
+    pdf.set_creation_date(datetime.fromisoformat(order.placed))
+    pdf.set_title(f"Order {order.number}")
+    pdf.add_font("DejaVu", fname=FONT)
+    pdf.add_page()
+    pdf.set_font("DejaVu", size=24)
+    pdf.cell(text=f"Order {order.number}", new_x="LMARGIN", new_y="NEXT")
+    known = pdf.current_font.cmap
+    pdf.set_font_size(14)
+    name = "".join(char if ord(char) in known else INSTEAD for char in order.customer_name)
+    pdf.multi_cell(0, text=f"for {name}", new_x="LMARGIN", new_y="NEXT")
+    pdf.ln()
+    for product, pieces in sorted(Counter(order.product_ids).items()):
+        pdf.cell(text=f"[  ]   {pieces} \N{MULTIPLICATION SIGN} product {product}")
+        pdf.ln()
+    return bytes(pdf.output())

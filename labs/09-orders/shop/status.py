@@ -1,0 +1,88 @@
+"""The API's ear at the broker: ticks the steps off, and sees which services are there."""
+
+import threading
+import time
+
+import pika
+from pydantic import ValidationError
+
+from producer import BrokerError, say, show, why_cancelled
+from shop import topology
+from shop.link import keep_connected
+from shop.news import News
+from shop.order import Event
+from shop.store import Store
+
+LOOK_EVERY = 1  # second
+AWAY = {"broker": False, "services": {}, "stuck": 0}
+PREFETCH = 100  # events on their way to us at a time
+
+
+class Status(threading.Thread):
+    """The thread that has the API's connection; orders are taken with and without it."""
+
+    def __init__(self, exchange: str, broker: dict, store: Store, news: News) -> None:
+        super().__init__(daemon=True)
+        self.exchange, self.broker, self.store, self.news = exchange, broker, store, news
+        self.oldest: list = []  # what waited longest in the outbox when we last looked
+        news.services = AWAY
+
+    def run(self) -> None:
+        """Listen until the program ends, or the broker refuses us."""
+        try:
+            keep_connected(self.exchange, self.broker, self.listen)
+        except BrokerError as error:
+            say("!", f"Orders are taken, but their steps are not ticked off: {error}")
+            say("!", f"try: {error.hint}")
+
+    def listen(self, connection: pika.BlockingConnection, channel) -> None:
+        """Take events from one connection; raises pika's errors when it is lost."""
+        queue = topology.queue_of(self.exchange, "status")
+        channel.basic_qos(prefetch_count=PREFETCH)
+        channel.basic_consume(queue, self.on_event)
+        say("*", f"Connected to the broker; waiting for events on {queue!r}")
+        looked = 0.0
+        try:
+            while True:
+                if time.monotonic() - looked >= LOOK_EVERY:
+                    self.look_around(channel)
+                    looked = time.monotonic()
+                connection.process_data_events(time_limit=LOOK_EVERY)
+                if not channel.consumer_tags:
+                    raise why_cancelled(channel, queue)
+        finally:
+            self.tell(AWAY)
+
+    def on_event(self, channel, method, properties, body: bytes) -> None:
+        """Tick a step off, then acknowledge."""
+        try:
+            event = Event.model_validate_json(body)
+        except ValidationError:
+            say("!", f"No event: {show(body)}")
+        else:
+            if self.store.mark(event):
+                done = self.store.get(event.number)["status"] == "done"
+                end = ", and with that all of it" if done else ""
+                say("x", f"Order {event.number}: {event.step} {event.state}{end}")
+            else:
+                say("!", f"Order {event.number} ({event.step}) is not of this database")
+        channel.basic_ack(method.delivery_tag)
+        self.news.spread()
+
+    def look_around(self, channel) -> None:
+        """Ask the broker how many of each service are there, and how many orders wait for them."""
+        services = {}
+        for service in topology.STEPS:
+            queue = topology.queue_of(self.exchange, service)
+            answer = channel.queue_declare(queue, passive=True).method
+            services[service] = {"here": answer.consumer_count, "wait": answer.message_count}
+        oldest = self.store.unsent(1)
+        stuck = self.store.in_outbox() if oldest and oldest == self.oldest else 0
+        self.oldest = oldest
+        self.tell({"broker": True, "services": services, "stuck": stuck})
+
+    def tell(self, services: dict) -> None:
+        """Let the pages know what has changed about the services."""
+        if services != self.news.services:
+            self.news.services = services
+            self.news.spread()

@@ -1,0 +1,94 @@
+"""What the shop has on the broker: one topic exchange, and a durable queue for each service.
+
+    orders           order.placed, order.printed, order.booked, order.counted, order.retried, ...
+    orders.printer   bound by order.placed; orders.booking and orders.marketing likewise
+    orders.status    bound by all the others: the API reads there what became of an order
+    orders.printer.retry-4   waits 4 s, then the broker puts the message back into orders.printer
+    orders.printer.parked    what was tried too often, or is no order
+
+All names begin with that of the exchange, so another --exchange is another shop.
+"""
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pydantic import BaseModel
+
+PLACED = "order.placed"
+STEPS = {"printer": "printed", "booking": "booked", "marketing": "counted"}  # service -> its step
+KEYS = {"done": "order.{step}", "retrying": "order.retried", "parked": "order.parked"}
+
+
+def queue_of(exchange: str, service: str) -> str:
+    """Return the name of a service's queue; the API's service is "status"."""
+    return f"{exchange}.{service}"
+
+
+def parked_queue(exchange: str, service: str) -> str:
+    """Return the name of the queue in which a service parks."""
+    return f"{queue_of(exchange, service)}.parked"
+
+
+def declare(channel: BlockingChannel, exchange: str) -> None:
+    """Make the exchange and all queues, so that nothing is lost whoever starts first."""
+    channel.exchange_declare(exchange, "topic", durable=True)
+    bindings = {service: [PLACED] for service in STEPS}
+    bindings["status"] = [f"order.{step}" for step in STEPS.values()]
+    bindings["status"] += [KEYS["retrying"], KEYS["parked"]]
+    for service, keys in bindings.items():
+        channel.queue_declare(queue_of(exchange, service), durable=True)
+        for key in keys:
+            channel.queue_bind(queue_of(exchange, service), exchange, key)
+
+
+def declare_retry(channel: BlockingChannel, exchange: str, service: str, delay: float) -> str:
+    """Make the queue that keeps a message for so many seconds and gives it back; return its name.
+
+    A delay has a queue of its own: only the first message of a queue is looked at for its age.
+    """
+    back = queue_of(exchange, service)
+    name = f"{back}.retry-{delay:g}"
+    arguments = {
+        "x-message-ttl": round(1000 * delay),
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": back,
+    }
+    channel.queue_declare(name, durable=True, arguments=arguments)
+    return name
+
+
+def declare_parked(channel: BlockingChannel, exchange: str, service: str) -> str:
+    """Make the queue in which a service parks; return its name."""
+    name = parked_queue(exchange, service)
+    channel.queue_declare(name, durable=True)
+    return name
+
+
+def publish(
+    channel: BlockingChannel,
+    exchange: str,
+    key: str,
+    body: bytes | BaseModel,
+    headers: dict | None = None,
+) -> None:
+    """Publish on a channel with confirms: it returns when the broker has it, in a queue.
+
+    Raises UnroutableError or NackError if it has not.
+    """
+    if isinstance(body, BaseModel):
+        body = body.model_dump_json().encode()
+    properties = pika.BasicProperties(
+        content_type="application/json", delivery_mode=2, headers=headers
+    )
+    channel.basic_publish(exchange, key, body, properties, mandatory=True)
+
+
+def delete(channel: BlockingChannel, exchange: str, delays: list[float]) -> None:
+    """Delete all of it, messages and all."""
+    names = [queue_of(exchange, "status")]
+    for service in STEPS:
+        queue = queue_of(exchange, service)
+        names += [queue, parked_queue(exchange, service)]
+        names += [f"{queue}.retry-{delay:g}" for delay in delays]
+    for name in names:
+        channel.queue_delete(name)
+    channel.exchange_delete(exchange)

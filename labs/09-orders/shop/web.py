@@ -1,0 +1,94 @@
+"""The shop as a web service: orders in, their state out, and a page that shows it live."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from producer import say
+from shop.news import News
+from shop.order import LARGEST, NewOrder, Order, TryLater, what_is_wrong
+from shop.store import Store
+
+PAGE = Path(__file__).with_name("page.html")
+SHOWN = 20  # orders on the page
+AT_MOST_EVERY = 0.1  # seconds between two states of the page
+COME_BACK = 1000  # milliseconds after which a browser that lost us tries again
+Number = Annotated[int, InPath(ge=1, le=LARGEST)]
+
+
+def make_app(store: Store, news: News, do_it_all: Callable[[Order], None] | None) -> FastAPI:
+    """Return the web service; `do_it_all` does the steps of an order inside the request."""
+    app = FastAPI(title="Orders", docs_url=None, redoc_url=None)  # these load from the internet
+
+    @app.post("/orders", status_code=201)
+    def place(new: NewOrder, response: Response) -> dict:
+        """Store an order."""
+        order = store.place(new, outbox=do_it_all is None)
+        say("x", f"Order {order.number} is stored")
+        if do_it_all:
+            do_it_all(order)
+        news.spread()
+        response.headers["Location"] = f"/orders/{order.number}"
+        return store.get(order.number)
+
+    @app.get("/orders/{number}")
+    def look(number: Number) -> dict:
+        """Tell what became of an order."""
+        if order := store.get(number):
+            return order
+        raise HTTPException(404, f"there is no order {number}")
+
+    @app.get("/orders")
+    def newest() -> list[dict]:
+        """Return the newest orders."""
+        return store.newest(SHOWN)
+
+    @app.get("/health")
+    def health() -> dict:
+        """Tell that we answer, and how it goes."""
+        return {"status": "ok", "in_outbox": store.in_outbox(), **news.services}
+
+    @app.get("/events", response_class=EventSourceResponse)
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        """Send all that the page shows, now and whenever it changes.
+
+        Always all of it: a page that comes back has missed nothing.
+        """
+
+        def state() -> dict:
+            return {"orders": store.newest(SHOWN), **news.services}
+
+        with news.listener() as changed:
+            while not news.over:
+                changed.clear()
+                yield ServerSentEvent(data=await asyncio.to_thread(state), retry=COME_BACK)
+                await asyncio.sleep(AT_MOST_EVERY)
+                await changed.wait()
+
+    @app.get("/")
+    def page() -> FileResponse:
+        """Return the page."""
+        return FileResponse(PAGE)
+
+    @app.exception_handler(RequestValidationError)
+    def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"detail": what_is_wrong(error)}, 422)
+
+    @app.exception_handler(TryLater)
+    def give_up(request: Request, error: TryLater) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 502)
+
+    @app.exception_handler(sqlite3.Error)
+    def no_room(request: Request, error: sqlite3.Error) -> JSONResponse:
+        say("!", f"The database fails: {error}")
+        return JSONResponse({"detail": f"the shop's database fails: {error}"}, 503)
+
+    return app

@@ -1,0 +1,156 @@
+"""What labs/check.py 9 looks at."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pika.spec import Basic, Queue
+
+from kit.exercise import Exercise, Program
+
+DELAY = 0.3  # seconds
+
+
+def start(exercise: Exercise, folder: Path) -> Program:
+    """Start the warehouse and wait until it waits."""
+    return exercise.start_worker("--folder", folder, "--delay", DELAY)
+
+
+def order(number: int, *products: int) -> str:
+    """Return the message of an order."""
+    return json.dumps({"number": number, "product_ids": products})
+
+
+def packed(folder: Path) -> Counter:
+    """Return how often each line is in packed.txt."""
+    file = folder / "packed.txt"
+    return Counter(file.read_text(encoding="utf-8").splitlines() if file.exists() else [])
+
+
+def out_of_stock(folder: Path, product: int) -> Path:
+    """Let a product be out of stock for as long as the file is there that is returned."""
+    mark = folder / f"no-{product}"
+    mark.touch()
+    return mark
+
+
+def wait_for_acks(exercise: Exercise, count: int) -> None:
+    """Wait until so many messages are settled."""
+    exercise.wait_until(
+        lambda: len(exercise.said(Basic.Ack)) >= count,
+        lambda: (
+            f"Of {count} messages your warehouse acknowledged {len(exercise.said(Basic.Ack))}: "
+            "each has to be, once it is packed or sent on."
+        ),
+        within=4,
+    )
+
+
+@pytest.mark.task(1)
+def test_an_order_is_packed_once(exercise: Exercise, tmp_path: Path) -> None:
+    """An order that is delivered twice is packed once.
+
+    Read: https://www.rabbitmq.com/docs/reliability#consumer-side
+    """
+    warehouse = start(exercise, tmp_path)
+    exercise.send(order(12, 7), order(1, 7), order(1, 7), order(2, 7))
+    wait_for_acks(exercise, 4)
+    lines = packed(tmp_path)
+    assert lines["order 1"] != 2, (
+        "Order 1 was delivered twice, and packed twice: look into packed.txt before you write."
+    )
+    missing = [number for number in (1, 2, 12) if not lines[f"order {number}"]]
+    assert not missing, (
+        f"Orders 12, 1, 1 and 2 were delivered, and order {missing[0]} was not packed: compare "
+        "whole lines, as 'order 1' is a part of 'order 12'."
+    )
+    assert lines == {"order 1": 1, "order 2": 1, "order 12": 1}, (
+        f"packed.txt should have a line for each of the orders 1, 2 and 12, and has {dict(lines)}."
+    )
+    # Somebody else packs it meanwhile, or it was packed before a restart.
+    warehouse.end()
+    exercise.wait_until(lambda: exercise.consumers() == 0, "Your warehouse is still subscribed.")
+    begun = len(exercise.said(Basic.Ack))
+    start(exercise, tmp_path)
+    exercise.send(order(2, 7))
+    wait_for_acks(exercise, begun + 1)
+    assert packed(tmp_path)["order 2"] == 1, (
+        "Order 2 was packed once more after a restart: what is packed has to be read from "
+        "packed.txt, a variable is gone with the program."
+    )
+
+
+@pytest.mark.task(2)
+def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> None:
+    """What cannot be packed now comes back after a while.
+
+    Read: https://www.rabbitmq.com/docs/dlx
+    """
+    mark = out_of_stock(tmp_path, 42)
+    warehouse = start(exercise, tmp_path)
+    exercise.send(order(1, 42))
+    warehouse.wait_for("Attempt 1", "Your warehouse did not print 'Attempt 1: product 42 is ...'.")
+    mark.unlink()
+    arguments = declared(exercise, "-retry")
+    nowhere = "x-dead-letter-exchange" not in arguments
+    exercise.wait_until(
+        lambda: packed(tmp_path)["order 1"],
+        lambda: (
+            "An order could not be packed, and it never came back from the retry queue: "
+            + (
+                "it needs the argument x-message-ttl, in milliseconds."
+                if "x-message-ttl" not in arguments
+                else "its time is over, and it is dropped: where does it go? "
+                "x-dead-letter-exchange is '', the default exchange."
+                if nowhere
+                else "x-dead-letter-routing-key has to be the name of the queue it came from."
+            )
+        ),
+        within=3,
+    )
+    ttl = arguments.get("x-message-ttl")
+    assert ttl == DELAY * 1000, (
+        f"With --delay {DELAY} a message waits {ttl} ms in your retry queue, and should wait "
+        f"{DELAY * 1000:.0f}."
+    )
+
+
+def declared(exercise: Exercise, end: str) -> dict:
+    """Return the arguments with which the program declared its queue of this ending."""
+    queues = [one.what for one in exercise.said(Queue.Declare) if one.what.queue.endswith(end)]
+    return (queues[-1].arguments if queues else None) or {}
+
+
+@pytest.mark.task(3)
+def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> None:
+    """What still cannot be packed at the third attempt is put aside, and nothing is lost.
+
+    Read: https://www.rabbitmq.com/docs/dlx
+    """
+    parked = f"{exercise.queue}-parked"
+    out_of_stock(tmp_path, 42)
+    warehouse = start(exercise, tmp_path)
+    exercise.send(order(1, 42), order(2, 7))
+    exercise.wait_until(
+        lambda: exercise.corner.ready(parked) or warehouse.find("Attempt 4"),
+        lambda: (
+            "An order that fails again and again did not come into the queue of the parked ones."
+            if warehouse.find("Attempt 2")
+            else "Task 3 cannot be judged before task 2 is done: there was no second attempt."
+        ),
+        within=4,
+    )
+    assert not warehouse.find("Attempt 4"), (
+        "Your warehouse makes a fourth attempt, and goes on: count them, three are enough."
+    )
+    attempts = len(warehouse.find("Attempt "))
+    assert attempts == 3, f"The order was parked after attempt {attempts}, and should be after 3."
+    wait_for_acks(exercise, 4)
+    retry = exercise.corner.ready(f"{exercise.queue}-retry")
+    assert not retry, "The order is parked, and comes back all the same: send it to one of the two."
+    [(_, properties, body)] = exercise.corner.take_all(parked)
+    assert json.loads(body)["number"] == 1 and properties.delivery_mode == 2, (
+        "The parked message should be the order as it came, and persistent."
+    )
+    assert packed(tmp_path) == {"order 2": 1}, "The other order has to be packed meanwhile, once."
