@@ -4,6 +4,7 @@ Try one page:  python -m pytest tests/test_worksheets.py -k 03
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -40,10 +41,18 @@ def test_a_reader_is_told_in_which_pane(path: Path) -> None:
     assert untold == []
 
 
-def pane_environment(url: str, **more: str) -> dict[str, str]:
+@pytest.fixture
+def kit(tmp_path: Path) -> Path:
+    """Return a copy of the kit: what a page makes and deletes is not the reader's own."""
+    copy = tmp_path / "kit"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "*-data", "*.egg-info", "demo"))
+    return copy
+
+
+def pane_environment(kit: Path, url: str, **more: str) -> dict[str, str]:
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),  # the scripts as modules, as `pip install -e .` makes them
+        "PYTHONPATH": str(kit),  # the scripts as modules, as `pip install -e .` makes them
         "AMQP_URL": url,
         # Of lab 7's publisher; lab 9 takes two in a row, lab 11 four.
         "LAB_HTTP_PORT": str(free_port(4)),
@@ -57,7 +66,7 @@ def page(request) -> Worksheet:
 
 
 @pytest.fixture
-def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
+def environment(page: Worksheet, kit: Path, request, tmp_path) -> Iterator[dict[str, str]]:
     """Return the environment of the panes: a vhost of its own, or a broker that it may break.
 
     Where transient queues are to be refused, it is a broker with the kit's own configuration: the
@@ -66,9 +75,9 @@ def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
     if not page.breaks_the_broker and not request.config.getoption("--deny-transient"):
         lab = request.getfixturevalue("lab")
         yield pane_environment(
+            kit,
             lab.url.replace("127.0.0.1", "localhost"),  # as it is called at home
             LAB_PORT=str(lab.broker.port),
-            LAB_DATA=str(tmp_path / "data"),
             LAB_MANAGEMENT_PORT=str(lab.broker.management_port),
         )
         return
@@ -77,10 +86,10 @@ def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
     (folder / "unpacked").symlink_to(UNPACKED)
     port = free_port()
     environment = pane_environment(
+        kit,
         f"amqp://guest:guest@localhost:{port}/%2F",
         QUEUE_LAB_BROKER_DIR=str(folder),
         LAB_PORT=str(port),
-        LAB_DATA=str(tmp_path / "data"),
         LAB_MANAGEMENT_PORT=str(free_port()),
     )
     version = request.config.getoption("--rabbitmq")
@@ -100,8 +109,10 @@ def environment(page: Worksheet, request, tmp_path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, indirect=True, ids=[p.parent.name for p in PAGES])
-def test_worksheet_shows_what_it_prints(page: Worksheet, environment: dict[str, str]) -> None:
-    with Stage(tmux(UNPACKED), page.panes, environment, cwd=ROOT) as stage:
+def test_worksheet_shows_what_it_prints(
+    page: Worksheet, kit: Path, environment: dict[str, str]
+) -> None:
+    with Stage(tmux(UNPACKED), page.panes, environment, cwd=kit) as stage:
         player = Player(stage.panes)
         failure = ""
         try:
