@@ -1,10 +1,7 @@
 #!/usr/bin/env python3
 """Run the log pipeline in a certain way, and compare the tables with what the simulator knows.
 
-    ./experiment.py one                # one worker
-    ./experiment.py four               # four workers
-    ./experiment.py away               # no worker while the games run, four afterwards
-    ./experiment.py killed             # two workers, killed and restarted while the games run
+    ./experiment.py away               # or one, four, killed
     ./experiment.py away --fanout      # the same without queues that stay
 
 The simulator and the workers are processes of their own. What they leave on the broker is deleted.
@@ -35,7 +32,13 @@ with requirements():
     from logpipe.reader import read_tables
     from producer import OK, UNEXPECTED, BrokerError, connect, say
 
-EXAMPLES = """what the columns say:
+EXAMPLES = """experiments:
+  one       one worker
+  four      four workers
+  away      no worker while the games run, four afterwards
+  killed    two workers, killed and restarted while the games run
+
+what the columns say:
   logged      records that the simulator has logged
   in files    rows that the workers have written, for these records
   twice       rows too many, which tables.py leaves out

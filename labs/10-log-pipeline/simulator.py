@@ -34,8 +34,7 @@ EXAMPLES = """examples:
 
 def parse() -> tuple[argparse.Namespace, dict]:
     """Return the options, and those that connect() wants."""
-    parser = make_parser(__doc__, EXAMPLES, "simulator.py")
-    parser.set_defaults(retry_for=0)
+    parser = make_parser(__doc__, EXAMPLES, "simulator.py", gives_up=False)
     add_game_options(parser, players=12, rounds=10)
     add_prefix(parser)
     add = parser.add_argument_group("log").add_argument

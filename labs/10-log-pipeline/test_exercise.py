@@ -23,6 +23,14 @@ def start(exercise: Exercise, folder: Path, *arguments: str) -> Program:
     return exercise.start_worker("--output", folder, "--batch-seconds", "60", *arguments)
 
 
+def wait_for_file(exercise: Exercise, sink: Program, folder: Path) -> None:
+    """Wait until the sink is in the middle of writing."""
+    sink.wait_for("Writing", "Your sink did not begin to write when it had 5 records.")
+    exercise.wait_until(
+        lambda: any(folder.iterdir()) or sink.has_ended(), "Your sink writes no file."
+    )
+
+
 def rows(folder: Path) -> list[dict]:
     """Return all rows that a reader finds."""
     lines = [line for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
@@ -54,7 +62,7 @@ def test_a_killed_sink_loses_nothing(exercise: Exercise, tmp_path: Path) -> None
     )
     sink = start(exercise, tmp_path / "second", *SLOW)
     send(exercise, "de")
-    sink.wait_for("Writing", "Your sink did not begin to write when it had 5 records.")
+    wait_for_file(exercise, sink, tmp_path / "second")
     sink.end()
     exercise.wait_ready(
         5,
@@ -113,10 +121,7 @@ def test_no_file_is_torn(exercise: Exercise, tmp_path: Path) -> None:
     folder = tmp_path / "files"
     sink = start(exercise, folder, *SLOW)
     send(exercise, "abcde")
-    sink.wait_for("Writing", "Your sink did not begin to write when it had 5 records.")
-    exercise.wait_until(
-        lambda: any(folder.iterdir()) or sink.has_ended(), "Your sink writes no file."
-    )
+    wait_for_file(exercise, sink, folder)
     early = list(folder.glob("*.jsonl"))
     sink.end()
     assert not early, (

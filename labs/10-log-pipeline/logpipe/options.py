@@ -9,13 +9,14 @@ from kit.management import lab_parser
 from producer import Parser, number
 
 
-def make_parser(doc: str, examples: str, name: str) -> Parser:
-    """Return a parser with the options for the broker."""
+def make_parser(doc: str, examples: str, name: str, *, gives_up: bool = True) -> Parser:
+    """Return a parser with the options for the broker, for which a program may wait for ever."""
     parser = lab_parser(doc, examples, name)
     add = parser.add_argument
     add("--name", default=name, help="the connection's name on the management page")
-    add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
-        help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
+    if gives_up:
+        add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
+            help="keep trying to reach the broker so long (default: %(default)s)")  # fmt: skip
     return parser
 
 
