@@ -39,7 +39,7 @@ class TryLater(Exception):
 class Consumer:
     """Calls `handle` with each message of the queues, once `prepare` has declared them.
 
-    `prepare` is given the connection, anew whenever there is a new one.
+    `prepare` is given the connection, and called again whenever we have paused.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Consumer:
             connection = connect(lost=lost, **self.broker)
             try:
                 self._connection = connection
-                self.prepare(connection)
                 while not self.stopping:
+                    self.prepare(connection)
                     self._consume(connection)
             except pika.exceptions.AMQPError as error:
                 problem = explain(error)
