@@ -19,6 +19,7 @@ from kit.script import Script
 from shop import topology
 from shop.figures import Figures, table
 from shop.order import Event, NewOrder, Order
+from shop.pick_list import render
 from shop.store import Store
 
 FOLDER = "labs/09-orders"
@@ -487,6 +488,16 @@ def test_the_figures_are_what_they_say() -> None:
     lines = table([Figures("so", [(True, 1.0), (True, 3.0)], 4, 5)])
     assert lines[-1].split() == ["so", "2", "of", "2", "0.5", "2000", "2900", "5.0"]
     assert len(set(map(len, lines))) == 1
+
+
+@pytest.mark.parametrize("name", ["Daníel", "李明", "👩‍🚀", "مريم", "a\tb\nc", "x" * 100, "\x00"])
+def test_a_pick_list_takes_any_name_and_is_always_the_same(name: str) -> None:
+    products = list(range(1, 101))  # more than a page
+    order = Order(
+        number=1, placed="2026-11-21T12:00:00.000+00:00", customer_name=name, product_ids=products
+    )
+    paper = render(order)
+    assert paper.startswith(b"%PDF-") and paper == render(order)
 
 
 def test_done_stays_done(tmp_path: Path) -> None:

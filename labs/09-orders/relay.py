@@ -80,6 +80,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     relay = Relay(Store(folder(options.data)), options.exchange)
     use = relay.run
     if options.again:
+        broker = broker | {"retry_for": 0}  # somebody waits for it
 
         def use(connection, channel) -> None:
             relay.again(channel, options.again)

@@ -80,7 +80,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     add = parser.add_argument_group("web services").add_argument
     add("--http-port", type=number(int, 0, 65535), metavar="PORT",
         default=os.environ.get("LAB_HTTP_PORT") or SHOP_PORT,
-        help=f"of the API, 0 for any free (default: LAB_HTTP_PORT, or {SHOP_PORT})")  # fmt: skip
+        help=f"of the API; 0: any free one (default: LAB_HTTP_PORT, or {SHOP_PORT})")  # fmt: skip
     add("--erp-port", type=number(int, 0, 65535), metavar="PORT",
         default=os.environ.get("LAB_ERP_PORT") or ERP_PORT,
         help=f"of the ERP, 0 for any free one (default: LAB_ERP_PORT, or {ERP_PORT})")  # fmt: skip
