@@ -1,6 +1,6 @@
-"""Run a program and kill it, as kill -9 does, just before it calls a function for the first time.
+"""Run a lab's program and kill it, as kill -9 does, before or after its first call of a function.
 
-python tests/kill_at.py shop.service:Service.acknowledge labs/09-orders/printer.py --data ...
+    python tests/kill_at.py "before shop.service:Service.acknowledge" labs/09-orders/printer.py
 """
 
 import functools
@@ -11,16 +11,21 @@ import signal
 import sys
 from pathlib import Path
 
-
-def die(*_: object, **__: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    _, step, program, *options = sys.argv
-    module, _, path = step.partition(":")
+    _, where, program, *options = sys.argv
     sys.argv = [program, *options]
-    sys.path[0] = str(Path(program).parent)
+    folder = Path(program).parent
+    sys.path[:1] = [str(folder), str(folder.parent)]  # where the lab's modules are, and kit
+    moment, _, step = where.partition(" ")
+    module, _, path = step.partition(":")
     *owner, name = path.split(".")
-    setattr(functools.reduce(getattr, owner, importlib.import_module(module)), name, die)
+    place = functools.reduce(getattr, owner, importlib.import_module(module))
+    function = getattr(place, name)
+
+    def call_and_die(*arguments: object, **more: object) -> None:
+        if moment == "after":
+            function(*arguments, **more)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(place, name, call_and_die)
     runpy.run_path(program, run_name="__main__")

@@ -37,7 +37,7 @@ class Shop:
         self._runners: list[Script] = []
 
     def start(self, program: str, *options: object, kill_at: str = "", **more) -> Script:
-        """Start a program; `kill_at` names a function at whose first call it dies."""
+        """Start a program; `kill_at` is where it dies, as "before MODULE:CLASS.METHOD"."""
         name = f"{FOLDER}/{program}.py"
         if program not in ("booking", "parked", "compare"):
             options = ("--data", self.data, *options)
@@ -273,12 +273,12 @@ def test_201_means_stored_whoever_dies_then(shop: Shop) -> None:
     place(client)
     api.kill()
     api.wait()
-    api, client = shop.api(kill_at="shop.store:Store.get")  # stored, but not answered
+    api, client = shop.api(kill_at="before shop.store:Store.get")  # stored, but not answered
     with pytest.raises(httpx.HTTPError):
         place(client)
     assert api.wait() == -9
     # The relay dies with the first order published and not noted, and another goes on.
-    assert shop.start("relay", kill_at="shop.store:Store.sent").wait() == -9
+    assert shop.start("relay", kill_at="before shop.store:Store.sent").wait() == -9
     shop.relay().wait_for("Order 2 is with the broker")
     for queue in ("orders.printer", "orders.booking", "orders.marketing"):
         assert [order["number"] for order in shop.queued(queue)] == [1, 1, 2]
@@ -303,7 +303,7 @@ def test_a_service_killed_at_every_step_does_its_work_once(name: str, shop: Shop
     shop.lab.publish(order.model_dump_json(), queue=queue, persistent=True)
     service = "shop.service:Service"
     for step in (f"{service}.try_order", MIDDLE[name], f"{service}.tell", f"{service}.acknowledge"):
-        killed = shop.start(name, *QUICK, kill_at=step)
+        killed = shop.start(name, *QUICK, kill_at=f"before {step}")
         assert killed.wait() == -9, killed.text()
     done = shop.service(name)
     done.wait_for("[x] Order 7: ")

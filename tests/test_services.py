@@ -52,11 +52,14 @@ class Services:
         self.scripts: list[Script] = []
         self.ports: dict[str, int] = {}  # of a name: those that start again have the same
 
-    def start(self, name: str, *arguments: object, script: str = "", **more) -> Script:
-        """Start a program."""
+    def start(self, name: str, *arguments: object, kill_at: str = "", **more) -> Script:
+        """Start a program; `kill_at` is where it dies, such as "after MODULE:CLASS.METHOD"."""
         more = {"lab": self.lab, "env": ENVIRONMENT} | more
+        program = f"{FOLDER}/{name}.py"
         arguments = ("--data", self.folder / "data", *arguments)
-        self.scripts.append(self.run(script or f"{FOLDER}/{name}.py", *arguments, **more))
+        if kill_at:
+            program, arguments = "tests/kill_at.py", (kill_at, ROOT / program, *arguments)
+        self.scripts.append(self.run(program, *arguments, **more))
         return self.scripts[-1]
 
     def web(self, name: str, *arguments: object, **more) -> tuple[Script, Web]:
@@ -81,31 +84,9 @@ class Services:
 
     def dying_monolith(self, where: str) -> tuple[Script, Web]:
         """Start a monolith that will be killed at a step, and wait until it is connected."""
-        monolith, web = self.web("monolith", script=self.dying("monolith", where))
+        monolith, web = self.web("monolith", kill_at=where)
         monolith.wait_for("Connected to the broker")
         return monolith, web
-
-    def dying(self, name: str, where: str) -> str:
-        """Write a program that is a service, and is killed before or after a step of its own.
-
-        `where` is "before MODULE.CLASS.METHOD", or after. Return where the program is.
-        """
-        moment, _, step = where.partition(" ")
-        after = moment == "after"
-        module, kind, method = step.split(".")
-        driver = self.folder / f"{name}_dies.py"
-        driver.write_text(
-            "import os, runpy, signal, sys\n"
-            f"from conference.{module} import {kind}\n"
-            f"step = {kind}.{method} if {after} else lambda *_: None\n"
-            "def die(*arguments):\n"
-            "    step(*arguments)\n"
-            "    os.kill(os.getpid(), signal.SIGKILL)\n"
-            f"{kind}.{method} = die\n"
-            f"sys.argv[0] = {str(ROOT / FOLDER / name)!r} + '.py'\n"
-            "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        )
-        return str(driver)
 
 
 @pytest.fixture
@@ -266,7 +247,7 @@ def test_the_monolith_is_killed_between_storing_and_publishing(services: Service
     web.ask("POST", "accounts", 201, **PERSON)
     web.ask("POST", "presentations", 201, title="Engines", email=EMAIL)
     leave(monolith)
-    monolith, web = services.dying_monolith("before relay.Relay._publish")
+    monolith, web = services.dying_monolith("before conference.relay:Relay._publish")
     with contextlib.suppress(httpx.TransportError):  # it may die before it has answered
         web.ask("PUT", "presentations/1/approval")
     assert monolith.wait() == -signal.SIGKILL
@@ -283,7 +264,7 @@ def test_the_monolith_is_killed_between_publishing_and_forgetting(services: Serv
     script, attendees = services.web("attendees", "--monolith", web.address)
     script.wait_for("Waiting for messages")
     leave(monolith)
-    monolith, web = services.dying_monolith("before site.Site.published")
+    monolith, web = services.dying_monolith("before conference.site:Site.published")
     with contextlib.suppress(httpx.TransportError):
         web.ask("POST", "accounts", 201, **PERSON)
     assert monolith.wait() == -signal.SIGKILL
@@ -414,9 +395,13 @@ def test_the_mail_server_is_down_for_a_while(services: Services, lab: Lab):
 @pytest.mark.parametrize(
     ("where", "repeated", "said"),
     [
-        ("before post.Post.send", 0, "Sent: presentation 1"),  # before it is sent
-        ("before post.Post.remember", 1, "Sent: presentation 1"),  # sent, and not written down
-        ("after post.Post.send", 0, "Sent before, and not again: presentation 1"),
+        ("before conference.post:Post.send", 0, "Sent: presentation 1"),  # before it is sent
+        (
+            "before conference.post:Post.remember",
+            1,
+            "Sent: presentation 1",
+        ),  # sent, and not written down
+        ("after conference.post:Post.send", 0, "Sent before, and not again: presentation 1"),
     ],
 )
 def test_the_workflow_is_killed_around_sending(
@@ -424,7 +409,7 @@ def test_the_workflow_is_killed_around_sending(
 ):
     _, mail = services.mail()
     decide(lab, 1)
-    dying = services.workflow(script=services.dying("workflow", where))
+    dying = services.workflow(kill_at=where)
     assert dying.wait() == -signal.SIGKILL
     workflow = services.workflow()
     workflow.wait_for(said)

@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.parse
 import uuid
 from pathlib import Path
 
@@ -27,9 +26,10 @@ from kit.say import requirements
 
 with requirements():
     import pika
-    from exchanges import broker_options, first_broker, make_parser
+    from exchanges import broker_options, make_parser
 
     import producer
+    from kit.management import url_of
     from kit.script import Script
     from producer import OK, UNEXPECTED, BrokerError, connect, say
 
@@ -208,16 +208,6 @@ class Comparison:
         for title, *cells in rows:
             figures = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
             print(title.ljust(widths[0]), *figures, sep="   ")
-
-
-def url_of(broker: dict) -> str:
-    """Return the URL of the broker that the options name; it is for the environment only."""
-    where = first_broker(broker)
-    login, scheme = where.credentials, "amqps" if where.ssl_options else "amqp"
-    parts = (login.username, login.password, where.virtual_host)
-    user, password, vhost = (urllib.parse.quote(part, safe="") for part in parts)
-    host = f"[{where.host}]" if ":" in where.host else where.host
-    return f"{scheme}://{user}:{password}@{host}:{where.port}/{vhost}"
 
 
 def clean_up(name: str, broker: dict) -> None:

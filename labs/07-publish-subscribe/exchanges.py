@@ -12,7 +12,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 import producer
-from kit.management import broker_parser, lab_parser
+from kit.management import broker_parser, first_broker, lab_parser
 from producer import REFUSED, UNREACHABLE, BrokerError, Parser, connect, explain, number, say
 
 TYPES = ("fanout", "direct", "topic")
@@ -61,12 +61,6 @@ def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
     except argparse.ArgumentTypeError as error:
         parser.error(f"--vhost: {error}")
     return broker
-
-
-def first_broker(broker: dict) -> pika.URLParameters:
-    """Return pika's parameters for the broker that is tried first."""
-    where = {name: value for name, value in broker.items() if name != "retry_for"}
-    return producer.broker_parameters(**where)[0]
 
 
 def refusal(error: Exception) -> BrokerError:

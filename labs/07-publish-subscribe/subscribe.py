@@ -28,7 +28,6 @@ with requirements():
         broker_options,
         declare,
         exists,
-        first_broker,
         make_parser,
         refusal,
         valid_exchange,
@@ -37,7 +36,7 @@ with requirements():
     )
 
     import producer
-    from kit.management import Page
+    from kit.management import Page, first_broker
     from producer import (
         OK,
         UNREACHABLE,

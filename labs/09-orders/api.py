@@ -19,12 +19,12 @@ from kit.say import requirements
 
 with requirements("09-orders"):
     import producer
+    from kit.web import add_http, listen, port_of, serve
     from shop.counts import Counts
     from shop.ledger import Ledger
     from shop.news import News
-    from shop.options import add_data, add_erp, add_http, folder, shop_parser
+    from shop.options import SHOP, SHOP_PORT, add_data, add_erp, folder, shop_parser
     from shop.order import Event, Order, TryLater
-    from shop.serve import serve
     from shop.status import Status
     from shop.store import Store
     from shop.web import make_app
@@ -38,7 +38,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     """Return the options, and those that connect() wants."""
     parser = shop_parser(__doc__, EXAMPLES, "api.py")
     add_data(parser)
-    add_http(parser, "LAB_HTTP_PORT", "8009")
+    add_http(parser, port_of(SHOP, SHOP_PORT))
     parser.add_argument("--inline", action="store_true",
         help="print, book and count inside the request; no broker, no services")  # fmt: skip
     add_erp(parser)
@@ -73,12 +73,13 @@ def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Take orders until told to stop; return the exit code."""
     store, news = Store(folder(options.data)), News()
+    listener = listen(options.http_bind, options.http_port)
     if options.inline:
         do_it_all = inline(options, store)
     else:
         do_it_all = None
         Status(options.exchange, broker, store, news).start()
-    return serve(make_app(store, news, do_it_all), options, news.end)
+    return serve(make_app(store, news, do_it_all), listener, at_end=news.end)
 
 
 if __name__ == "__main__":

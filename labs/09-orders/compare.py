@@ -30,11 +30,12 @@ with requirements("09-orders"):
     import httpx
 
     import producer
+    from kit.management import url_of
     from kit.script import Script
     from producer import OK, UNEXPECTED, BrokerError, connect, number, say
     from shop import topology
     from shop.figures import Figures, table
-    from shop.options import add_delays, broker_url, shop_parser
+    from shop.options import add_delays, shop_parser
 
 EXAMPLES = """what the columns say:
   orders taken     the rest was refused: the ERP failed, and the customer was told
@@ -86,12 +87,12 @@ def shop(options: argparse.Namespace, broker: dict, *, inline: bool) -> Iterator
         programs["booking"] += erp
     with ExitStack() as stack:
         data = stack.enter_context(tempfile.TemporaryDirectory(prefix="orders-"))
-        environment = os.environ | {"AMQP_URL": broker_url(broker), "ORDERS_DATA": data}
+        environment = os.environ | {"AMQP_URL": url_of(broker)}
         scripts = {}
         for program, more in programs.items():
             command = [sys.executable, FOLDER / f"{program}.py", *map(str, more)]
             with signals_put_off():
-                scripts[program] = Script(command, environment, own_session=True)
+                scripts[program] = Script(command, environment, cwd=data, own_session=True)
                 stack.callback(end, scripts[program])
         for program, script in scripts.items():
             script.wait_for("Answering at" if program in ("erp", "api") else "CTRL+C")

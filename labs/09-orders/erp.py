@@ -25,10 +25,10 @@ with requirements("09-orders"):
     from fastapi import Path as InPath
 
     import producer
+    from kit.web import add_http, listen, port_of, serve
     from producer import number, say
-    from shop.options import ERP_PORT, add_data, add_http, bare_parser, folder
+    from shop.options import ERP, SHOP_PORT, add_data, bare_parser, folder
     from shop.order import LARGEST, NewOrder
-    from shop.serve import serve
     from shop.store import open_database
 
 EXAMPLES = """examples:
@@ -99,7 +99,7 @@ def parse() -> argparse.Namespace:
     """Return the options."""
     parser = bare_parser(__doc__, EXAMPLES)
     add_data(parser)
-    add_http(parser, "LAB_ERP_PORT", ERP_PORT)
+    add_http(parser, port_of(ERP, SHOP_PORT))
     add = parser.add_argument_group("mood").add_argument
     add("--seconds", type=number(float, 0, 3600), default=1,
         help="for each order (default: %(default)s)")  # fmt: skip
@@ -111,7 +111,8 @@ def parse() -> argparse.Namespace:
 def main(options: argparse.Namespace) -> int:
     """Book orders until told to stop; return the exit code."""
     entries = Entries(folder(options.data))
-    return serve(make_app(entries, options.seconds, options.fail_every), options)
+    listener = listen(options.http_bind, options.http_port)
+    return serve(make_app(entries, options.seconds, options.fail_every), listener)
 
 
 if __name__ == "__main__":

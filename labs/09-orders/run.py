@@ -9,11 +9,8 @@
 
 import argparse
 import os
-import shlex
 import shutil
-import signal
 import sys
-import threading
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
@@ -22,20 +19,13 @@ from kit.net import HERE, free_port
 from kit.say import requirements
 
 with requirements("09-orders"):
-    from honcho.manager import Manager
-    from honcho.printer import Message, Printer
-
     import producer
-    from producer import INTERRUPTED, OK, connect, number, say
+    from kit import crew
+    from kit.management import url_of
+    from kit.web import port_of
+    from producer import OK, connect, number, say
     from shop import topology
-    from shop.options import (
-        ERP_PORT,
-        SHOP_PORT,
-        add_data,
-        add_delays,
-        broker_url,
-        shop_parser,
-    )
+    from shop.options import ERP, SHOP_PORT, add_data, add_delays, shop_parser
 
 EXAMPLES = """examples:
   ./run.py api relay printer marketing        # all but the booking and the ERP
@@ -43,29 +33,6 @@ EXAMPLES = """examples:
 PROGRAMS = ("erp", "api", "relay", *topology.STEPS)
 INLINE = ("erp", "api")
 FOLDER = Path(__file__).resolve().parent
-
-
-class Lines(Printer):
-    """Prints the programs' lines; when there is nowhere to print any more, ends them all."""
-
-    def write(self, message: Message) -> None:
-        """Print the lines of a message."""
-        try:
-            super().write(message)
-        except OSError:
-            self.output = open(os.devnull, "w")
-            signal.raise_signal(signal.SIGTERM)
-
-
-class Crew(Manager):
-    """honcho's manager, which here can be told to stop before all its programs are started."""
-
-    def terminate(self) -> None:
-        """End all programs."""
-        if all("pid" in program for program in self._processes.values()):
-            super().terminate()
-        else:
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 
 def parse() -> tuple[argparse.Namespace, dict]:
@@ -82,8 +49,8 @@ def parse() -> tuple[argparse.Namespace, dict]:
         default=os.environ.get("LAB_HTTP_PORT") or SHOP_PORT,
         help=f"of the API; 0: any free one (default: LAB_HTTP_PORT, or {SHOP_PORT})")  # fmt: skip
     add("--erp-port", type=number(int, 0, 65535), metavar="PORT",
-        default=os.environ.get("LAB_ERP_PORT") or ERP_PORT,
-        help=f"of the ERP, 0 for any free one (default: LAB_ERP_PORT, or {ERP_PORT})")  # fmt: skip
+        default=port_of(ERP, SHOP_PORT),
+        help="of the ERP, 0 for any free one (default: %(default)s)")  # fmt: skip
     add("--erp-seconds", type=number(float, 0, 3600), default=1, metavar="SECONDS",
         help="how slow the ERP is (default: %(default)s)")  # fmt: skip
     add("--erp-fail-every", type=number(int, 0), default=5, metavar="N",
@@ -135,16 +102,8 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     """Run the programs until told to stop; return the exit code."""
     if options.delete:
         return delete(options, broker)
-    environment = os.environ | {"AMQP_URL": broker_url(broker), "PYTHONUNBUFFERED": "1"}
-    crew = Crew(Lines(sys.stdout))
-    for name, command in commands(options).items():
-        # Without exec the pid that is printed would be that of a shell around the program.
-        crew.add_process(name, f"exec {shlex.join(map(str, command))}", env=environment)
-    if hasattr(signal, "SIGHUP"):  # the terminal was closed
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    crew.loop()
-    stopped = crew.returncode in (INTERRUPTED, 128 + signal.SIGTERM)
-    return OK if stopped else crew.returncode
+    environment = os.environ | {"AMQP_URL": url_of(broker), "PYTHONUNBUFFERED": "1"}
+    return crew.run(commands(options), environment)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ with requirements():
     import pika
 
     import producer
+    from kit.management import url_of
     from kit.script import Script
-    from logpipe.options import add_game_options, make_parser, url_of
+    from logpipe.options import add_game_options, make_parser
     from logpipe.reader import read_tables
     from producer import OK, UNEXPECTED, BrokerError, connect, say
 

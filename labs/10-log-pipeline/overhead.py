@@ -32,9 +32,10 @@ with requirements():
     import pika
 
     import producer
+    from kit.management import url_of
     from kit.script import Script
     from logpipe.combat import Arena
-    from logpipe.options import make_parser, url_of
+    from logpipe.options import make_parser
     from producer import OK, UNEXPECTED, BrokerError, Producer, connect
     from rabbit_logging import RabbitHandler, as_message
 

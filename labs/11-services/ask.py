@@ -24,11 +24,7 @@ with requirements("11-services"):
     from conference.options import ATTENDEES, MAIL, MONOLITH, address_of
     from producer import OK, REFUSED, UNREACHABLE, BrokerError, Parser
 
-SERVICES = {
-    "monolith": (MONOLITH, "MONOLITH_URL"),
-    "attendees": (ATTENDEES, "ATTENDEES_URL"),
-    "mail": (MAIL, "MAIL_URL"),
-}
+SERVICES = {"monolith": MONOLITH, "attendees": ATTENDEES, "mail": MAIL}
 EXAMPLES = """examples:
   ./ask.py monolith PATCH accounts/ada@example.com name="Ada King"
   ./ask.py monolith DELETE accounts/ada@example.com
@@ -67,7 +63,7 @@ def parse() -> argparse.Namespace:
 
 def main(options: argparse.Namespace) -> int:
     """Ask, and print the status and the answer, a line for each item; return the exit code."""
-    address = f"{address_of(*SERVICES[options.service])}/{options.path.lstrip('/')}"
+    address = f"{address_of(SERVICES[options.service])}/{options.path.lstrip('/')}"
     try:
         answer = httpx.request(
             options.method,

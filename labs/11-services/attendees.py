@@ -27,15 +27,9 @@ with requirements("11-services"):
     from conference.database import Database
     from conference.messages import Account, Badge, NewBadge
     from conference.names import Names
-    from conference.options import (
-        ATTENDEES,
-        MONOLITH,
-        address_of,
-        parse,
-        service_parser,
-        web_address,
-    )
-    from conference.web import Background, listen, new_application, serve
+    from conference.options import ATTENDEES, MONOLITH, address_of, parse, service_parser
+    from conference.web import new_application
+    from kit.web import Background, listen, serve, web_address
     from producer import number, say, show
 
 EXAMPLES = """examples:
@@ -154,7 +148,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
         source = Polling(copies, options.every)
     else:
         source = Listening(copies, Names(options.prefix), broker)
-    listener = listen(options.http_bind, options.http_port, "--http-port")
+    listener = listen(options.http_bind, options.http_port)
     code = serve(application(copies, options.via), listener, source)
     say("*", f"Stopped; requests to the monolith: {copies.requests}")
     return code
@@ -169,8 +163,8 @@ def options() -> tuple[argparse.Namespace, dict]:
     add("--every", type=number(float, 0.05, 86400), default=5, metavar="SECONDS",
         help="with --via polling: ask so often (default: %(default)s)")  # fmt: skip
     add("--monolith", type=web_address, metavar="URL",
-        default=address_of(MONOLITH, "MONOLITH_URL"),
-        help="where the accounts are (default: MONOLITH_URL, or %(default)s)")  # fmt: skip
+        default=address_of(MONOLITH),
+        help="where the accounts are (default: %(default)s)")  # fmt: skip
     return parse(parser)
 
 

@@ -31,7 +31,8 @@ with requirements("11-services"):
 
     import producer
     from conference.names import Names
-    from conference.options import parse, service_parser, url_of
+    from conference.options import parse, service_parser
+    from kit.management import url_of
     from kit.script import Script
     from producer import OK, UNEXPECTED, BrokerError, connect, number, say
 

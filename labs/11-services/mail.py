@@ -28,8 +28,8 @@ with requirements("11-services"):
     from fastapi.responses import HTMLResponse
 
     import producer
-    from conference.options import MAIL, SMTP, port_of, service_parser
-    from conference.web import address_of, listen, serve
+    from conference.options import FIRST_PORT, MAIL, SMTP, service_parser
+    from kit.web import address_of, listen, port_of, serve
     from producer import UNEXPECTED, BrokerError, number, reason, say
 
 EXAMPLES = """examples:
@@ -129,7 +129,7 @@ def main(options: argparse.Namespace) -> int:
         what = f"cannot keep data in {options.data} ({reason(error)})"
         raise BrokerError(what, "another folder: --data DIR", UNEXPECTED) from None
     smtp = listen(options.http_bind, options.smtp_port, "--smtp-port")
-    page = listen(options.http_bind, options.http_port, "--http-port")
+    page = listen(options.http_bind, options.http_port)
     say("*", f"Taking mails at {address_of(smtp)}; {len(mails.mails)} are here")
     code = serve(application(mails, smtp), page)
     say("*", f"Stopped; mails here: {len(mails.mails)}")
@@ -140,7 +140,8 @@ def parse() -> argparse.Namespace:
     """Return the options."""
     parser = service_parser(__doc__, EXAMPLES, "mail.py", MAIL)
     add = parser.add_argument_group("mail").add_argument
-    add("--smtp-port", type=number(int, 0, 65535), default=port_of(SMTP), metavar="PORT",
+    add("--smtp-port", type=number(int, 0, 65535), metavar="PORT",
+        default=port_of(SMTP, FIRST_PORT),
         help="0 for any that is free (default: %(default)s)")  # fmt: skip
     add("--refuse", action="append", default=[], metavar="ADDRESS", help="refuse it for good: 550")
     add("--busy", action="append", default=[], metavar="ADDRESS", help="put it off: 450")

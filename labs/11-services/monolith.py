@@ -29,7 +29,8 @@ with requirements("11-services"):
     from conference.options import MONOLITH, parse, service_parser
     from conference.relay import Relay
     from conference.site import TABLES, Site
-    from conference.web import listen, new_application, serve
+    from conference.web import new_application
+    from kit.web import listen, serve
     from producer import say
 
 EXAMPLES = """examples:
@@ -106,7 +107,7 @@ def main(options, broker: dict) -> int:
     names = Names(options.prefix)
     site = Site(Database(options.data, "monolith.sqlite3", TABLES), names)
     relay = Relay(site, names, broker)
-    listener = listen(options.http_bind, options.http_port, "--http-port")
+    listener = listen(options.http_bind, options.http_port)
     code = serve(application(site, relay), listener, relay)
     say("*", f"Stopped; waiting in the outbox: {len(site.unpublished())}")
     return code

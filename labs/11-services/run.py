@@ -9,8 +9,6 @@ Each is a process of its own. When one of them ends, all end.
 
 import argparse
 import os
-import shlex
-import signal
 import sys
 from pathlib import Path
 
@@ -19,56 +17,35 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements("11-services"):
-    from honcho.manager import Manager
-
     import producer
-    from conference.options import parse, service_parser, url_of
-    from producer import OK, number
+    from conference.options import parse, service_parser
+    from kit import crew
+    from kit.management import url_of
+    from producer import number
 
 HERE = Path(__file__).resolve().parent
 SERVICES = ("monolith", "attendees", "workflow", "mail")
 EXAMPLES = """examples:
   ./run.py --via polling --every 2       # the attendees service asks, and is not told
   ./run.py monolith mail workflow        # attendees.py in a terminal of its own"""
-STOPPED = {130, 143}  # what honcho returns after Ctrl-C and SIGTERM
 
 
-class Services(Manager):
-    """A manager that bears Ctrl-C also while it is starting, when it does not know all pids yet."""
-
-    stopping = False
-
-    def terminate(self) -> None:
-        """End all services, now or as soon as they have all begun."""
-        self.stopping = True
-        if self._all_started():
-            super().terminate()
-
-    def _any_stopped(self) -> bool:
-        return self.stopping or super()._any_stopped()
-
-
-def command(service: str, options: argparse.Namespace) -> str:
-    """Return the command line of a service, for a shell."""
+def command(service: str, options: argparse.Namespace) -> list:
+    """Return the command line of a service."""
     words = [sys.executable, HERE / f"{service}.py", "--data", options.data]
     if service != "mail":
         words += ["--prefix", options.prefix]
         words += ["--cafile", options.cafile] if options.cafile else []
     if service == "attendees":
         words += ["--via", options.via, "--every", options.every]
-    return "exec " + shlex.join(map(str, words))
+    return words
 
 
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Run the services until somebody stops them, or one of them ends; return the exit code."""
     environment = os.environ | {"AMQP_URL": url_of(broker)}
-    manager = Services()
-    for service in options.services or SERVICES:
-        manager.add_process(service, command(service, options), env=environment)
-    if hasattr(signal, "SIGHUP"):  # the terminal is closed
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    manager.loop()
-    return OK if manager.returncode in STOPPED else manager.returncode
+    wanted = options.services or SERVICES
+    return crew.run({service: command(service, options) for service in wanted}, environment)
 
 
 def options() -> tuple[argparse.Namespace, dict]:

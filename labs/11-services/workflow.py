@@ -9,7 +9,6 @@ their queues; a mail that it will never take is parked in presentations.failed, 
 
 import argparse
 import collections
-import os
 import signal
 import sys
 from pathlib import Path
@@ -27,8 +26,10 @@ with requirements("11-services"):
     from conference.database import Database
     from conference.messages import Decision
     from conference.names import Names
-    from conference.options import HERE, SMTP, host_and_port, parse, port_of, service_parser
+    from conference.options import FIRST_PORT, SMTP, host_and_port, parse, service_parser
     from conference.post import TABLES, NoMailServer, Post, Refused
+    from kit.net import HERE
+    from kit.web import port_of
     from producer import OK, connect, number, say, show
 
 EXAMPLES = """examples:
@@ -151,8 +152,8 @@ def options() -> tuple[argparse.Namespace, dict]:
     parser = service_parser(__doc__, EXAMPLES, "workflow.py", None)
     add = parser.add_argument_group("mail").add_argument
     add("--smtp", type=host_and_port, metavar="HOST:PORT",
-        default=os.environ.get("SMTP_SERVER") or f"{HERE}:{port_of(SMTP)}",
-        help="the mail server (default: SMTP_SERVER, or %(default)s)")  # fmt: skip
+        default=f"{HERE}:{port_of(SMTP, FIRST_PORT)}",
+        help="the mail server (default: %(default)s)")  # fmt: skip
     add("--retry-delay", type=number(float, 0.01, LONGEST), default=1, metavar="SECONDS",
         help="wait so long after a failure, then longer (default: %(default)s)")  # fmt: skip
     add("--tries", type=number(int, 1), default=8, metavar="N",

@@ -45,6 +45,23 @@ def broker_parser(doc: str, examples: str, name: str) -> Parser:
     return parser
 
 
+def first_broker(broker: dict) -> pika.URLParameters:
+    """Return where the first of the brokers is that connect() would try."""
+    return producer.broker_parameters(
+        **{name: value for name, value in broker.items() if name != "retry_for"}
+    )[0]
+
+
+def url_of(broker: dict) -> str:
+    """Return the URL of the broker that the options name: for an environment, never for `ps`."""
+    where = first_broker(broker)
+    login, scheme = where.credentials, "amqps" if where.ssl_options else "amqp"
+    parts = (login.username, login.password, where.virtual_host)
+    user, password, vhost = (urllib.parse.quote(part, safe="") for part in parts)
+    host = f"[{where.host}]" if ":" in where.host else where.host
+    return f"{scheme}://{user}:{password}@{host}:{where.port}/{vhost}"
+
+
 def page_url(text: str) -> urllib.parse.SplitResult:
     """Parse the URL of a management page; the login is the broker's and not part of it."""
     with contextlib.suppress(ValueError):

@@ -22,8 +22,8 @@ def keep_connected(
     Another connection is made when one is lost; `use` then begins anew. `broker` is as in connect.
     Raises BrokerError.
     """
-    lost = None
-    while True:
+    lost, ended = None, False
+    while not ended:
         connection = connect(lost=lost, **broker)
         try:
             channel = connection.channel()
@@ -31,14 +31,15 @@ def keep_connected(
             channel.confirm_delivery()
             if lost:
                 say("*", "Connected again")
-            return use(connection, channel)
+            use(connection, channel)
+            ended = True
         except pika.exceptions.AMQPError as error:
             problem = explain(error)
             deleted = getattr(error, "reply_code", None) == NOT_FOUND  # and declared again
             if problem.code != UNREACHABLE and not deleted:
                 raise problem from error
             lost = error
-        finally:
-            with contextlib.suppress(pika.exceptions.AMQPError):
-                connection.close()
-        time.sleep(PAUSE)
+            time.sleep(PAUSE)
+        # Not after a Ctrl-C in the middle of pika's work: it would wait for an answer for ever.
+        with contextlib.suppress(pika.exceptions.AMQPError):
+            connection.close()

@@ -3,16 +3,17 @@
 import argparse
 import math
 import os
-import urllib.parse
 from pathlib import Path
 
 import producer
 from kit.management import lab_parser
+from kit.net import HERE
+from kit.web import port_of, web_address
 from producer import UNEXPECTED, BrokerError, Parser, number, reason
 
-DATA = "orders-data"
 DELAYS = "1,4,16"
-SHOP_PORT, ERP_PORT = "8009", "8010"
+SHOP_PORT = 8009
+SHOP, ERP = range(2)  # places in the row of ports
 EXIT_CODES = "exit codes: 0 stopped politely, 1 unexpected, 2 usage"
 
 
@@ -44,9 +45,8 @@ def bare_parser(doc: str, examples: str) -> Parser:
 
 def add_data(parser: Parser) -> None:
     """Add the folder for what is kept."""
-    default = os.environ.get("ORDERS_DATA") or DATA
-    parser.add_argument("--data", type=Path, default=default, metavar="DIR",
-        help="folder for what is kept (default: ORDERS_DATA, or orders-data)")  # fmt: skip
+    parser.add_argument("--data", type=Path, default="orders-data", metavar="DIR",
+        help="folder for what is kept (default: %(default)s)")  # fmt: skip
 
 
 def add_delays(parser: Parser) -> None:
@@ -56,21 +56,11 @@ def add_delays(parser: Parser) -> None:
         "(default: %(default)s)")  # fmt: skip
 
 
-def add_http(parser: Parser, variable: str, port: str) -> None:
-    """Add where an HTTP service listens."""
-    add = parser.add_argument_group("web service").add_argument
-    add("--http-port", type=number(int, 0, 65535), default=os.environ.get(variable) or port,
-        metavar="PORT", help=f"0 for any free one (default: {variable}, or {port})")  # fmt: skip
-    add("--http-bind", default="127.0.0.1", metavar="ADDRESS",
-        help="0.0.0.0 in a container (default: %(default)s)")  # fmt: skip
-
-
 def add_erp(parser: Parser) -> None:
     """Add where the ERP is."""
-    port = os.environ.get("LAB_ERP_PORT") or ERP_PORT
-    default = os.environ.get("ERP_URL") or f"http://127.0.0.1:{port}"
-    parser.add_argument("--erp", type=web_address, default=default, metavar="URL",
-        help=f"where the ERP is (default: ERP_URL, or http://127.0.0.1:{ERP_PORT})")  # fmt: skip
+    parser.add_argument("--erp", type=web_address, metavar="URL",
+        default=f"http://{HERE}:{port_of(ERP, SHOP_PORT)}",
+        help="where the ERP is (default: %(default)s)")  # fmt: skip
 
 
 def exchange_name(text: str) -> str:
@@ -85,17 +75,6 @@ def delays(text: str) -> list[float]:
     return [number(float, 0.01, 86_400)(part) for part in text.split(",")]
 
 
-def web_address(text: str) -> str:
-    """Check the address of a web service: an argparse type."""
-    try:
-        parts = urllib.parse.urlsplit(text)
-        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or True):
-            return text.rstrip("/")
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError("an address is http://HOST:PORT")
-
-
 def folder(path: Path) -> Path:
     """Make the folder for what is kept if it is not there. Raises BrokerError."""
     try:
@@ -104,14 +83,3 @@ def folder(path: Path) -> Path:
         what = f"cannot use the folder {path} ({reason(error)})"
         raise BrokerError(what, "another one: --data DIR", UNEXPECTED) from None
     return path
-
-
-def broker_url(broker: dict) -> str:
-    """Return the URL of the broker that the options name; it is for the environment only."""
-    known = {name: value for name, value in broker.items() if name != "retry_for"}
-    where = producer.broker_parameters(**known)[0]
-    login, scheme = where.credentials, "amqps" if where.ssl_options else "amqp"
-    parts = (login.username, login.password, where.virtual_host)
-    user, password, vhost = (urllib.parse.quote(part, safe="") for part in parts)
-    host = f"[{where.host}]" if ":" in where.host else where.host
-    return f"{scheme}://{user}:{password}@{host}:{where.port}/{vhost}"

@@ -18,6 +18,8 @@ from shop.link import keep_connected
 from shop.order import Event, Hopeless, Order, what_is_wrong
 from shop.topology import KEYS, STEPS
 
+TICK = 0.5  # seconds after which we look whether to stop
+
 
 class Service:
     """One of the services; `work` does its step of an order and returns a line about it.
@@ -30,7 +32,7 @@ class Service:
     ) -> None:
         self.name, self.step, self.work = name, STEPS[name], work
         self.exchange, self.delays, self.broker = options.exchange, options.retries, broker
-        self.busy = self.stopping = False
+        self.busy = self.consuming = self.stopping = False
 
     def run(self) -> int:
         """Serve until told to stop; return the exit code."""
@@ -43,7 +45,7 @@ class Service:
 
     def terminate(self, *_: object) -> None:
         """Stop, after the order in hand if there is one: the handler of SIGTERM."""
-        if not self.busy:
+        if not self.consuming:  # there is no broker yet: nothing to be finished
             raise KeyboardInterrupt
         self.stopping = True
 
@@ -54,10 +56,14 @@ class Service:
         channel.basic_qos(prefetch_count=1)
         channel.basic_consume(queue, self.on_message)
         say("*", f"Waiting for orders on {queue!r}. To exit press CTRL+C")
-        while not self.stopping:
-            connection.process_data_events(time_limit=None)
-            if not channel.consumer_tags:
-                raise why_cancelled(channel, queue)
+        self.consuming = True
+        try:
+            while not self.stopping:
+                connection.process_data_events(time_limit=TICK)
+                if not channel.consumer_tags:
+                    raise why_cancelled(channel, queue)
+        finally:
+            self.consuming = False
 
     def on_message(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
         """Do the step of one order, and settle its message."""

@@ -2,9 +2,7 @@
 
 import argparse
 import re
-import urllib.parse
 
-import producer
 from kit.management import lab_parser
 from producer import Parser, number
 
@@ -44,14 +42,3 @@ def queue_name(text: str) -> str:
     if re.fullmatch(r"[\w.-]{1,100}", text, re.ASCII):
         return text
     raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, dots and dashes, at most 100")
-
-
-def url_of(broker: dict) -> str:
-    """Return the URL of the broker that the options name; it is for the environment only."""
-    where = {name: value for name, value in broker.items() if name != "retry_for"}
-    first = producer.broker_parameters(**where)[0]
-    login, scheme = first.credentials, "amqps" if first.ssl_options else "amqp"
-    parts = (login.username, login.password, first.virtual_host)
-    user, password, vhost = (urllib.parse.quote(part, safe="") for part in parts)
-    host = f"[{first.host}]" if ":" in first.host else first.host
-    return f"{scheme}://{user}:{password}@{host}:{first.port}/{vhost}"

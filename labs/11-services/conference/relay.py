@@ -11,7 +11,7 @@ import pika
 
 from conference.names import Names
 from conference.site import Site
-from conference.web import Background
+from kit.web import Background
 from producer import UNREACHABLE, connect, explain, say
 
 PATIENCE = 2  # seconds to publish the rest, when the monolith is stopped

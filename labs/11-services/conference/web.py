@@ -1,17 +1,7 @@
-"""A FastAPI application on its port, with threads beside it, until somebody stops it."""
+"""What the site's applications answer when something is not there, or does not go."""
 
-import signal
-import socket
-import threading
-from collections.abc import Callable
-
-import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-
-from producer import OK, UNEXPECTED, BrokerError, reason, say
-
-GRACE = 3  # seconds for requests that are still being answered when the service is stopped
 
 
 class Missing(Exception):
@@ -32,67 +22,3 @@ def new_application(title: str) -> FastAPI:
 
         app.add_exception_handler(kind, answer)
     return app
-
-
-class Background(threading.Thread):
-    """A thread beside the application; if it fails, the program ends with its error."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.error: Exception | None = None
-        self.on_error: Callable[[], None] = lambda: None
-
-    def work(self) -> None:
-        """Do what the thread is for."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Come to an end."""
-        raise NotImplementedError
-
-    def run(self) -> None:
-        """Work; keep the error that ends it."""
-        try:
-            self.work()
-        except Exception as error:
-            self.error = error
-            self.on_error()
-
-
-def listen(bind: str, port: int, option: str) -> socket.socket:
-    """Return a socket that listens. Raises BrokerError if the port cannot be had."""
-    try:
-        return socket.create_server((bind, port))
-    except OSError as error:
-        what = f"cannot answer on {bind}:{port} ({reason(error)})"
-        raise BrokerError(what, f"another {option}, 0 for any", UNEXPECTED) from None
-
-
-def address_of(listener: socket.socket) -> str:
-    """Return HOST:PORT of a socket that listens."""
-    host, port = listener.getsockname()[:2]
-    return f"{host}:{port}"
-
-
-def serve(application: FastAPI, listener: socket.socket, *threads: Background) -> int:
-    """Answer until SIGTERM or Ctrl-C; return the exit code. Raises what a thread died of."""
-    settings = uvicorn.Config(
-        application, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE
-    )
-    server = uvicorn.Server(settings)
-
-    def stop(*_: object) -> None:
-        server.should_exit = True
-
-    for signal_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_, stop)  # until uvicorn has handlers of its own, and after that
-    say("*", f"Answering at http://{address_of(listener)}. To exit press CTRL+C")
-    for thread in threads:
-        thread.on_error = stop
-        thread.start()
-    server.run(sockets=[listener])
-    for thread in threads:
-        if thread.error:
-            raise thread.error
-        thread.stop()
-    return OK

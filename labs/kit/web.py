@@ -1,0 +1,134 @@
+"""A FastAPI application on its port, with threads beside it, until somebody stops it."""
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import urllib.parse
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from producer import OK, UNEXPECTED, USAGE, BrokerError, Parser, number, reason, say
+
+LAST_REQUESTS = 30  # seconds for those that are being answered when we are told to stop
+WAITING_CLIENTS = 1024  # that are not accepted yet
+
+
+def port_of(place: int, first: int) -> int:
+    """Return a port of a lab's row of ports, which begins at LAB_HTTP_PORT, or else at `first`."""
+    text = os.environ.get("LAB_HTTP_PORT") or str(first)
+    if text.isdecimal() and 0 < int(text) <= 65535 - place:
+        return int(text) + place
+    program = os.path.basename(sys.argv[0])
+    wrong = f"{program}: error: LAB_HTTP_PORT is {text!r}"
+    print(f"{wrong}\n  try: export LAB_HTTP_PORT={first}", file=sys.stderr)
+    raise SystemExit(USAGE)
+
+
+def add_http(parser: Parser, port: int) -> None:
+    """Add the options that say where an application answers."""
+    add = parser.add_argument_group("web service").add_argument
+    add("--http-port", type=number(int, 0, 65535), metavar="PORT", default=port,
+        help="0 for any that is free (default: %(default)s)")  # fmt: skip
+    add("--http-bind", metavar="ADDRESS", default="127.0.0.1",
+        help="answer here; 0.0.0.0 for everybody (default: %(default)s)")  # fmt: skip
+
+
+def web_address(text: str) -> str:
+    """Check the address of an application: an argparse type."""
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or True):
+            return text.rstrip("/")
+    raise argparse.ArgumentTypeError("an address is http://HOST:PORT")
+
+
+class Background(threading.Thread):
+    """A thread beside the application; if it fails, the program ends with its error."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.error: Exception | None = None
+        self.on_error: Callable[[], None] = lambda: None
+
+    def work(self) -> None:
+        """Do what the thread is for."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Come to an end."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Work; keep the error that ends it."""
+        try:
+            self.work()
+        except Exception as error:
+            self.error = error
+            self.on_error()
+
+
+def listen(bind: str, port: int, option: str = "--http-port") -> socket.socket:
+    """Return a socket that listens. Raises BrokerError if the port cannot be had."""
+    try:
+        return socket.create_server((bind, port), backlog=WAITING_CLIENTS)
+    except OSError as error:
+        what = f"cannot answer on {bind}:{port} ({reason(error)})"
+        raise BrokerError(what, f"another {option}, 0 for any", UNEXPECTED) from None
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return HOST:PORT of a socket that listens."""
+    host, port = listener.getsockname()[:2]
+    return f"{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """A server that calls `at_end` when it is told to stop, so that long answers can end."""
+
+    def __init__(self, config: uvicorn.Config, at_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.at_end = at_end
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self.at_end()
+        super().handle_exit(sig, frame)
+
+
+def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    *threads: Background,
+    at_end: Callable[[], None] = lambda: None,
+) -> int:
+    """Answer until SIGTERM or Ctrl-C; return the exit code. Raises what a thread died of."""
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        timeout_graceful_shutdown=LAST_REQUESTS,
+    )
+    server = _Server(settings, at_end)
+
+    def stop(*_: object) -> None:
+        at_end()
+        server.should_exit = True
+
+    for number_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number_, stop)  # until uvicorn has handlers of its own, and after that
+    say("*", f"Answering at http://{address_of(listener)}/")
+    for thread in threads:
+        thread.on_error = stop
+        thread.start()
+    server.run(sockets=[listener])
+    for thread in threads:
+        if thread.error:
+            raise thread.error
+        thread.stop()
+    return OK
