@@ -1,4 +1,4 @@
-"""docker-compose.yml and .env.example: valid, safe by default, and in step with the rest."""
+"""The compose files and .env.example: valid, safe by default, and in step with the rest."""
 
 import json
 import os
@@ -16,6 +16,8 @@ from kit.node import Node
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = ROOT / "docker-compose.yml"
 EXAMPLE = ROOT / ".env.example"
+LABS = sorted((ROOT / "labs").glob("*/compose.yml"))
+IMAGES = ROOT / "labs" / "Dockerfile"
 
 
 def service() -> dict:
@@ -190,3 +192,91 @@ def test_a_copy_of_the_example_changes_nothing():
 def test_the_file_with_the_password_stays_out_of_git():
     assert call("git", "check-ignore", ".env").returncode == 0
     assert call("git", "check-ignore", ".env.example").returncode == 1
+
+
+# ---- labs 9 to 11
+
+
+def stages() -> dict[str, str]:
+    """Return the stages of labs/Dockerfile, and what each of them says."""
+    parts = re.split(r"^FROM \S+ AS (\S+)\n", IMAGES.read_text(encoding="utf-8"), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def command(stage: str) -> list[str]:
+    return json.loads(re.search(r"^CMD (.*)", stages()[stage], re.MULTILINE)[1])
+
+
+@pytest.fixture(params=LABS, ids=[path.parent.name for path in LABS])
+def lab_file(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def programs(lab_file: Path) -> dict[str, dict]:
+    """Return the services of a lab's file, but for the broker."""
+    services = YAML(typ="safe").load(lab_file)["services"]
+    del services["rabbitmq"]
+    return services
+
+
+def test_there_are_three_of_them():
+    assert [path.parent.name[:2] for path in LABS] == ["09", "10", "11"]
+
+
+def test_a_lab_s_file_meets_the_compose_specification(lab_file: Path):
+    done = validate(lab_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_lab_s_broker_is_the_kit_s(lab_file: Path):
+    broker = YAML(typ="safe").load(lab_file)["services"]["rabbitmq"]
+    for key in ("image", "hostname", "healthcheck", "stop_grace_period"):
+        assert broker[key] == service()[key], key
+    assert broker["volumes"][0] == service()["volumes"][0]
+
+
+def test_a_lab_s_file_names_volumes_that_it_has(lab_file: Path):
+    file = YAML(typ="safe").load(lab_file)
+    used = {volume for one in file["services"].values() for volume in one.get("volumes", [])}
+    assert {volume.partition(":")[0] for volume in used} == set(file["volumes"])
+
+
+def test_a_lab_s_services_are_for_this_machine_only(lab_file: Path, programs: dict[str, dict]):
+    broker = YAML(typ="safe").load(lab_file)["services"]["rabbitmq"]
+    for one in (*programs.values(), broker):
+        assert all(port.startswith("127.0.0.1:") for port in one.get("ports", []))
+
+
+def test_every_service_has_a_stage_that_runs_its_program(lab_file: Path, programs: dict[str, dict]):
+    for name, one in programs.items():
+        build = one["build"]
+        assert (lab_file.parent / build["context"]).resolve() == ROOT
+        assert ROOT / build["dockerfile"] == IMAGES
+        assert build["target"] == name
+        program, *options = command(name)
+        shown = call(sys.executable, str(lab_file.parent / program), "--help").stdout
+        for option in options:
+            assert not option.startswith("--") or option in shown, option
+
+
+def test_every_service_that_answers_is_asked_how_it_is(programs: dict[str, dict]):
+    for name, one in programs.items():
+        assert ("healthcheck" in one) == ("--http-bind" in command(name)), name
+        if "healthcheck" in one:
+            port = one["ports"][0].rpartition(":")[2]
+            assert f":{port}/health" in one["healthcheck"]["test"][-1]
+
+
+def test_every_stage_is_used():
+    built_on = set(re.findall(r"^FROM (\S+) AS", IMAGES.read_text(encoding="utf-8"), re.MULTILINE))
+    targets = {name for path in LABS for name in YAML(typ="safe").load(path)["services"]}
+    assert set(stages()) == (built_on | targets) & set(stages())
+
+
+def test_the_images_are_made_of_files_that_are_not_left_out():
+    ignored = IMAGES.with_name("Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = {line[1:] for line in ignored if line.startswith("!")}
+    for source in re.findall(r"^COPY (\S+)", IMAGES.read_text(encoding="utf-8"), re.MULTILINE):
+        assert (ROOT / source).exists(), source
+        assert source.partition("/")[0] in let_in, source
