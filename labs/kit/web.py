@@ -76,10 +76,16 @@ class Background(threading.Thread):
 def listen(bind: str, port: int, option: str = "--http-port") -> socket.socket:
     """Return a socket that listens. Raises BrokerError if the port cannot be had."""
     try:
-        return socket.create_server((bind, port), backlog=WAITING_CLIENTS)
+        listener = socket.create_server((bind, port), backlog=WAITING_CLIENTS)
     except OSError as error:
-        what = f"cannot answer on {bind}:{port} ({reason(error)})"
-        raise BrokerError(what, f"another {option}, 0 for any", UNEXPECTED) from None
+        why = reason(error).partition(" (while")[0]
+        what = f"cannot answer on {bind}:{port} ({why})"
+        hint = f"end the program that has it, in another pane perhaps; or {option} 0, any free one"
+        raise BrokerError(what, hint, UNEXPECTED) from None
+    # asyncio does so only for sockets that it makes itself; without it each answer to a client
+    # that keeps its connection takes 40 ms (Nagle's algorithm waits for a delayed ACK).
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def address_of(listener: socket.socket) -> str:
