@@ -7,6 +7,7 @@ freeze a broker take one of their own, `own_broker`, which each pytest-xdist wor
 import base64
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -34,6 +35,7 @@ from kit.node import Node
 from kit.script import DEADLINE, Script
 
 ROOT = Path(__file__).parent.parent
+BREAKABLE_BROKERS = 3  # for that many workers of pytest-xdist
 
 
 # ---- the brokers
@@ -136,9 +138,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.lab_broker = start_broker(config.lab_folder / "shared", broker_options(config))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Play the worksheets first: they wait long, and one that came last would be waited for."""
+    """Play the worksheets first, as they wait long; let tests that break a broker share a few."""
     items.sort(key=lambda item: item.path.name != "test_worksheets.py")
+    groups = itertools.cycle(f"breaks-broker-{number}" for number in range(BREAKABLE_BROKERS))
+    for item in items:
+        if "breakable_broker" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(next(groups)))
 
 
 def pytest_configure_node(node) -> None:

@@ -21,8 +21,6 @@ from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
 AGAIN = "is done, but the broker will hand it out again"
-own_broker_1 = pytest.mark.xdist_group("own-broker-1")
-own_broker_2 = pytest.mark.xdist_group("own-broker-2")
 
 
 def bodies(script: Script, mark: str = "[x] Received") -> list[str]:
@@ -242,7 +240,6 @@ def test_a_worker_that_cannot_reach_its_broker_any_more_ends_at_once_by_sigterm(
 # ---- the delivery timeout
 
 
-@own_broker_2
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 def test_a_task_longer_than_the_delivery_timeout_is_told_so_and_handed_out_again(
     own_lab: Lab, worker: Run, queue_type: str
@@ -318,9 +315,9 @@ def outage(lab: Lab, how: str) -> Outage:
 @pytest.mark.parametrize(
     ("how", "queue_type"),
     [
-        pytest.param("stop", "classic", marks=own_broker_1),
-        pytest.param("kill", "classic", marks=own_broker_2),
-        pytest.param("kill", "quorum", marks=own_broker_2),
+        ("stop", "classic"),
+        ("kill", "classic"),
+        ("kill", "quorum"),
     ],
 )
 def test_idle_and_busy_workers_consume_again_within_a_second_of_the_broker(
@@ -354,7 +351,6 @@ def test_idle_and_busy_workers_consume_again_within_a_second_of_the_broker(
         assert lab.remains(queue) == []
 
 
-@own_broker_1
 def test_what_outlives_a_restart_of_the_broker(
     own_lab: Lab, worker: Run, request: pytest.FixtureRequest
 ):
@@ -379,7 +375,6 @@ def test_what_outlives_a_restart_of_the_broker(
         workers["transient"].wait_for("There is no queue 'transient' yet: creating it")
 
 
-@own_broker_2
 @pytest.mark.parametrize(
     ("busy", "wait"), [(False, 12), (True, 1)], ids=["idle, for long", "in a task"]
 )
@@ -454,7 +449,7 @@ class Breaker(threading.Thread):
 
 @pytest.mark.parametrize(
     "queue_type",
-    [pytest.param("classic", marks=own_broker_1), pytest.param("quorum", marks=own_broker_2)],
+    ["classic", "quorum"],
 )
 def test_1000_tasks_survive_workers_killed_at_random_and_two_restarts_of_the_broker(
     own_lab: Lab, run: Run, queue_type: str

@@ -10,7 +10,6 @@ import pytest
 from conftest import Lab, Run, Script, let_it_be_written, wait_until
 from kit.net import amqp_answers
 
-OWN_BROKER_2 = pytest.mark.xdist_group("own-broker-2")
 WAITING = "Waiting for messages on 'q'. To exit press CTRL+C"
 
 
@@ -254,7 +253,6 @@ def test_piped_into_head_nothing_is_lost_when_it_acknowledges(lab: Lab, run: Run
 # ---- the broker goes away
 
 
-@OWN_BROKER_2
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_it_reads_on_within_a_second_of_the_broker_being_back(own_lab: Lab, run: Run, how):
     own_lab.declare()
@@ -275,7 +273,6 @@ def test_it_reads_on_within_a_second_of_the_broker_being_back(own_lab: Lab, run:
     assert said[0].startswith(f" [!] Lost RabbitMQ at 127.0.0.1:{own_lab.broker.port} (")
 
 
-@OWN_BROKER_2
 def test_ctrl_c_while_the_broker_is_away_is_a_good_end(own_lab: Lab, run: Run):
     own_lab.declare()
     reader = run("consumer.py", "--queue", "q", lab=own_lab)
@@ -289,7 +286,6 @@ def test_ctrl_c_while_the_broker_is_away_is_a_good_end(own_lab: Lab, run: Run):
     assert "Traceback" not in reader.text()
 
 
-@OWN_BROKER_2
 def test_a_second_ctrl_c_does_not_wait_for_a_broker_that_does_not_answer(own_lab: Lab, run: Run):
     own_lab.declare()
     reader = run("consumer.py", "--queue", "q", lab=own_lab)

@@ -16,8 +16,6 @@ import pytest
 from conftest import ROOT, Broker, Lab, Run, Script, open_lab, start_broker, wait_until
 from kit.net import amqp_answers, free_port
 
-OWN_BROKER_1 = pytest.mark.xdist_group("own-broker-1")
-OWN_BROKER_2 = pytest.mark.xdist_group("own-broker-2")
 SCRIPTS = "producer.py", "consumer.py", "qprocessor.py"
 READERS = SCRIPTS[1:]
 each_script = pytest.mark.parametrize("script", SCRIPTS)
@@ -146,7 +144,6 @@ def test_when_no_host_answers_all_are_named(fail: Fail, script):
     assert f"127.0.0.8:{port}, 127.0.0.9:{port} (connection refused)" in error
 
 
-@OWN_BROKER_1
 def test_a_broker_that_starts_later_is_waited_for(own_lab: Lab, run: Run):
     own_lab.declare()
     node, port = own_lab.broker.node, own_lab.broker.port
@@ -270,7 +267,6 @@ def denying_broker(tmp_path_factory) -> Iterator[Broker]:
     broker.node.kill()
 
 
-@OWN_BROKER_2
 @each_script
 def test_a_broker_that_denies_transient_queues_is_explained(
     fail: Fail, run: Run, denying_broker: Broker, script
@@ -519,7 +515,6 @@ def tls_lab(request, certificates: Path, tmp_path_factory) -> Iterator[tuple[Lab
     broker.node.kill()
 
 
-@OWN_BROKER_2
 @each_script
 @pytest.mark.parametrize("form", ["--url", "parts"])
 def test_tls_works_with_an_authority_of_ones_own(tls_lab, certificates, run: Run, script, form):
@@ -533,7 +528,6 @@ def test_tls_works_with_an_authority_of_ones_own(tls_lab, certificates, run: Run
     there.wait_for(SUCCEEDED[script])
 
 
-@OWN_BROKER_2
 @each_script
 def test_a_certificate_that_is_not_trusted_is_explained_and_not_tried_again(
     tls_lab, certificates, fail: Fail, script
@@ -558,7 +552,6 @@ def test_tls_to_a_port_that_does_not_speak_it_is_explained(fail: Fail, lab: Lab,
     assert "does not speak TLS" in hint
 
 
-@OWN_BROKER_2
 @each_script
 def test_plain_amqp_to_a_port_that_speaks_tls_is_explained(tls_lab, fail: Fail, script):
     lab, port = tls_lab

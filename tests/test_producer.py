@@ -15,9 +15,6 @@ import producer
 from conftest import ROOT, Broker, Lab, Run, Script, let_it_be_written, wait_until
 from producer import BrokerError, Producer, Undelivered, connect
 
-OWN_BROKER_1 = pytest.mark.xdist_group("own-broker-1")
-OWN_BROKER_2 = pytest.mark.xdist_group("own-broker-2")
-
 
 def messages(lab: Lab) -> list[tuple[pika.BasicProperties, bytes]]:
     """Take all that waits, quickly: properties and body of each message."""
@@ -313,7 +310,6 @@ def test_many_messages_that_the_broker_rejects_are_ten_lines_and_a_number(lab: L
     assert f"{missing} not sent" in sent.text("stdout")
 
 
-@OWN_BROKER_1
 def test_ctrl_c_names_what_is_not_confirmed_and_does_not_wait_for_the_broker(
     own_lab: Lab, run: Run, tmp_path: Path
 ):
@@ -365,7 +361,6 @@ def test_ctrl_c_in_a_long_send_counts_what_is_missing(lab: Lab, run: Run):
 # ---- the broker goes away
 
 
-@OWN_BROKER_1
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
     own_lab: Lab, run: Run, how
@@ -395,7 +390,6 @@ def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
     assert len(arrived) <= 20_000 + again
 
 
-@OWN_BROKER_1
 def test_while_the_broker_is_short_of_memory_it_says_so_once_and_waits_or_gives_up(
     own_lab: Lab, run: Run, monkeypatch
 ):
@@ -465,7 +459,6 @@ def test_from_python_a_producer_left_alone_for_long_sends_exactly_once(lab: Lab,
     p.close()
 
 
-@OWN_BROKER_2
 def test_from_python_after_a_restart_of_the_broker_it_sends_exactly_once(own_lab: Lab):
     own_lab.declare()
     p = Producer(queue="q", url=own_lab.url, persistent=True)

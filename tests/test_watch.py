@@ -370,7 +370,6 @@ def test_screen_waits_for_a_broker_that_is_not_there_yet(lab, stage):
     proxy.close()
 
 
-@pytest.mark.xdist_group("own-broker-1")
 def test_screen_survives_a_restart_of_the_broker(own_broker, stage):
     lab = open_lab(own_broker)
     lab.declare(durable=True)

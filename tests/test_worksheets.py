@@ -49,7 +49,7 @@ def kit(tmp_path: Path) -> Path:
     return copy
 
 
-def pane_environment(kit: Path, url: str, **more: str) -> dict[str, str]:
+def pane_environment(url: str, kit: Path = ROOT, **more: str) -> dict[str, str]:
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(kit),  # the scripts as modules, as `pip install -e .` makes them
@@ -75,8 +75,8 @@ def environment(page: Worksheet, kit: Path, request, tmp_path) -> Iterator[dict[
     if not page.breaks_the_broker and not request.config.getoption("--deny-transient"):
         lab = request.getfixturevalue("lab")
         yield pane_environment(
-            kit,
             lab.url.replace("127.0.0.1", "localhost"),  # as it is called at home
+            kit,
             LAB_PORT=str(lab.broker.port),
             LAB_MANAGEMENT_PORT=str(lab.broker.management_port),
         )
@@ -86,8 +86,8 @@ def environment(page: Worksheet, kit: Path, request, tmp_path) -> Iterator[dict[
     (folder / "unpacked").symlink_to(UNPACKED)
     port = free_port()
     environment = pane_environment(
-        kit,
         f"amqp://guest:guest@localhost:{port}/%2F",
+        kit,
         QUEUE_LAB_BROKER_DIR=str(folder),
         LAB_PORT=str(port),
         LAB_MANAGEMENT_PORT=str(free_port()),
