@@ -172,7 +172,7 @@ def test_a_full_buffer_drops_the_newest_and_says_so(start, lab, truth, rows):
 def test_a_refusal_does_not_stop_the_game(start, lab):
     game = start("simulator.py", *GAMES, url=lab.url.replace(lab.vhost, "no-such-vhost"))
     assert game.wait() == 4
-    assert len(game.find("no-such-vhost")) == len(game.find("any more: the broker refuses")) == 1
+    assert len(game.find("no-such-vhost")) == len(game.find("any more: RabbitMQ at")) == 1
     assert re.search(r"\d+ log records not shipped$", game.text("stderr"), re.M)
     assert not game.find("dropped")
     assert len(game.find("wins")) == 3
@@ -466,10 +466,7 @@ def test_what_is_no_record_is_kept_and_stops_nothing(start, lab, logged, rows):
         (b"not json", "p1"),
         (b"[1, 2]", "p2"),
         (b"\xff\x00", "p3"),
-        (
-            b'{"logger": "arena.combat", "fields": {"event": "hit", "run": "1", "game": "one"}}',
-            "p4",
-        ),
+        (b'{"logger": "arena.combat", "fields": {"event": "hit", "run": "", "game": ""}}', "p4"),
         (b'{"logger": "arena.combat", "fields": {"event": "hit"}}', None),
         (b'{"logger": "arena.combat", "fields": {"event": ["x"]}}', "p5"),
         (b'{"logger": "arena.combat", "fields": {"event": "dance"}}', "p6"),

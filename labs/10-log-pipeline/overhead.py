@@ -48,15 +48,16 @@ DEADLINE = 120  # seconds for the workers
 
 
 class Size(NamedTuple):
-    """How much is measured: the pace and the players of each game, how often, and records."""
+    """How much is measured: the pace and the players of each game, how often; records, and how often."""
 
     games: tuple[tuple[float, int], ...]
     times: int
     records: int
+    records_times: int
 
 
-QUICK = Size(games=((0.005, 12), (0, 100)), times=3, records=5_000)
-FULL = Size(games=((0.005, 60), (0.001, 100), (0, 400)), times=5, records=30_000)
+QUICK = Size(games=((0.005, 12), (0, 100)), times=3, records=5_000, records_times=1)
+FULL = Size(games=((0.005, 60), (0.001, 100), (0, 400)), times=5, records=30_000, records_times=3)
 
 
 class OneByOne(logging.Handler):
@@ -186,7 +187,10 @@ def main(options: argparse.Namespace, broker: dict) -> int:
         clean_up(prefix, broker)
         print("The workers, records a second")
         for workers in (1, 4):
-            rates = [measure_workers(prefix, broker, workers, size.records) for _ in range(3)]
+            rates = [
+                measure_workers(prefix, broker, workers, size.records)
+                for _ in range(size.records_times)
+            ]
             print(f"  {workers} at work{statistics.median(rates):>15,.0f}", flush=True)
     finally:
         clean_up(prefix, broker)
