@@ -48,7 +48,7 @@ DEADLINE = 120  # seconds for the workers
 
 
 class Size(NamedTuple):
-    """How much is measured: the pace and the players of each game, how often; records, and how often."""
+    """How much is measured: pace and players of each game, how often; records, how often."""
 
     games: tuple[tuple[float, int], ...]
     times: int
