@@ -379,6 +379,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(start, logged, truth, rows, tmp
     assert worker.process.returncode == 1
     assert re.search(rf"error: cannot write into {rows} \(file too large\); \d+ records go back",
                      worker.text("stderr"))  # fmt: skip
+    assert worker.find("try: free some space")
     assert list(rows.iterdir()) == []
     drain(start, rows)
     assert agrees(start, rows, truth)["twice"] == 0
