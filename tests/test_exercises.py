@@ -172,6 +172,7 @@ MISTAKES = [
     (9, "attempts >= ATTEMPTS", "attempts > ATTEMPTS", "makes a fourth attempt"),
     (9, "parked if attempts >= ATTEMPTS else retry", "parked", "parked after attempt 1"),
     (10, ", multiple=True", "", "some records of a batch, not all"),
+    (10, BATCH_ACK, "    " + BATCH_ACK, "in which nothing is new must be acknowledged too"),
     (10, BATCH_ACK, "", "the broker knows nothing of it: acknowledge the batch"),
     (10, "        if rows:\n", BATCH_ACK + "        if rows:\n", "acknowledge after writing"),
     (10, "known_ids(folder)\n", "set()\n", "Your sink was restarted, and has written once more"),

@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT, Lab, Run, Script, wait_until
 from kit.net import free_port
 from logpipe.reader import read_tables
+from logpipe.sink import Sink
 from proxy import Proxy
 from rabbit_logging import RabbitHandler
 
@@ -108,7 +109,9 @@ def test_the_game_is_the_same_with_and_without_its_log(start, truth, rows):
     assert agrees(start, rows, truth)["twice"] == 0
     printed = start("tables.py", rows, "--game", 2)
     assert printed.wait() == 0
-    assert re.search(r"^ +2 +1 +\w+ \w+ +\d+ +\d+ +\d+$", printed.text("stdout"), re.M)
+    assert re.search(
+        r"^  [\d-]+-\w{4} +2 +1 +\w+ \w+ +\d+ +\d+ +\d+$", printed.text("stdout"), re.M
+    )
 
 
 def test_the_broker_is_away_before_the_game_and_now_and_then(start, lab, truth, rows):
@@ -169,8 +172,35 @@ def test_a_full_buffer_drops_the_newest_and_says_so(start, lab, truth, rows):
 def test_a_refusal_does_not_stop_the_game(start, lab):
     game = start("simulator.py", *GAMES, url=lab.url.replace(lab.vhost, "no-such-vhost"))
     assert game.wait() == 4
-    assert game.find("No log records are shipped any more") and game.find("log records not shipped")
+    assert len(game.find("no-such-vhost")) == len(game.find("any more: RabbitMQ at")) == 1
+    assert re.search(r"\d+ log records not shipped$", game.text("stderr"), re.M)
+    assert not game.find("dropped")
     assert len(game.find("wins")) == 3
+
+
+def test_a_second_run_is_a_second_set_of_games(start, truth, rows):
+    first, known = truth.with_name("first.json"), {"participants": [], "podium": []}
+    for file in (first, truth):
+        assert start("simulator.py", *GAMES, "--truth", file).wait() == 0
+        for table, more in json.loads(file.read_text()).items():
+            known.get(table, []).extend(more)
+    drain(start, rows)
+    found = tables(start, rows)
+    for table in known:  # two runs in one second may stand in either order
+        assert sorted(map(repr, found[table])) == sorted(map(repr, known[table]))
+    assert len({row["run"] for row in found["podium"]}) == 2 and found["twice"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_game_that_is_stopped_ships_what_was_logged(start, lab, rows, number):
+    game = start("simulator.py", *GAMES, "--players", 4000)
+    game.wait_for("Game 3:")
+    game.process.send_signal(number)
+    assert game.wait() == 130
+    logged, shipped = re.search(r"Stopped: (\d+) records logged, (\d+) shipped",
+                                game.text("stdout")).groups()  # fmt: skip
+    drain(start, rows)
+    assert int(shipped) == tables(start, rows)["records"] >= int(logged) > 0
 
 
 # ---- the handler in any program
@@ -276,6 +306,30 @@ def lab_ready(lab: Lab, queue: str) -> int:
         return 0
 
 
+def test_a_very_long_name_is_cut(handler, lab):
+    logging.getLogger("shop").info("before")
+    logging.getLogger("shop." + "ü" * 300).info("long")
+    logging.getLogger("shop").info("behind")
+    assert len(shipped(handler, lab, "log.shop")) == 2
+    assert len(lab.take("log." + "ü" * 75)) == 1
+
+
+def test_a_record_whose_queue_cannot_be_declared_counts_as_not_shipped(handler, lab, monkeypatch):
+    def declare(*_: object, **__: object) -> None:
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr("pika.channel.Channel.queue_declare", declare)
+    logging.getLogger("shop").info("one")
+    handler.close()
+    assert (handler.code, handler.shipper.left(), handler.shipper.shipped) == (1, 1, 0)
+
+
+def test_what_comes_after_the_end_found_no_full_buffer(handler, capsys):
+    handler.close()
+    logging.getLogger("shop").info("late")
+    assert handler.dropped == {"shop": 1} and "full" not in capsys.readouterr().err
+
+
 def test_a_queue_that_was_deleted_is_made_anew(handler, lab):
     log = logging.getLogger("shop")
     log.info("one")
@@ -325,9 +379,29 @@ def test_a_full_disk_is_said_and_nothing_is_lost(start, logged, truth, rows, tmp
     assert worker.process.returncode == 1
     assert re.search(rf"error: cannot write into {rows} \(file too large\); \d+ records go back",
                      worker.text("stderr"))  # fmt: skip
+    assert worker.find("try: free some space")
     assert list(rows.iterdir()) == []
     drain(start, rows)
     assert agrees(start, rows, truth)["twice"] == 0
+
+
+@pytest.mark.parametrize("hung", [KeyboardInterrupt, OSError])
+def test_a_file_that_is_given_up_leaves_no_part(rows, monkeypatch, hung):
+    sink = Sink(rows, "jsonl")
+
+    def interrupted(_: int) -> None:
+        raise hung
+
+    monkeypatch.setattr("os.fsync", interrupted)
+    with pytest.raises(hung):
+        sink.write([{"id": "1", "table": "hits"}])
+    assert list(rows.iterdir()) == []
+
+
+def test_a_folder_that_was_removed_is_made_anew(rows):
+    sink = Sink(rows, "jsonl")
+    rows.rmdir()
+    assert sink.write([{"id": "1", "table": "hits"}]).exists()
 
 
 def test_two_workers_share_a_folder_and_one_loses_its_connection(start, lab, truth, rows):
@@ -393,7 +467,7 @@ def test_what_is_no_record_is_kept_and_stops_nothing(start, lab, logged, rows):
         (b"not json", "p1"),
         (b"[1, 2]", "p2"),
         (b"\xff\x00", "p3"),
-        (b'{"logger": "arena.combat", "fields": {"event": "hit", "game": "one"}}', "p4"),
+        (b'{"logger": "arena.combat", "fields": {"event": "hit", "run": "", "game": ""}}', "p4"),
         (b'{"logger": "arena.combat", "fields": {"event": "hit"}}', None),
         (b'{"logger": "arena.combat", "fields": {"event": ["x"]}}', "p5"),
         (b'{"logger": "arena.combat", "fields": {"event": "dance"}}', "p6"),
@@ -444,13 +518,14 @@ def test_an_experiment(start, lab, experiment, fanout):
     assert all(one["name"].startswith("amq.") or not one["name"] for one in exchanges)
 
 
-def test_an_experiment_is_stopped_and_leaves_nothing(start, lab, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_experiment_is_stopped_and_leaves_nothing(start, lab, tmp_path, number):
     folder = tmp_path / "tmp"
     folder.mkdir()
     places = {"PYTHONPATH": f"{ROOT}:{ROOT / 'labs'}", "TMPDIR": str(folder)}
     run = start("experiment.py", "one", "--players", 4000, env=places)
     wait_until(lambda: list(folder.glob("*/rows/*.jsonl")))
-    run.interrupt()
+    run.process.send_signal(number)
     assert run.wait() == 130
     assert list(folder.iterdir()) == []
     assert lab.broker.api("GET", f"queues/{lab.vhost}") == []
@@ -463,7 +538,7 @@ def test_an_experiment_is_stopped_and_leaves_nothing(start, lab, tmp_path):
     ("command", "code", "says"),
     [
         ("simulator.py --players 1", 2, "--players: '1' is not a number of at least 2"),
-        ("simulator.py --truth /no/such/file", 2, "there is no such folder"),
+        ("simulator.py --truth /no/such/file", 2, "cannot write /no/such/file (no such"),
         ("simulator.py --fanout a/b", 2, "letters, digits, dots"),
         ("worker.py --output rows", 2, "one of the arguments --channel --fanout is required"),
         ("worker.py --channel lobby --output /dev/null", 1, "cannot use /dev/null"),
@@ -481,6 +556,7 @@ def test_bad_input_is_one_line(start, tmp_path, command, code, says):
 
 def test_a_file_that_no_worker_wrote_is_named(start, rows):
     rows.mkdir()
+    assert start("tables.py", rows).wait_for(f"There is no file of rows in {rows}")
     (rows / "torn.jsonl").write_text('{"id": "x", "table": "hi')
     told = start("tables.py", rows)
     assert told.wait() == 1 and told.find("torn.jsonl is no file of rows")

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ with requirements():
     from kit.script import Script
     from logpipe.options import add_game_options, make_parser
     from logpipe.reader import read_tables
+    from logpipe.stopping import stop_as_with_ctrl_c
     from producer import OK, UNEXPECTED, BrokerError, connect, say
 
 EXAMPLES = """experiments:
@@ -222,7 +222,7 @@ def report(pipeline: Pipeline, title: str) -> bool:
 
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Run an experiment; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    stop_as_with_ctrl_c()
     connect(**broker).close()
     experiment = EXPERIMENTS[options.experiment]
     with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:

@@ -7,7 +7,8 @@
 
 A record becomes a JSON message in the durable queue of its logger's last word, here `log.lobby`.
 One thread owns the connection; it connects again, and sends again what the broker did not confirm,
-with the same message_id. A program that forks must make its handler after the fork.
+with the same message_id. A program that forks must make its handler after the fork. A queue of that
+name with other settings ends the shipping, for all channels.
 """
 
 import datetime
@@ -28,6 +29,7 @@ import pika
 from producer import OK, UNREACHABLE, BrokerError, connect, explain, say
 
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+LONGEST = 150  # bytes of a channel's name: with a prefix it must be a queue's, of 255 at most
 WINDOW = 10_000  # records on their way, not confirmed yet
 TICK = 0.05  # seconds: what has been logged meanwhile is sent together
 
@@ -61,6 +63,7 @@ class RabbitHandler(logging.handlers.QueueHandler):
         super().__init__(queue.Queue(capacity))
         self.flush_seconds = flush_seconds
         self.dropped: Counter[str] = Counter()  # by channel; only the logging side writes it
+        self._was_full = False
         self.shipper = Shipper(self.queue, self.dropped, fanout, prefix, broker)
         self.addFilter(self._is_the_program_s)
         self.shipper.start()
@@ -78,12 +81,12 @@ class RabbitHandler(logging.handlers.QueueHandler):
 
     def enqueue(self, message: Message) -> None:
         """Hand a message to the thread, or drop it."""
-        try:
-            if self.shipper.stopping.is_set():
-                raise queue.Full
-            self.queue.put_nowait(message)
-        except queue.Full:
-            self.dropped[message.channel] += 1
+        if not self.shipper.stopping.is_set():
+            try:
+                return self.queue.put_nowait(message)
+            except queue.Full:
+                self._was_full = True
+        self.dropped[message.channel] += 1
 
     def close(self) -> None:
         """Ship what is left, and say what could not be shipped."""
@@ -91,10 +94,11 @@ class RabbitHandler(logging.handlers.QueueHandler):
             self.shipper.stopping.set()
             self.shipper.join(self.flush_seconds)
             if left := self.shipper.left():
-                why = f": {problem}" if (problem := self.shipper.problem) else ""
-                say("!", f"{left} log records not shipped within {self.flush_seconds:g} s{why}")
+                within = "" if self.shipper.problem else f" within {self.flush_seconds:g} s"
+                say("!", f"{left} log records not shipped{within}")
             if self.dropped:
-                say("!", f"{self.dropped.total()} log records dropped: the buffer was full")
+                why = "the buffer was full" if self._was_full else "they came after the end"
+                say("!", f"{self.dropped.total()} log records dropped: {why}")
         super().close()
 
     def _is_the_program_s(self, record: logging.LogRecord) -> bool:
@@ -112,6 +116,7 @@ class Shipper(threading.Thread):
         super().__init__(name="rabbit-logging", daemon=True)
         self.stopping = threading.Event()
         self.problem: BrokerError | None = None  # why it gave up for good
+        self.shipped = 0  # what the broker has confirmed
         self._buffer, self._dropped, self._said = buffer, dropped, Counter()
         self._fanout, self._prefix = fanout, prefix
         self._broker = broker | {"retry_for": math.inf}
@@ -186,11 +191,11 @@ class Shipper(threading.Thread):
 
     def _publish(self, message: Message) -> None:
         target = self._prefix + message.channel
+        self._tag += 1
+        self._unconfirmed[self._tag] = message  # before anything that may raise
         if not self._fanout and target not in self._declared:
             self._channel.queue_declare(target, durable=True)
             self._declared.add(target)
-        self._tag += 1
-        self._unconfirmed[self._tag] = message
         properties = pika.BasicProperties(
             content_type="application/json", delivery_mode=2, message_id=message.id
         )
@@ -208,6 +213,8 @@ class Shipper(threading.Thread):
             if refused or message.id in self._returned:
                 self._returned.discard(message.id)
                 self._again.append(message)
+            else:
+                self.shipped += 1
 
     def _on_return(self, channel, method, properties, body: bytes) -> None:
         """Remember a message that came back: its queue was deleted, and will be made anew."""
@@ -242,7 +249,8 @@ def as_message(record: logging.LogRecord) -> Message:
     except Exception:  # a key that is no text, a list in itself, an endless number
         whole["fields"] = {str(key): show(value) for key, value in whole["fields"].items()}
         text = json.dumps(whole)
-    channel = record.name.rpartition(".")[2]
+    channel = record.name.rpartition(".")[2].encode(errors="replace")[:LONGEST]
+    channel = channel.decode(errors="ignore")
     return Message(channel, str(uuid.uuid4()), text.encode())
 
 
@@ -252,7 +260,7 @@ def note_of_dropped(channel: str, count: int) -> Message:
         {
             "name": f"rabbit_logging.{channel}",
             "levelname": "WARNING",
-            "msg": f"{count} records dropped here: the buffer was full",
+            "msg": f"{count} records dropped here",
             "event": "dropped",
             "count": count,
         }

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import logging
-import signal
 import sys
 import time
 from pathlib import Path
@@ -24,7 +23,8 @@ with requirements():
     import producer
     from logpipe.combat import Arena
     from logpipe.options import add_game_options, add_prefix, make_parser, queue_name
-    from producer import OK, number, say
+    from logpipe.stopping import stop_as_with_ctrl_c
+    from producer import OK, number, reason, say
     from rabbit_logging import RabbitHandler
 
 EXAMPLES = """examples:
@@ -47,8 +47,11 @@ def parse() -> tuple[argparse.Namespace, dict]:
         help="at the end, ship the rest for this long (default: %(default)s)")  # fmt: skip
     add("--truth", type=Path, metavar="FILE", help="write down what happened, as JSON")
     options = parser.parse_args()
-    if options.truth and not options.truth.absolute().parent.is_dir():
-        parser.error(f"--truth {options.truth}: there is no such folder")
+    try:
+        if options.truth:
+            options.truth.open("a").close()
+    except OSError as error:
+        parser.error(f"--truth: cannot write {options.truth} ({reason(error)})")
     return options, producer.broker_options(parser, options)
 
 
@@ -59,11 +62,11 @@ def play(arena: Arena) -> dict:
         winner = game.podium[0]
         say("x", f"Game {game.number}: {winner.hero} wins, {winner.health} health left")
         truth["participants"] += [
-            {"game": game.number, "player": one.player, "hero": one.hero}
+            {"run": arena.run, "game": game.number, "player": one.player, "hero": one.hero}
             for one in sorted(game.podium, key=lambda one: one.player)
         ]
         truth["podium"] += [
-            {"game": game.number, "rank": rank, "hero": one.hero,
+            {"run": arena.run, "game": game.number, "rank": rank, "hero": one.hero,
              "rounds": one.rounds, "dealt": one.dealt, "taken": one.taken}
             for rank, one in enumerate(game.podium, 1)
         ]  # fmt: skip
@@ -72,7 +75,7 @@ def play(arena: Arena) -> dict:
 
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Play, then ship the rest; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    stop_as_with_ctrl_c()
     arena = Arena(options.players, options.rounds, options.seed, options.turn_seconds)
     log, code = logging.getLogger("arena"), OK
     log.setLevel(logging.INFO)
@@ -92,7 +95,13 @@ def main(options: argparse.Namespace, broker: dict) -> int:
             log.addHandler(handler)
             at_the_end.callback(handler.close)
         begun = time.perf_counter()
-        truth = play(arena)
+        try:
+            truth = play(arena)
+        except KeyboardInterrupt:
+            at_the_end.close()
+            shipped = 0 if options.no_shipping else handler.shipper.shipped
+            say("*", f"Stopped: {arena.logged.total()} records logged, {shipped} shipped")
+            raise
         seconds = time.perf_counter() - begun
         counts = ", ".join(f"{channel} {count}" for channel, count in arena.logged.items())
         say("*", f"{arena.logged.total()} records logged in {seconds:.1f} s: {counts}")

@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="where worker.py writes: its --output")
-    add("--game", type=number(int, 1), metavar="N", help="of this game only")
+    add("--game", type=number(int, 1), metavar="N", help="of this game only, of each run")
     add("--json", action="store_true", help="for a program to read")
     add("-v", "--verbose", action="store_true", help="show tracebacks")
     add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
@@ -80,6 +80,8 @@ def main(options: argparse.Namespace) -> int:
     def of_game(row: dict) -> bool:
         return options.game in (None, row["game"])
 
+    if not tables.records:
+        say("!", f"There is no file of rows in {options.folder}")
     if options.json:
         print(as_json(tables, of_game))
         return OK
@@ -88,7 +90,7 @@ def main(options: argparse.Namespace) -> int:
     say("*", f"{tables.records} records, and {tables.twice} that came twice")
     for table in (OTHER, REJECTS):
         if rows := tables.rows[table]:
-            say("!", f"{len(rows)} more in table {table!r}: see --json")
+            say("!", f"of these {len(rows)} in table {table!r}: see --json")
     return OK
 
 

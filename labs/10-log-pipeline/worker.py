@@ -10,6 +10,7 @@ dies, its records are in a file, or go to another worker, or both. tables.py rea
 
 import argparse
 import contextlib
+import errno
 import signal
 import sys
 import time
@@ -143,7 +144,9 @@ class Worker:
         except OSError as error:
             what = f"cannot write into {self.sink.folder} ({reason(error)})"
             what += f"; {len(self.batch)} records go back to the queue"
-            raise BrokerError(what, "free some space, or another --output", UNEXPECTED) from None
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            hint = "free some space" if full else "see whose folder it is, or another --output"
+            raise BrokerError(what, hint, UNEXPECTED) from None
         channel.basic_ack(self._last, multiple=True)
         self.records += len(self.batch)
         say("x", f"{len(self.batch)} records in {path.name}")

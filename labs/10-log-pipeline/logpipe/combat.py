@@ -3,10 +3,12 @@
 It draws with a generator of its own: the same numbers and seed give the same games.
 """
 
+import datetime
 import itertools
 import logging
 import random
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,12 +46,14 @@ class Game:
 class Arena:
     """All games of an evening, one after the other.
 
-    `logged` counts the records by channel: what a sink must have in the end.
+    `logged` counts the records by channel: what a sink must have in the end. Each record carries
+    `run`, since the next evening has a game 1 too.
     """
 
     def __init__(self, players: int, rounds: int, seed: int, turn_seconds: float) -> None:
         self.rounds, self.turn_seconds = rounds, turn_seconds
         self.logged: Counter[str] = Counter()
+        self.run = f"{datetime.datetime.now():%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
         self._random = random.Random(seed)
         names = list(map(" ".join, itertools.product(FIRST, SECOND)))
         self._random.shuffle(names)
@@ -96,5 +100,5 @@ class Arena:
                   round=round, player=one.player, target=other.player, damage=damage)  # fmt: skip
 
     def _log(self, logger: logging.Logger, message: str, event: str, **fields) -> None:
-        logger.info(message, extra={"event": event, **fields})
+        logger.info(message, extra={"event": event, "run": self.run, **fields})
         self.logged[logger.name.rpartition(".")[2]] += 1

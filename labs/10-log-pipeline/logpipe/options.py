@@ -41,4 +41,6 @@ def queue_name(text: str) -> str:
     """Check a piece of a queue's name: an argparse type."""
     if re.fullmatch(r"[\w.-]{1,100}", text, re.ASCII):
         return text
-    raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, dots and dashes, at most 100")
+    raise argparse.ArgumentTypeError(
+        f"{text!r}: letters, digits, dots, dashes, underscores, at most 100"
+    )

@@ -17,31 +17,37 @@ class Tables:
     twice: int = 0  # rows of records that had a row already
 
     def participants(self) -> list[Row]:
-        """Return who played, by game and player."""
-        wanted = ("game", "player", "hero")
+        """Return who played, by run, game and player."""
+        wanted = ("run", "game", "player", "hero")
         rows = sorted(self.rows["participants"], key=by_game("player"))
         return [{name: row[name] for name in wanted} for row in rows]
 
     def podium(self) -> list[Row]:
-        """Return how everybody did, by game and rank: the places, and the sums of all hits."""
-        heroes = {(row["game"], row["player"]): row["hero"] for row in self.rows["participants"]}
+        """Return how everybody did, by run, game and rank: the places, and the sums of all hits."""
+        heroes = {(*game(row), row["player"]): row["hero"] for row in self.rows["participants"]}
         dealt, taken = Counter(), Counter()
         for hit in self.rows["hits"]:
-            dealt[hit["game"], hit["player"]] += hit["damage"]
-            taken[hit["game"], hit["target"]] += hit["damage"]
+            dealt[(*game(hit), hit["player"])] += hit["damage"]
+            taken[(*game(hit), hit["target"])] += hit["damage"]
         podium = []
         for row in sorted(self.rows["places"], key=by_game("rank")):
-            key = row["game"], row["player"]
+            key = *game(row), row["player"]
             podium.append({
-                "game": row["game"], "rank": row["rank"], "hero": heroes.get(key, "?"),
-                "rounds": row["rounds"], "dealt": dealt[key], "taken": taken[key],
+                "run": row["run"], "game": row["game"], "rank": row["rank"],
+                "hero": heroes.get(key, "?"), "rounds": row["rounds"],
+                "dealt": dealt[key], "taken": taken[key],
             })  # fmt: skip
         return podium
 
 
+def game(row: Row) -> tuple:
+    """Return which game a row is of: each run has a game 1."""
+    return row["run"], row["game"]
+
+
 def by_game(column: str):
-    """Return a key to sort rows by game and a column."""
-    return lambda row: (row["game"], row[column])
+    """Return a key to sort rows by run, game and a column."""
+    return lambda row: (*game(row), row[column])
 
 
 def read_tables(folder: Path) -> Tables:

@@ -37,13 +37,14 @@ class Sink:
         self.files += 1
         path = self.folder / f"{time.time_ns()}-{self._name}-{self.files}{self.ending}"
         part = path.with_name(path.name + PART)
+        self.folder.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
         try:
             with part.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
-        except OSError:
+        except BaseException:  # Ctrl-C too
             with contextlib.suppress(OSError):
                 part.unlink()
             raise

@@ -10,7 +10,11 @@ REJECTS, OTHER = "rejects", "other"  # what is no record, and records that no tr
 
 
 def columns(table: str, **kinds: type) -> Callable[[dict], Row]:
-    """Return a transform that takes these fields over. It raises ValueError where they lack."""
+    """Return a transform that takes these fields over, and `run`, which each record has.
+
+    It raises ValueError where one lacks.
+    """
+    kinds = {"run": str} | kinds
 
     def transform(fields: dict) -> Row:
         for name, kind in kinds.items():

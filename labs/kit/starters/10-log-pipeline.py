@@ -76,10 +76,12 @@ class Sink:
 def main() -> None:
     """Take records from the queue and write them into files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--queue", required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--batch-seconds", type=float, default=2)
-    parser.add_argument("--seconds-per-row", type=float, default=0)
+    parser.add_argument("--queue", required=True, help="where the records come from")
+    parser.add_argument("--output", type=Path, required=True, help="a folder, for this sink only")
+    parser.add_argument("--batch-seconds", type=float, default=2,
+        help="until a batch is written though it is not full (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--seconds-per-row", type=float, default=0,
+        help="write slowly, so that there is time to look (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     sink = Sink(args.output, args.seconds_per_row)
