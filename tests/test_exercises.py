@@ -204,6 +204,17 @@ def test_the_sentence_names_the_mistake(
     assert says in result["says"]
 
 
+def test_the_hint_is_that_of_the_task_to_blame(lab: Lab, tmp_path: Path):
+    file = tmp_path / "exercise.py"
+    file.write_text(solution(9).replace("int(args.delay * 1000)", "-1"))
+    done = subprocess.run(
+        [sys.executable, ROOT / "labs/check.py", "9", "--file", file],
+        env=os.environ | {"AMQP_URL": lab.url}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "9 --hint --task 2" in done.stdout and "crashed" not in done.stdout
+
+
 @pytest.mark.usefixtures("transient_queues")
 def test_exercise_7_wants_queues_that_survive_a_restart(lab: Lab, tmp_path: Path):
     text = solution(7)
