@@ -42,8 +42,7 @@ class Status(threading.Thread):
                     return
                 if not told:
                     say(
-                        "!",
-                        f"Another API has the events of {self.exchange!r}; ours wait for it to end",
+                        "!", f"Another API has the events of {self.exchange!r}; waiting for its end"
                     )
                 told = True
                 time.sleep(TURN)
