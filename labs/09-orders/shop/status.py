@@ -41,9 +41,7 @@ class Status(threading.Thread):
                     say("!", f"try: {error.hint}")
                     return
                 if not told:
-                    say(
-                        "!", f"Another API has the events of {self.exchange!r}; waiting for its end"
-                    )
+                    say("!", f"Another API has the events of {self.exchange!r}; waiting")
                 told = True
                 time.sleep(TURN)
 
