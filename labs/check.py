@@ -292,11 +292,13 @@ def report(result: Result, path: Path) -> None:
         if following:
             say(f"Next: {shown(following[0].folder / 'README.md')}")
         return
-    failed = next(check for check in result.checks if not done[check.task] and check.says)
+    to_do = [check for check in result.checks if not done[check.task] and check.says]
+    failed = min(to_do, key=lambda check: "cannot be judged before" in check.says)
     say(f"{sum(done.values())} of {len(done)} tasks done. Change {shown(path)}, and check again.")
     say(f"Read: {shown(lab.folder / 'README.md')}" + (f", {failed.read}" if failed.read else ""))
     if failed.task in lab.hints():
-        say(f"Hint: {os.path.relpath(__file__)} {lab.number} --hint")
+        this = f" --task {failed.task}" if failed is not to_do[0] else ""
+        say(f"Hint: {os.path.relpath(__file__)} {lab.number} --hint{this}")
 
 
 def show_labs() -> int:

@@ -168,6 +168,14 @@ MISTAKES = [
     (9, ".read_text().splitlines()", ".read_text()", "'order 1' is a part of 'order 12'"),
     (9, '"x-message-ttl": int(args.delay * 1000),', "", "needs the argument x-message-ttl"),
     (9, "int(args.delay * 1000)", "int(args.delay)", "waits 0 ms in your retry queue"),
+    (
+        9,
+        "int(args.delay * 1000)",
+        "str(args.delay)",
+        "declared (line 56 of exercise.py): invalid arg",
+    ),
+    (9, "int(args.delay * 1000)", "args.delay * 1000", "Task 1 cannot be judged before task 2"),
+    (9, "int(args.delay * 1000)", "args.delay * 1000", "pika cannot send 300.0 as an argument"),
     (9, '-routing-key": args.queue', '-routing-key": retry', "routing-key has to be the name"),
     (9, "attempts >= ATTEMPTS", "attempts > ATTEMPTS", "makes a fourth attempt"),
     (9, "parked if attempts >= ATTEMPTS else retry", "parked", "parked after attempt 1"),
@@ -195,6 +203,17 @@ def test_the_sentence_names_the_mistake(
     result = check(number, text.replace(right, wrong), lab, tmp_path)
     assert not result["passed"]
     assert says in result["says"]
+
+
+def test_the_hint_is_that_of_the_task_to_blame(lab: Lab, tmp_path: Path):
+    file = tmp_path / "exercise.py"
+    file.write_text(solution(9).replace("int(args.delay * 1000)", "-1"))
+    done = subprocess.run(
+        [sys.executable, ROOT / "labs/check.py", "9", "--file", file],
+        env=os.environ | {"AMQP_URL": lab.url}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "9 --hint --task 2" in done.stdout and "crashed" not in done.stdout
 
 
 @pytest.mark.usefixtures("transient_queues")

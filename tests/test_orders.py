@@ -165,7 +165,7 @@ def test_all_of_it_in_one_command(shop: Shop, run: Run) -> None:
     assert "Traceback" not in runner.text()
     assert len(runner.find("stopped (rc=0)")) == 6
 
-    deleted = shop.start("run", "--delete", *QUICK)
+    deleted = shop.start("run", "--delete", *QUICK, "--http-port", port, *erp)
     assert deleted.wait() == 0, deleted.text()
     assert shop.lab.broker.api("GET", f"queues/{shop.lab.vhost}") == []
     assert not shop.data.exists()
@@ -234,7 +234,8 @@ def test_inline_the_customer_waits_for_all_of_it(shop: Shop) -> None:
         "order 2 is stored and printed, but not booked: the ERP says 503",
     )
     half = client.get("/orders/2").json()["steps"]
-    assert half == {"printed": "done", "booked": "parked", "counted": "waiting"}
+    assert half == {"printed": "done", "booked": "failed", "counted": "waiting"}
+    assert client.get("/orders/2").json()["status"] == "failed"
     assert (shop.printed(), shop.counted()[0]) == ([1, 2], [1])
 
 
@@ -274,8 +275,9 @@ def test_201_means_stored_whoever_dies_then(shop: Shop) -> None:
     api.kill()
     api.wait()
     api, client = shop.api(kill_at="before shop.store:Store.get")  # stored, but not answered
+    key = {"Idempotency-Key": "ada-2"}
     with pytest.raises(httpx.HTTPError):
-        place(client)
+        client.post("/orders", json=ORDER, headers=key)
     assert api.wait() == -9
     # The relay dies with the first order published and not noted, and another goes on.
     assert shop.start("relay", kill_at="before shop.store:Store.sent").wait() == -9
@@ -283,8 +285,12 @@ def test_201_means_stored_whoever_dies_then(shop: Shop) -> None:
     for queue in ("orders.printer", "orders.booking", "orders.marketing"):
         assert [order["number"] for order in shop.queued(queue)] == [1, 1, 2]
     _, client = shop.api()
-    assert client.get("/orders/2").json()["customer_name"] == ORDER["customer_name"]
-    assert client.get("/health").json()["in_outbox"] == 0
+    again = client.post("/orders", json=ORDER, headers=key)
+    assert (again.status_code, again.headers["Location"]) == (200, "/orders/2")
+    assert again.json()["customer_name"] == ORDER["customer_name"]
+    new = client.post("/orders", json=ORDER, headers={"Idempotency-Key": "ada-3"})
+    assert (new.status_code, new.json()["number"]) == (201, 3)
+    wait_until(lambda: not client.get("/health").json()["in_outbox"])
 
 
 MIDDLE = {
@@ -346,7 +352,85 @@ def test_orders_come_in_while_the_broker_is_down(own_lab: Lab, run: Run, tmp_pat
         assert "Traceback" not in program.text()
 
 
+@contextlib.contextmanager
+def failing(file: Path, verb: str) -> Iterator[None]:
+    """Let a database refuse to do something to a table."""
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        what = "SELECT RAISE(ABORT, 'the disk is full')"
+        database.execute(f"CREATE TRIGGER broken BEFORE {verb} BEGIN {what}; END")
+        yield
+        database.execute("DROP TRIGGER broken")
+
+
+def test_a_database_that_fails_is_tried_again(shop: Shop) -> None:
+    api, client = shop.api()
+    api.wait_for("Connected to the broker")
+    relay, marketing = shop.relay(), shop.service("marketing")
+    says = "The database fails: the disk is full; trying again in 1 s"
+    with failing(shop.data / "shop.db", "DELETE ON outbox"):
+        place(client)
+        relay.wait_for(says)
+    marketing.wait_for("Order 1: counted")
+    with failing(shop.data / "shop.db", "UPDATE ON steps"):
+        place(client)
+        api.wait_for(says)
+    wait_until(lambda: client.get("/orders/2").json()["steps"]["counted"] == "done")
+    api.wait_for("Order 1: counted was done before")  # the relay had sent it twice
+    assert "Traceback" not in api.text() + relay.text()
+
+
+def test_a_second_api_leaves_the_events_to_the_first(shop: Shop, run: Run, tmp_path: Path) -> None:
+    first, client = shop.api()
+    first.wait_for("Connected to the broker")
+    place(client)
+    other = Shop(run, shop.lab, tmp_path / "other")
+    second, other_client = other.api()
+    second.wait_for("Another API has the events of 'orders'")
+    place(other_client)
+    event = Event(number=1, step="counted", state="done")
+    shop.lab.publish(event.model_dump_json(), queue="orders.status")
+    first.wait_for("Order 1: counted done")
+    first.kill()
+    second.wait_for("Connected to the broker")
+    shop.lab.publish(event.model_dump_json(), queue="orders.status")
+    second.wait_for("Order 1: counted done")
+    assert len(second.find("Another API")) == 1
+
+
+def test_nothing_is_deleted_while_it_is_in_use(shop: Shop) -> None:
+    api, client = shop.api()
+    api.wait_for("Connected to the broker")
+    place(client)
+    _, erp = shop.erp()
+    ports = ("--http-port", client.base_url.port, "--erp-port", erp.base_url.port)
+    marketing = shop.service("marketing")
+    refused = shop.start("run", "--delete", *ports)
+    assert refused.wait() == 4
+    assert "nothing is deleted: still running: erp, api, marketing" in refused.text("stderr")
+    assert len(refused.text("stderr").splitlines()) == 2
+    marketing.kill()
+    api.kill()
+    wait_until(lambda: not shop.lab.connections("marketing.py"))
+    assert shop.start("run", "--delete", *ports).wait() == 4  # the ERP, which has no queue
+    assert client_of(shop.erp_address).get("/entries").json() == []
+    assert (shop.data / "shop.db").exists() and shop.lab.ready("orders.status") == 0
+
+
 # ---- what fails
+
+
+@pytest.mark.parametrize(("delays", "way"), [(QUICK, "retry"), (("--retries", "9"), "park")])
+def test_the_api_is_told_before_the_message_goes_on(delays, way: str, shop: Shop) -> None:
+    """Else another booking.py could fail once more, and be heard of before this one."""
+    order = Order(number=7, placed="2026-11-21T12:00:00+00:00", **ORDER)
+    shop.lab.declare("orders.booking")
+    tried = pika.BasicProperties(headers={"attempts": 1 if way == "park" else 0})
+    channel = shop.lab.connection.channel()
+    channel.basic_publish("", "orders.booking", order.model_dump_json(), tried)
+    booking = shop.start("booking", *delays, kill_at=f"before shop.service:Service.{way}")
+    assert booking.wait() == -9, booking.text()
+    [event] = shop.queued("orders.status")
+    assert event["state"] == {"retry": "retrying", "park": "parked"}[way]
 
 
 def test_what_fails_is_tried_again_then_parked_and_can_be_replayed(shop: Shop) -> None:
@@ -504,8 +588,17 @@ def test_done_stays_done(tmp_path: Path) -> None:
     store = Store(tmp_path)
     order = store.place(NewOrder(**ORDER))
     event = Event(number=order.number, step="booked", state="retrying", note="moody")
-    assert store.mark(event) and store.get(1)["notes"] == {"booked": "moody"}
-    store.mark(event.model_copy(update={"state": "done", "note": ""}))
-    store.mark(event)  # of a duplicate
+    assert store.mark(event) == "waiting" and store.get(1)["notes"] == {"booked": "moody"}
+    assert store.mark(event.model_copy(update={"state": "done", "note": ""})) == "retrying"
+    assert store.mark(event) == "done"  # of a duplicate
     assert store.get(1)["steps"]["booked"] == "done" and store.get(1)["notes"] == {}
-    assert not store.mark(event.model_copy(update={"number": 2}))
+    assert store.mark(event.model_copy(update={"number": 2})) is None
+
+
+def test_the_newest_orders_are_each_as_get_has_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for _ in range(3):
+        store.place(NewOrder(**ORDER))
+    store.mark(Event(number=2, step="booked", state="parked", note="moody"))
+    assert store.newest(2) == [store.get(3), store.get(2)]
+    assert (store.get(2)["status"], store.get(4)) == ("parked", None)

@@ -30,7 +30,7 @@ with requirements("09-orders"):
     from shop.web import make_app
 
 EXAMPLES = """examples:
-  ./api.py --http-port 0 --data /tmp/shop          # any free port, other data
+  ./api.py --http-port 0 --data /tmp/shop --exchange other     # any free port, another shop
   ./api.py --inline --erp http://127.0.0.1:8010"""
 
 
@@ -60,7 +60,7 @@ def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]
             ledger.book(order)
         except Exception as error:
             why = f"order {order.number} is stored and printed, but not booked: {error}"
-            event = Event(number=order.number, step="booked", state="parked", note=str(error))
+            event = Event(number=order.number, step="booked", state="failed", note=str(error))
             store.mark(event)
             raise TryLater(why) from error
         store.mark(Event(number=order.number, step="booked", state="done"))

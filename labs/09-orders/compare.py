@@ -49,7 +49,7 @@ ORDER = {"customer_name": "Daníel", "product_ids": [2, 4, 42]}
 def parse() -> tuple[argparse.Namespace, dict]:
     """Return the options, and those that connect() wants."""
     parser = shop_parser(__doc__, EXAMPLES, "compare.py", stays=False)
-    parser.set_defaults(exchange=f"orders-compare-{uuid.uuid4().hex[:6]}")
+    parser.set_defaults(exchange="orders-compare")
     add = parser.add_argument_group("work").add_argument
     add("--orders", type=number(int, 2), default=40, metavar="N", help="(default: %(default)s)")
     add("--clients", type=number(int, 1, 64), default=4, metavar="N",
@@ -60,6 +60,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
         help="the ERP fails at every Nth order, 0 for never (default: %(default)s)")  # fmt: skip
     add_delays(parser)
     options = parser.parse_args()
+    options.exchange += f"-{uuid.uuid4().hex[:6]}"  # nobody else's: it is deleted in the end
     return options, producer.broker_options(parser, options)
 
 

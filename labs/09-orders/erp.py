@@ -104,7 +104,7 @@ def parse() -> argparse.Namespace:
     add("--seconds", type=number(float, 0, 3600), default=1,
         help="for each order (default: %(default)s)")  # fmt: skip
     add("--fail-every", type=number(int, 0), default=5, metavar="N",
-        help="fail at every Nth order, 0 for never (default: %(default)s)")  # fmt: skip
+        help="book every Nth order, but say 503; 0 for never (default: %(default)s)")  # fmt: skip
     return parser.parse_args()
 
 

@@ -2,7 +2,7 @@
 """Marketing: count how often each product is ordered.
 
 ./marketing.py
-./marketing.py --data /tmp/shop        # into /tmp/shop/marketing.db
+./marketing.py --data /tmp/shop --exchange other     # into /tmp/shop/marketing.db
 """
 
 import argparse

@@ -2,7 +2,7 @@
 """The warehouse's printer: a pick list, as PDF, of every order.
 
 ./printer.py
-./printer.py --data /tmp/shop        # into /tmp/shop/pick-lists
+./printer.py --data /tmp/shop --exchange other     # into /tmp/shop/pick-lists
 """
 
 import argparse

@@ -30,7 +30,7 @@ with requirements("09-orders"):
     from shop.topology import PLACED
 
 EXAMPLES = """examples:
-  ./relay.py --data /tmp/shop        # where the API keeps its data"""
+  ./relay.py --data /tmp/shop --exchange other     # as its API has them"""
 AT_ONCE = 100  # orders that are read from the outbox at a time
 LOOK_EVERY = 0.1  # seconds
 

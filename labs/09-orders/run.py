@@ -19,11 +19,14 @@ from kit.net import HERE, free_port
 from kit.say import requirements
 
 with requirements("09-orders"):
+    import httpx
+    from pika.adapters.blocking_connection import BlockingChannel
+
     import producer
     from kit import crew
     from kit.management import url_of
     from kit.web import port_of
-    from producer import OK, connect, number, say
+    from producer import OK, REFUSED, BrokerError, connect, number, say
     from shop import topology
     from shop.options import ERP, SHOP_PORT, add_data, add_delays, shop_parser
 
@@ -41,7 +44,11 @@ def parse() -> tuple[argparse.Namespace, dict]:
     add = parser.add_argument
     add("programs", nargs="*", metavar="PROGRAM", help=f"{', '.join(PROGRAMS)} (default: all)")
     add("--inline", action="store_true", help="all the work inside the request, no broker")
-    add("--delete", action="store_true", help="delete the queues and the data, and end")
+    add(
+        "--delete",
+        action="store_true",
+        help="delete the queues and the data, with --retries as it was, and end",
+    )
     add_data(parser)
     add_delays(parser)
     add = parser.add_argument_group("web services").add_argument
@@ -86,10 +93,35 @@ def commands(options: argparse.Namespace) -> dict[str, list]:
     return {name: [sys.executable, FOLDER / f"{name}.py", *every[name]] for name in wanted}
 
 
+def answers(port: int) -> bool:
+    """Tell whether a web service of ours answers on a port."""
+    try:
+        return httpx.get(f"http://{HERE}:{port}/health", trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def running(options: argparse.Namespace, channel: BlockingChannel) -> list[str]:
+    """Return which programs still run, as far as one can see: the relay neither reads nor answers.
+
+    What is deleted under their feet is lost: they go on with files that have no name any more.
+    """
+    topology.declare(channel, options.exchange)
+    found = {name for name, count in topology.consumers(channel, options.exchange).items() if count}
+    ports = {"api": options.http_port, "erp": options.erp_port}
+    found |= {name for name, port in ports.items() if port and answers(port)}
+    return [name for name in PROGRAMS if name in found or (name == "api" and "status" in found)]
+
+
 def delete(options: argparse.Namespace, broker: dict) -> int:
-    """Delete what the shop has left; return the exit code."""
+    """Delete what the shop has left; return the exit code. Raises BrokerError if it runs."""
     connection = connect(**broker)
-    topology.delete(connection.channel(), options.exchange, options.retries)
+    channel = connection.channel()
+    if found := running(options, channel):
+        connection.close()
+        what = f"nothing is deleted: still running: {', '.join(found)}"
+        raise BrokerError(what, "Ctrl-C in their panes, then again", REFUSED)
+    topology.delete(channel, options.exchange, options.retries)
     connection.close()
     say("*", f"The queues of {options.exchange!r} are deleted")
     if options.data.is_dir():

@@ -20,16 +20,20 @@ def connect() -> pika.BlockingConnection:
     )
 
 
-def pack(order: dict, folder: Path) -> None:
-    """Pack an order: a line in packed.txt. Raises RuntimeError while something is out of stock."""
+def pack(order: dict, folder: Path) -> bool:
+    """Pack an order: a line in packed.txt; return whether that was to be done.
+
+    Raises RuntimeError while something is out of stock.
+    """
     missing = [product for product in order["product_ids"] if (folder / f"no-{product}").exists()]
     if missing:
         raise RuntimeError(f"product {missing[0]} is out of stock")
     packed = folder / "packed.txt"
     if packed.exists() and f"order {order['number']}" in packed.read_text().splitlines():
-        return
+        return False
     with packed.open("a", encoding="utf-8") as file:
         file.write(f"order {order['number']}\n")
+    return True
 
 
 def main() -> None:
@@ -61,8 +65,8 @@ def main() -> None:
         attempts = (properties.headers or {}).get("attempts", 0) + 1
         try:
             order = json.loads(body)
-            pack(order, args.folder)
-            print(f" [x] Packed order {order['number']}")
+            if pack(order, args.folder):
+                print(f" [x] Packed order {order['number']}")
         except RuntimeError as error:
             print(f" [!] Attempt {attempts}: {error}")
             send(parked if attempts >= ATTEMPTS else retry, body, attempts)

@@ -1,20 +1,44 @@
 """What labs/check.py 9 looks at."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from pika.spec import Basic, Queue
 
-from kit.exercise import Exercise, Program
+from kit.exercise import Exercise, Mistake, Program
 
 DELAY = 0.3  # seconds
 
 
-def start(exercise: Exercise, folder: Path) -> Program:
-    """Start the warehouse and wait until it waits."""
-    return exercise.start_worker("--folder", folder, "--delay", DELAY)
+def start(exercise: Exercise, folder: Path, task: int) -> Program:
+    """Start the warehouse and wait until it waits. Raises Mistake."""
+    try:
+        return exercise.start_worker("--folder", folder, "--delay", DELAY)
+    except Mistake:
+        program = exercise.programs[-1]
+        if not (why := what_is_refused(program.text("stderr"))):
+            raise
+        exercise.programs.remove(program)  # its crash is told here
+        line = program.crash().partition(",")[0]
+        program.end()
+        raise Mistake(
+            f"Your retry queue cannot be declared ({line}): {why}"
+            if task == 2
+            else f"Task {task} cannot be judged before task 2 is done: its queue is refused."
+        ) from None
+
+
+def what_is_refused(text: str) -> str:
+    """Return what is wrong with the arguments of the retry queue, "" if it is something else."""
+    text = text.replace("\\'", "'").replace('"', "")
+    if wrong := re.search(r"PRECONDITION_FAILED - (.+) for queue '.+-retry' .+?: (.+)", text):
+        return f"{wrong[1]}: {wrong[2]}".rstrip("')") + "."
+    if wrong := re.search(r"UnsupportedAMQPFieldException: .+-retry.+, (.+)\)", text):
+        return f"pika cannot send {wrong[1]} as an argument; a whole number is an int."
+    return ""
 
 
 def order(number: int, *products: int) -> str:
@@ -53,7 +77,7 @@ def test_an_order_is_packed_once(exercise: Exercise, tmp_path: Path) -> None:
 
     Read: https://www.rabbitmq.com/docs/reliability#consumer-side
     """
-    warehouse = start(exercise, tmp_path)
+    warehouse = start(exercise, tmp_path, 1)
     exercise.send(order(12, 7), order(1, 7), order(1, 7), order(2, 7))
     wait_for_acks(exercise, 4)
     lines = packed(tmp_path)
@@ -72,7 +96,7 @@ def test_an_order_is_packed_once(exercise: Exercise, tmp_path: Path) -> None:
     warehouse.end()
     exercise.wait_until(lambda: exercise.consumers() == 0, "Your warehouse is still subscribed.")
     begun = len(exercise.said(Basic.Ack))
-    start(exercise, tmp_path)
+    start(exercise, tmp_path, 1)
     exercise.send(order(2, 7))
     wait_for_acks(exercise, begun + 1)
     assert packed(tmp_path)["order 2"] == 1, (
@@ -88,7 +112,7 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
     Read: https://www.rabbitmq.com/docs/dlx
     """
     mark = out_of_stock(tmp_path, 42)
-    warehouse = start(exercise, tmp_path)
+    warehouse = start(exercise, tmp_path, 2)
     exercise.send(order(1, 42))
     warehouse.wait_for("Attempt 1", "Your warehouse did not print 'Attempt 1: product 42 is ...'.")
     mark.unlink()
@@ -130,7 +154,7 @@ def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> N
     """
     parked = f"{exercise.queue}-parked"
     out_of_stock(tmp_path, 42)
-    warehouse = start(exercise, tmp_path)
+    warehouse = start(exercise, tmp_path, 3)
     exercise.send(order(1, 42), order(2, 7))
     exercise.wait_until(
         lambda: exercise.corner.ready(parked) or warehouse.find("Attempt 4"),

@@ -4,7 +4,7 @@ import httpx
 
 from shop.order import Hopeless, NewOrder, Order, TryLater
 
-PATIENCE = 20  # seconds for an answer: less than a heartbeat, which nobody answers meanwhile
+PATIENCE = 20  # seconds for an answer; the broker's heartbeats wait meanwhile, and may for longer
 SECOND_THOUGHTS = (408, 425, 429)  # refusals that are about the moment, not about the order
 
 

@@ -6,6 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 MOST_PRODUCTS = 100
 LARGEST = 2**53 - 1  # beyond it JavaScript, and so the page, rounds
+PLAIN = {  # pydantic's names for the two commonest slips, and words for people
+    "string_too_short": "a name is needed",
+    "too_short": "at least one product is needed",
+}
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Number = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 
@@ -31,7 +35,7 @@ class Event(BaseModel):
 
     number: Number
     step: str
-    state: Literal["done", "retrying", "parked"]
+    state: Literal["done", "retrying", "parked", "failed"]  # failed: inline, nobody goes on
     note: str = ""
 
 
@@ -49,5 +53,6 @@ def what_is_wrong(error: ValidationError) -> list[dict[str, str]]:
     The input may be anything, even what JSON cannot hold.
     """
     return [
-        {"field": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()
+        {"field": ".".join(map(str, one["loc"])), "problem": PLAIN.get(one["type"], one["msg"])}
+        for one in error.errors()
     ]

@@ -91,13 +91,14 @@ class Service:
         except Exception as error:  # whatever it is, the message must get on
             why = str(error) or type(error).__name__
             if isinstance(error, Hopeless) or attempt > len(self.delays):
-                self.park(channel, body, why, attempt)
                 self.tell(channel, order, "parked", why)
+                self.park(channel, body, why, attempt)
                 say("!", f"Order {order.number}: {why}; parked after attempt {attempt}")
             else:
                 delay = self.delays[attempt - 1]
-                self.retry(channel, body, attempt, delay)
+                # Told first: another of our kind may have the message before this line is over.
                 self.tell(channel, order, "retrying", why)
+                self.retry(channel, body, attempt, delay)
                 say("!", f"Order {order.number}: {why}; again in {delay:g} s")
         else:
             self.tell(channel, order, "done", "")

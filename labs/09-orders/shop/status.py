@@ -16,6 +16,8 @@ from shop.store import Store
 LOOK_EVERY = 1  # second
 AWAY = {"broker": False, "services": {}, "stuck": 0}
 PREFETCH = 100  # events on their way to us at a time
+ANOTHER = "exclusive use"  # the broker's words for it
+TURN = 1  # second after which we ask whether another API has ended
 
 
 class Status(threading.Thread):
@@ -29,17 +31,26 @@ class Status(threading.Thread):
 
     def run(self) -> None:
         """Listen until the program ends, or the broker refuses us."""
-        try:
-            keep_connected(self.exchange, self.broker, self.listen)
-        except BrokerError as error:
-            say("!", f"Orders are taken, but their steps are not ticked off: {error}")
-            say("!", f"try: {error.hint}")
+        told = False
+        while True:
+            try:
+                keep_connected(self.exchange, self.broker, self.listen)
+            except BrokerError as error:
+                if ANOTHER not in str(error):
+                    say("!", f"Orders are taken, but their steps are not ticked off: {error}")
+                    say("!", f"try: {error.hint}")
+                    return
+                if not told:
+                    say("!", f"Another API has the events of {self.exchange!r}; waiting")
+                told = True
+                time.sleep(TURN)
 
     def listen(self, connection: pika.BlockingConnection, channel) -> None:
         """Take events from one connection; raises pika's errors when it is lost."""
         queue = topology.queue_of(self.exchange, "status")
         channel.basic_qos(prefetch_count=PREFETCH)
-        channel.basic_consume(queue, self.on_event)
+        # Alone: of two APIs with a database each, both would take what is the other's.
+        channel.basic_consume(queue, self.on_event, exclusive=True)
         say("*", f"Connected to the broker; waiting for events on {queue!r}")
         looked = 0.0
         try:
@@ -60,12 +71,17 @@ class Status(threading.Thread):
         except ValidationError:
             say("!", f"No event: {show(body)}")
         else:
-            if self.store.mark(event):
-                done = self.store.get(event.number)["status"] == "done"
-                end = ", and with that all of it" if done else ""
-                say("x", f"Order {event.number}: {event.step} {event.state}{end}")
-            else:
+            step = f"Order {event.number}: {event.step}"
+            before = self.store.mark(event)
+            if before is None:
                 say("!", f"Order {event.number} ({event.step}) is not of this database")
+            elif before == "done":
+                say("x", f"{step} was done before")
+            else:
+                all_done = self.store.get(event.number)["status"] == "done"
+                say(
+                    "x", f"{step} {event.state}" + (", and with that all of it" if all_done else "")
+                )
         channel.basic_ack(method.delivery_tag)
         self.news.spread()
 

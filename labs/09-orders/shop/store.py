@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS steps (
     number INTEGER REFERENCES orders, step TEXT, state TEXT, note TEXT,
     PRIMARY KEY (number, step));
 CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY REFERENCES orders, message TEXT);
+CREATE TABLE IF NOT EXISTS keys (key TEXT UNIQUE, number INTEGER REFERENCES orders);
 """
 WAITING = "waiting"
 
@@ -40,8 +41,17 @@ class Store:
         self._database = open_database(folder / "shop.db", SCHEMA)
         self._lock = threading.Lock()
 
-    def place(self, new: NewOrder, *, outbox: bool = True) -> Order:
-        """Store a new order, and its message in the outbox; return it with its number."""
+    def known(self, key: str | None) -> int | None:
+        """Return the number of the order that came with a key, None if there is none."""
+        with self._lock:
+            row = self._database.execute("SELECT number FROM keys WHERE key = ?", (key,)).fetchone()
+            return row and row[0]
+
+    def place(self, new: NewOrder, *, key: str | None = None, outbox: bool = True) -> Order:
+        """Store a new order, and its message in the outbox; return it with its number.
+
+        Raises sqlite3.IntegrityError, and stores nothing, if an order came with that key before.
+        """
         placed = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         values = new.customer_name, json.dumps(new.product_ids), placed
         with self._lock, self._database as database:
@@ -53,58 +63,63 @@ class Store:
                 "INSERT INTO steps VALUES (?, ?, ?, '')",
                 [(number, step, WAITING) for step in STEPS.values()],
             )
+            if key:
+                database.execute("INSERT INTO keys VALUES (?, ?)", (key, number))
             if outbox:
                 message = order.model_dump_json()
                 database.execute("INSERT INTO outbox VALUES (?, ?)", (number, message))
         return order
 
-    def mark(self, event: Event) -> bool:
-        """Note what became of a step; return whether there is such a step. Done stays done."""
+    def mark(self, event: Event) -> str | None:
+        """Note what became of a step; return what was noted before, None if there is no such step.
+
+        Done stays done.
+        """
+        one = event.model_dump()
         with self._lock, self._database as database:
-            known = database.execute(
-                "UPDATE steps SET state = CASE state WHEN 'done' THEN state ELSE :state END,"
-                " note = CASE state WHEN 'done' THEN note ELSE :note END"
-                " WHERE number = :number AND step = :step",
-                event.model_dump(),
+            where = "WHERE number = :number AND step = :step"
+            before = database.execute(f"SELECT state FROM steps {where}", one).fetchone()
+            database.execute(
+                f"UPDATE steps SET state = :state, note = :note {where} AND state <> 'done'", one
             )
-        return known.rowcount > 0
+        return before and before[0]
 
     def newest(self, count: int) -> list[dict]:
         """Return the newest orders, the newest first, each as get does."""
-        with self._lock:
-            query = "SELECT number FROM orders ORDER BY number DESC LIMIT ?"
-            numbers = [number for (number,) in self._database.execute(query, (count,))]
-        return [self.get(number) for number in numbers]
+        return self._look("ORDER BY number DESC LIMIT ?", count)
 
     def get(self, number: int) -> dict | None:
         """Return an order with its status and its steps, None if there is none."""
-        order = self.order(number)
-        if order is None:
-            return None
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT step, state, note FROM steps WHERE number = ? ORDER BY rowid", (number,)
-            ).fetchall()
-        states = {state for _, state, _ in rows}
-        status = "parked" if "parked" in states else "done" if states == {"done"} else "in work"
-        return order.model_dump() | {
-            "status": status,
-            "steps": {step: state for step, state, _ in rows},
-            "notes": {step: note for step, _, note in rows if note},
-        }
+        return next(iter(self._look("WHERE number = ?", number)), None)
 
     def order(self, number: int) -> Order | None:
         """Return an order as the services get it, None if there is none."""
         with self._lock:
-            row = self._database.execute(
-                "SELECT customer_name, product_ids, placed FROM orders WHERE number = ?", (number,)
-            ).fetchone()
-        if row is None:
-            return None
-        name, products, placed = row
-        return Order(
-            number=number, customer_name=name, product_ids=json.loads(products), placed=placed
-        )
+            return next(iter(self._orders("WHERE number = ?", number)), None)
+
+    def _look(self, which: str, value: int) -> list[dict]:
+        """Return some of the orders, each with its status and its steps."""
+        every = "SELECT number, step, state, note FROM steps"
+        with self._lock:
+            orders = self._orders(which, value)
+            rows = self._database.execute(
+                f"{every} WHERE number IN (SELECT number FROM orders {which}) ORDER BY rowid",
+                (value,),
+            ).fetchall()
+        return [
+            with_steps(order, [row for number, *row in rows if number == order.number])
+            for order in orders
+        ]
+
+    def _orders(self, which: str, value: int) -> list[Order]:
+        """Return some of the orders as the services get them; the lock is ours."""
+        columns = "number, customer_name, product_ids, placed"
+        return [
+            Order(number=number, customer_name=name, product_ids=json.loads(ids), placed=placed)
+            for number, name, ids, placed in self._database.execute(
+                f"SELECT {columns} FROM orders {which}", (value,)
+            )
+        ]
 
     def unsent(self, count: int) -> list[tuple[int, str]]:
         """Return number and message of the oldest orders that wait in the outbox."""
@@ -121,3 +136,15 @@ class Store:
         """Return how many messages wait in the outbox."""
         with self._lock:
             return self._database.execute("SELECT COUNT(*) FROM outbox").fetchone()[0]
+
+
+def with_steps(order: Order, rows: list[list[str]]) -> dict:
+    """Return an order with its status; `rows` are step, state and note of each of its steps."""
+    states = {state for _, state, _ in rows}
+    ends = [state for state in ("parked", "failed") if state in states]
+    status = ends[0] if ends else "done" if states == {"done"} else "in work"
+    return order.model_dump() | {
+        "status": status,
+        "steps": {step: state for step, state, _ in rows},
+        "notes": {step: note for step, _, note in rows if note},
+    }

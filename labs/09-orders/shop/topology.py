@@ -40,6 +40,15 @@ def declare(channel: BlockingChannel, exchange: str) -> None:
             channel.queue_bind(queue_of(exchange, service), exchange, key)
 
 
+def consumers(channel: BlockingChannel, exchange: str) -> dict[str, int]:
+    """Return how many read the queue of each service, and of the API ("status")."""
+    counts = {}
+    for service in (*STEPS, "status"):
+        answer = channel.queue_declare(queue_of(exchange, service), passive=True).method
+        counts[service] = answer.consumer_count
+    return counts
+
+
 def declare_retry(channel: BlockingChannel, exchange: str, service: str, delay: float) -> str:
     """Make the queue that keeps a message for so many seconds and gives it back; return its name.
 

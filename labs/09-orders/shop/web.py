@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Header, HTTPException, Request, Response
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
@@ -22,6 +22,7 @@ SHOWN = 20  # orders on the page
 AT_MOST_EVERY = 0.1  # seconds between two states of the page
 COME_BACK = 1000  # milliseconds after which a browser that lost us tries again
 Number = Annotated[int, InPath(ge=1, le=LARGEST)]
+Key = Annotated[str | None, Header(min_length=1, max_length=100)]
 
 
 def make_app(store: Store, news: News, do_it_all: Callable[[Order], None] | None) -> FastAPI:
@@ -29,15 +30,23 @@ def make_app(store: Store, news: News, do_it_all: Callable[[Order], None] | None
     app = FastAPI(title="Orders", docs_url=None, redoc_url=None)  # these load from the internet
 
     @app.post("/orders", status_code=201)
-    def place(new: NewOrder, response: Response) -> dict:
-        """Store an order."""
-        order = store.place(new, outbox=do_it_all is None)
-        say("x", f"Order {order.number} is stored")
-        if do_it_all:
-            do_it_all(order)
-        news.spread()
-        response.headers["Location"] = f"/orders/{order.number}"
-        return store.get(order.number)
+    def place(new: NewOrder, response: Response, idempotency_key: Key = None) -> dict:
+        """Store an order: 201; or 200 and the first order, if one came with that key before."""
+        try:
+            order = store.place(new, key=idempotency_key, outbox=do_it_all is None)
+        except sqlite3.IntegrityError:
+            if (number := store.known(idempotency_key)) is None:
+                raise
+            response.status_code = 200
+            say("x", f"Order {number} was stored before")
+        else:
+            number = order.number
+            say("x", f"Order {number} is stored")
+            if do_it_all:
+                do_it_all(order)
+            news.spread()
+        response.headers["Location"] = f"/orders/{number}"
+        return store.get(number)
 
     @app.get("/orders/{number}")
     def look(number: Number) -> dict:

@@ -20,8 +20,11 @@ def connect() -> pika.BlockingConnection:
     )
 
 
-def pack(order: dict, folder: Path) -> None:
-    """Pack an order: a line in packed.txt. Raises RuntimeError while something is out of stock."""
+def pack(order: dict, folder: Path) -> bool:
+    """Pack an order: a line in packed.txt; return whether that was to be done.
+
+    Raises RuntimeError while something is out of stock.
+    """
     missing = [product for product in order["product_ids"] if (folder / f"no-{product}").exists()]
     if missing:
         raise RuntimeError(f"product {missing[0]} is out of stock")
@@ -30,6 +33,7 @@ def pack(order: dict, folder: Path) -> None:
     # with this order's number there already?
     with packed.open("a", encoding="utf-8") as file:
         file.write(f"order {order['number']}\n")
+    return True
 
 
 def main() -> None:
@@ -58,8 +62,8 @@ def main() -> None:
         attempts = (properties.headers or {}).get("attempts", 0) + 1
         try:
             order = json.loads(body)
-            pack(order, args.folder)
-            print(f" [x] Packed order {order['number']}")
+            if pack(order, args.folder):
+                print(f" [x] Packed order {order['number']}")
         except RuntimeError as error:
             print(f" [!] Attempt {attempts}: {error}")
             # TODO(3): an order for something that is never in stock goes round and round. After
