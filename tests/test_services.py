@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +204,28 @@ def test_run_leaves_nothing_behind(services: Services, lab: Lab, how: str):
     if how == "a child dies":
         os.kill(int(re.search(r"workflow started \(pid=(\d+)", everything.text())[1]), 9)
     assert (everything.wait() == 0) == (how != "a child dies"), everything.text()
+    wait_until(lambda: not still_running(lab.vhost), "all are gone")
+
+
+def test_run_leaves_nothing_behind_when_its_pane_is_closed(lab: Lab, tmp_path: Path):
+    """The whole terminal goes: a SIGHUP for everybody in it, and nowhere to print to."""
+    ours, theirs = os.openpty()
+    env = os.environ | ENVIRONMENT | {"LAB_HTTP_PORT": str(free_port(4)), "AMQP_URL": lab.url}
+    command = ["setsid", "--ctty", sys.executable, ROOT / FOLDER / "run.py", "--data", tmp_path]
+    pane = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while shown.count(b"Waiting for messages") < 2:
+        shown += os.read(ours, 4096)
+    assert len(still_running(lab.vhost)) >= 5
+    os.close(ours)
+    pane.wait(30)
+    wait_until(lambda: not still_running(lab.vhost), "all are gone")
+
+
+def test_run_leaves_nothing_behind_when_nobody_reads_on(services: Services, lab: Lab):
+    env = ENVIRONMENT | {"LAB_HTTP_PORT": str(free_port(4))}
+    services.start("run", "monolith", "mail", env=env, shell="| head -3").wait()
     wait_until(lambda: not still_running(lab.vhost), "all are gone")
 
 
