@@ -208,10 +208,17 @@ def test_run_leaves_nothing_behind(services: Services, lab: Lab, how: str):
     wait_until(lambda: not still_running(lab.vhost), "all are gone")
 
 
-def test_run_leaves_nothing_behind_when_its_pane_is_closed(lab: Lab, tmp_path: Path):
-    """The whole terminal goes: a SIGHUP for everybody in it, and nowhere to print to."""
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_run_leaves_nothing_behind_when_its_pane_is_closed(lab: Lab, tmp_path: Path, way: str):
+    """The whole terminal goes: a SIGHUP for everybody in it, and nowhere to print to.
+
+    honcho's processes are forked or spawned: that depends on the system and on Python's version.
+    """
+    set_way = f"import multiprocessing; multiprocessing.set_start_method({way!r})"
+    (tmp_path / "sitecustomize.py").write_text(set_way)
     ours, theirs = os.openpty()
-    env = os.environ | ENVIRONMENT | {"LAB_HTTP_PORT": str(free_port(4)), "AMQP_URL": lab.url}
+    env = os.environ | {"LAB_HTTP_PORT": str(free_port(4)), "AMQP_URL": lab.url}
+    env |= ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}"}
     command = ["setsid", "--ctty", sys.executable, ROOT / FOLDER / "run.py", "--data", tmp_path]
     pane = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -220,6 +227,7 @@ def test_run_leaves_nothing_behind_when_its_pane_is_closed(lab: Lab, tmp_path: P
         shown += os.read(ours, 4096)
     assert len(still_running(lab.vhost)) >= 5
     os.close(ours)
+    os.killpg(pane.pid, signal.SIGHUP)  # as the shell of a pane does with its jobs
     pane.wait(30)
     wait_until(lambda: not still_running(lab.vhost), "all are gone")
 
