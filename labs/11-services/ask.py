@@ -52,8 +52,9 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("service", choices=SERVICES)
-    add("method", choices=["GET", "POST", "PATCH", "PUT", "DELETE"])
+    add("service", choices=SERVICES, help="whom to ask")
+    add("method", type=str.upper, choices=["GET", "POST", "PATCH", "PUT", "DELETE"],
+        help="what to do: read, add, change, set, close")  # fmt: skip
     add("path", help="what comes after the address, such as accounts")
     add("fields", nargs="*", type=field, metavar="NAME=VALUE", help="what to send")
     add("-v", "--verbose", action="store_true", help="show tracebacks")
@@ -72,15 +73,22 @@ def main(options: argparse.Namespace) -> int:
             timeout=PATIENCE,
             trust_env=False,  # a proxy could not reach a service on this machine
         )
-        said = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = str(error).partition("] ")[2].lower() or str(error) or type(error).__name__
         what = f"no answer from {address} ({why})"
         raise BrokerError(what, f"./{options.service}.py, in another pane", UNREACHABLE) from None
-    print(f"{answer.status_code} {answer.reason_phrase}")
+    status = f"{answer.status_code} {answer.reason_phrase}"
+    try:
+        said = answer.json()
+    except ValueError:
+        what = f"the answer from {address} is {status}, and no JSON"
+        raise BrokerError(what, "look into its pane", REFUSED) from None
+    print(status)
     if answer.is_error:
         print("  " + explain(said["detail"]))
         return REFUSED
+    if said == []:
+        print("  (none)")
     for item in said if isinstance(said, list) else [said]:
         print("  " + ", ".join(f"{name} {show(value)}" for name, value in item.items()))
     return OK

@@ -31,10 +31,9 @@ with requirements("11-services"):
 
     import producer
     from conference.names import Names
-    from conference.options import parse, service_parser
-    from kit.management import url_of
+    from kit.management import lab_parser, url_of
     from kit.script import Script
-    from producer import OK, UNEXPECTED, BrokerError, connect, number, say
+    from producer import OK, UNEXPECTED, BrokerError, broker_options, connect, number, say
 
 EXAMPLES = """what the columns say:
   requests       how often the service asked the monolith
@@ -175,10 +174,7 @@ def clean_up(prefix: str, broker: dict) -> None:
     names = Names(prefix)
     with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
         connection = connect(**broker)
-        channel = connection.channel()
-        for queue in names.queues:
-            channel.queue_delete(queue)
-        channel.exchange_delete(names.accounts)
+        names.delete(connection.channel())
         connection.close()
 
 
@@ -205,14 +201,14 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 def options() -> tuple[argparse.Namespace, dict]:
     """Return the options, and those that connect() wants."""
-    parser = service_parser(__doc__, EXAMPLES, "compare.py", None)
-    parser.set_defaults(retry_for=0)
+    parser = lab_parser(__doc__, EXAMPLES, "compare.py")
     add = parser.add_argument
     add("--changes", type=number(int, 1, 1000), default=10, metavar="N",
         help="how many (default: %(default)s)")  # fmt: skip
     add("--every", type=number(float, 0.05, 10), nargs="+", default=[0.2, 1], metavar="SECONDS",
         help="how often those ask who poll (default: 0.2 1)")  # fmt: skip
-    return parse(parser)
+    options = parser.parse_args()
+    return options, broker_options(parser, options)
 
 
 if __name__ == "__main__":

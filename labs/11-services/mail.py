@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import email
 import email.policy
+import hashlib
 import html
 import mailbox
 import socket
@@ -28,16 +29,20 @@ with requirements("11-services"):
     from fastapi.responses import HTMLResponse
 
     import producer
-    from conference.options import FIRST_PORT, MAIL, SMTP, service_parser
-    from kit.web import address_of, listen, port_of, serve
-    from producer import UNEXPECTED, BrokerError, number, reason, say
+    from conference.database import Database
+    from conference.options import FIRST_PORT, MAIL, SMTP, add_data
+    from kit.web import add_http, address_of, listen, port_of, serve
+    from producer import UNEXPECTED, BrokerError, Parser, number, reason, say
 
 EXAMPLES = """examples:
   ./mail.py --refuse nobody@example.com     # 550 for this address: there is no such mailbox
   ./mail.py --busy ada@example.com          # 450 for this one: later, perhaps
-  ./mail.py --forget                        # keep nothing on disk"""
+  ./mail.py --forget                        # keep nothing on disk
+
+exit codes: 0 stopped, 1 unexpected, 2 usage"""
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>Mails</title>
+<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">
+<meta name="viewport" content="width=device-width"><title>Mails</title>
 <style>body {{ font: 16px sans-serif; margin: 2em }} pre {{ white-space: pre-wrap }}
 article {{ border-left: 4px solid #69c; padding-left: 1em; margin: 1em 0 }}</style>
 <h1>Mails: {count}</h1>{mails}</html>"""
@@ -72,7 +77,11 @@ class Mails:
             say("!", f"The same mail again, not delivered twice: {what}")
             return "250 OK, known already"
         if self.box is not None:
-            self.box.add(envelope.content)  # on disk before we say so
+            try:
+                self.box.add(envelope.content)  # on disk before we say so
+            except OSError as error:
+                say("!", f"Cannot keep a mail to {what} ({reason(error)})")
+                return "451 cannot keep it now"
         self.mails[mail["id"]] = mail
         say("x", f"Mail to {what}")
         return "250 OK"
@@ -83,7 +92,7 @@ def read(content: bytes) -> dict[str, str]:
     mail = email.message_from_bytes(content, policy=email.policy.default)
     body = mail.get_body(("plain",))
     return {
-        "id": str(mail["Message-ID"] or hash(content)),
+        "id": str(mail["Message-ID"] or hashlib.sha256(content).hexdigest()),
         "to": str(mail["To"]),
         "subject": str(mail["Subject"]),
         "text": body.get_content().replace("\r\n", "\n") if body else "",
@@ -96,7 +105,9 @@ def application(mails: Mails, smtp: socket.socket) -> FastAPI:
     @contextlib.asynccontextmanager
     async def with_smtp(app: FastAPI):
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: SmtpServer(mails, loop=loop), sock=smtp)
+        server = await loop.create_server(
+            lambda: SmtpServer(mails, hostname="localhost", loop=loop), sock=smtp
+        )
         yield
         server.close()
 
@@ -121,24 +132,34 @@ def application(mails: Mails, smtp: socket.socket) -> FastAPI:
 
 def main(options: argparse.Namespace) -> int:
     """Take mails until stopped; return the exit code."""
+    folder = None if options.forget else options.data / "mail"
+    lock = None if options.forget else Database(options.data, "mail.sqlite3", "")
     try:
-        options.data.mkdir(parents=True, exist_ok=True)
-        folder = None if options.forget else options.data / "mail"
         mails = Mails(folder, options.refuse, options.busy)
     except OSError as error:
-        what = f"cannot keep data in {options.data} ({reason(error)})"
+        what = f"cannot keep mails in {folder} ({reason(error)})"
         raise BrokerError(what, "another folder: --data DIR", UNEXPECTED) from None
     smtp = listen(options.http_bind, options.smtp_port, "--smtp-port")
     page = listen(options.http_bind, options.http_port)
     say("*", f"Taking mails at {address_of(smtp)}; {len(mails.mails)} are here")
     code = serve(application(mails, smtp), page)
     say("*", f"Stopped; mails here: {len(mails.mails)}")
+    if lock:
+        lock.close()
     return code
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = service_parser(__doc__, EXAMPLES, "mail.py", MAIL)
+    parser = Parser(
+        description=__doc__.splitlines()[0],
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    add_data(parser)
+    add_http(parser, port_of(MAIL, FIRST_PORT))
     add = parser.add_argument_group("mail").add_argument
     add("--smtp-port", type=number(int, 0, 65535), metavar="PORT",
         default=port_of(SMTP, FIRST_PORT),

@@ -23,6 +23,7 @@ with requirements("11-services"):
         AccountName,
         NewAccount,
         NewPresentation,
+        Number,
         Presentation,
     )
     from conference.names import Names
@@ -56,7 +57,7 @@ def application(site: Site, relay: Relay) -> FastAPI:
         return {
             "status": "ok",
             "broker": "connected" if relay.connected else "away",
-            "outbox": len(site.unpublished()),
+            "outbox": site.waiting(),
         }
 
     @app.get("/accounts")
@@ -88,15 +89,15 @@ def application(site: Site, relay: Relay) -> FastAPI:
         return site.propose(new)
 
     @app.get("/presentations/{number}")
-    def presentation(number: int) -> Presentation:
+    def presentation(number: Number) -> Presentation:
         return site.presentation(number)
 
     @app.put("/presentations/{number}/approval")
-    def approve(number: int) -> Presentation:
+    def approve(number: Number) -> Presentation:
         return site.decide(number, "approved")
 
     @app.put("/presentations/{number}/rejection")
-    def reject(number: int) -> Presentation:
+    def reject(number: Number) -> Presentation:
         return site.decide(number, "rejected")
 
     return app
@@ -109,7 +110,7 @@ def main(options, broker: dict) -> int:
     relay = Relay(site, names, broker)
     listener = listen(options.http_bind, options.http_port)
     code = serve(application(site, relay), listener, relay)
-    say("*", f"Stopped; waiting in the outbox: {len(site.unpublished())}")
+    say("*", f"Stopped; waiting in the outbox: {site.waiting()}")
     return code
 
 

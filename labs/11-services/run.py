@@ -3,12 +3,15 @@
 
     ./run.py                          # all four
     ./run.py workflow attendees       # these two, in this order
+    ./run.py --delete                 # what the site has left: its queues and its data
 
 Each is a process of its own. When one of them ends, all end.
 """
 
 import argparse
+import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,10 +21,12 @@ from kit.say import requirements
 
 with requirements("11-services"):
     import producer
-    from conference.options import parse, service_parser
+    from conference.database import Database
+    from conference.names import Names
+    from conference.options import parse, site_parser
     from kit import crew
     from kit.management import url_of
-    from producer import number
+    from producer import OK, UNEXPECTED, BrokerError, connect, number, say
 
 HERE = Path(__file__).resolve().parent
 SERVICES = ("monolith", "attendees", "workflow", "mail")
@@ -33,6 +38,7 @@ EXAMPLES = """examples:
 def command(service: str, options: argparse.Namespace) -> list:
     """Return the command line of a service."""
     words = [sys.executable, HERE / f"{service}.py", "--data", options.data]
+    words += ["--verbose"] if options.verbose else []
     if service != "mail":
         words += ["--prefix", options.prefix]
         words += ["--cafile", options.cafile] if options.cafile else []
@@ -41,8 +47,34 @@ def command(service: str, options: argparse.Namespace) -> list:
     return words
 
 
+def delete(options: argparse.Namespace, broker: dict) -> int:
+    """Delete what the site has left, unless it runs; return the exit code."""
+    for path in options.data.glob("*.sqlite3"):
+        Database(path.parent, path.name, "").close()  # fails if its service runs
+    connection = connect(**broker | {"retry_for": 0})
+    channel = connection.channel()
+    names = Names(options.prefix)
+    names.declare_copy(channel)
+    names.declare_presentations(channel)
+    for queue in names.queues:
+        if channel.queue_declare(queue, passive=True).method.consumer_count:
+            raise BrokerError(f"somebody reads {queue!r}", "end the services first", UNEXPECTED)
+    names.delete(channel)
+    connection.close()
+    say("*", "The queues and the exchange are deleted")
+    for path in options.data.glob("*.sqlite3*"):
+        path.unlink()
+    shutil.rmtree(options.data / "mail", ignore_errors=True)
+    with contextlib.suppress(OSError):  # it is not there, or something else is in it
+        options.data.rmdir()
+        say("*", f"The folder {options.data} is deleted")
+    return OK
+
+
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Run the services until somebody stops them, or one of them ends; return the exit code."""
+    if options.delete:
+        return delete(options, broker)
     environment = os.environ | {"AMQP_URL": url_of(broker)}
     wanted = options.services or SERVICES
     return crew.run({service: command(service, options) for service in wanted}, environment)
@@ -50,10 +82,11 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 def options() -> tuple[argparse.Namespace, dict]:
     """Return the options, and those that connect() wants."""
-    parser = service_parser(__doc__, EXAMPLES, "run.py", None)
+    parser = site_parser(__doc__, EXAMPLES, "run.py")
     parser.add_argument("services", nargs="*", metavar="SERVICE",
         help=f"{', '.join(SERVICES)} (default: all)")  # fmt: skip
     add = parser.add_argument
+    add("--delete", action="store_true", help="delete the queues and the data, and end")
     add("--via", choices=["messages", "polling"], default="messages",
         help="how the attendees service learns of changes (default: %(default)s)")  # fmt: skip
     add("--every", type=number(float, 0.05, 86400), default=5, metavar="SECONDS",

@@ -128,6 +128,10 @@ def test_old_news_changes_nothing(site: Site) -> None:
     assert site.copy()[ada]["name"] == "Ada King", (
         "Your copy had version 3 of an account; version 2 came late, and now the copy has that."
     )
+    site.tell_and_wait(account(ada, 3, "Ada Lovelace"))
+    assert site.copy()[ada]["name"] == "Ada King", (
+        "Version 3 was told once more, and your copy took it as news: only a higher version is."
+    )
 
 
 @pytest.mark.task(3)

@@ -8,7 +8,6 @@ their queues; a mail that it will never take is parked in presentations.failed, 
 """
 
 import argparse
-import collections
 import signal
 import sys
 from pathlib import Path
@@ -46,7 +45,7 @@ class Workflow:
         self.post, self.names = post, names
         self.first_delay, self.most_tries = options.retry_delay, options.tries
         self.delay, self.sent = self.first_delay, 0
-        self.tries: collections.Counter[str] = collections.Counter()  # by Message-ID
+        self.tries: dict[str, int] = {}  # by Message-ID
         queues = [names.approved, names.rejected]
         self.consumer = Consumer(broker, queues, self._prepare, self._handle)
 
@@ -91,10 +90,12 @@ class Workflow:
                 f"No mail server at {self.post.host}:{self.post.port} ({error})"
             ) from error
         except Refused as error:
-            self.tries[mail["Message-ID"]] += 1
-            if not error.final and self.tries[mail["Message-ID"]] < self.most_tries:
+            tries = self.tries.pop(mail["Message-ID"], 0) + 1
+            if not error.final and tries < self.most_tries:
+                self.tries[mail["Message-ID"]] = tries
                 raise self._later(f"Not now: {what} ({error})") from error
             return self._park(message, str(error), what)
+        self.tries.pop(mail["Message-ID"], None)
         self.delay = self.first_delay
         self.sent += 1
         say("x", f"Sent: {what}")
@@ -106,6 +107,7 @@ class Workflow:
 
     def _park(self, message: Message, why: str, what: str = "") -> None:
         self.delay = self.first_delay
+        self.names.declare_presentations(message.channel)  # it may be deleted since
         properties = pika.BasicProperties(
             delivery_mode=2, headers={"reason": why, "queue": message.queue}
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
+from honcho.process import Process
 
 from producer import OK
 
@@ -38,6 +39,10 @@ class _Crew(Manager):
 
     stopping = False
 
+    def __init__(self, printer: Printer) -> None:
+        super().__init__(printer)
+        self._process_ctor = _Process
+
     def terminate(self) -> None:
         self.stopping = True
         if self._all_started():
@@ -45,6 +50,15 @@ class _Crew(Manager):
 
     def _any_stopped(self) -> bool:
         return self.stopping or super()._any_stopped()
+
+
+class _Process(Process):
+    """Stays when the terminal is closed, to tell the manager how its program has ended."""
+
+    def run(self, *arguments: object) -> None:
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        super().run(*arguments)
 
 
 class _Lines(Printer):

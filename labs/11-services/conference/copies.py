@@ -86,7 +86,7 @@ class Copies:
     @property
     def complete(self) -> bool:
         """Whether the copy has begun with all accounts."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return db.execute("SELECT 1 FROM complete").fetchone() is not None
 
     def not_complete(self) -> None:
@@ -98,12 +98,12 @@ class Copies:
 
     def accounts(self) -> list[Account]:
         """Return the copy."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return [Account(**row) for row in db.execute("SELECT * FROM accounts ORDER BY email")]
 
     def account(self, email: str) -> Account:
         """Return our copy of an account. Raises Missing."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             row = db.execute("SELECT * FROM accounts WHERE email = ?", [email.lower()]).fetchone()
         if not row:
             raise Missing(f"no account {email!r} is known here")
@@ -120,7 +120,7 @@ class Copies:
 
     def badges(self) -> list[Badge]:
         """Return the badges of those whose accounts are active."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             rows = db.execute(
                 "SELECT number, email, name FROM badges JOIN accounts USING (email) WHERE active "
                 "ORDER BY number"

@@ -2,37 +2,49 @@
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from producer import UNEXPECTED, BrokerError
 
-PATIENCE = 20  # seconds to wait for another transaction
+PATIENCE = 1  # seconds for a service that is ending to let go of its file
 
 
 class Database:
-    """An SQLite file in a folder, with its tables."""
+    """An SQLite file in a folder, with its tables; it is ours alone for as long as we live."""
 
     def __init__(self, folder: Path, name: str, tables: str) -> None:
-        self.path = folder / name
+        self._ours = threading.Lock()  # one connection for all threads, one after the other
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=PATIENCE)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(tables)
-            connection.close()
+            self._connection = sqlite3.connect(
+                folder / name, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {tables}; COMMIT")
         except (OSError, sqlite3.Error) as error:
-            what = f"cannot keep data in {self.path} ({error})"
-            raise BrokerError(what, "another folder: --data DIR", UNEXPECTED) from None
+            what, hint = f"cannot keep data in {folder / name} ({error})", "another folder"
+            if "locked" in str(error):
+                what = f"another {name.partition('.')[0]} uses the folder {folder}"
+                hint = "end that one, in another pane perhaps; or another folder"
+            raise BrokerError(what, f"{hint}: --data DIR", UNEXPECTED) from None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Nothing changes while the connection is in use."""
+        with self._ours:
+            yield self._connection
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All that is done with the connection happens, or none of it."""
-        connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
-        connection.row_factory = sqlite3.Row
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:  # commits, or rolls back
-                yield connection
-        finally:
-            connection.close()
+        with self._ours, self._connection:  # which commits, or rolls back
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()

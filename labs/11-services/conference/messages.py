@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 Email = Annotated[
     str,
@@ -13,6 +13,7 @@ Email = Annotated[
         pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$",
     ),
 ]
+Number = Annotated[int, Field(ge=1, lt=2**63)]  # what SQLite has room for
 # One line, as it goes into the head of an e-mail.
 Words = Annotated[
     str,
@@ -41,7 +42,7 @@ class Account(NewAccount):
     """An account as it is after a change; every change counts its version up."""
 
     active: bool
-    version: int
+    version: Number
     changed: float  # seconds since 1970
 
 
@@ -55,14 +56,14 @@ class NewPresentation(BaseModel):
 class Presentation(NewPresentation):
     """A presentation: proposed, approved or rejected."""
 
-    number: int
+    number: Number
     status: str
 
 
 class Decision(BaseModel):
     """What the workflow is told about a presentation that was approved or rejected."""
 
-    number: int
+    number: Number
     title: Words
     name: Words
     email: Email
@@ -77,5 +78,5 @@ class NewBadge(BaseModel):
 class Badge(NewBadge):
     """An attendee's badge; the name is that of the account."""
 
-    number: int
+    number: Number
     name: str

@@ -35,3 +35,9 @@ class Names:
         """Declare the queues of the workflow."""
         for queue in (self.approved, self.rejected, self.failed):
             channel.queue_declare(queue, durable=True)
+
+    def delete(self, channel: BlockingChannel) -> None:
+        """Delete all of it, messages and all."""
+        for queue in self.queues:
+            channel.queue_delete(queue)
+        channel.exchange_delete(self.accounts)

@@ -22,16 +22,26 @@ def address_of(place: int) -> str:
     return f"http://{HERE}:{port_of(place, FIRST_PORT)}"
 
 
-def service_parser(doc: str, examples: str, name: str, place: int | None) -> Parser:
-    """Return a parser with what services have in common; without a place, no HTTP."""
+def add_data(parser: Parser) -> None:
+    """Add the option that says where the files are."""
+    parser.add_argument("--data", type=Path, metavar="DIR",
+        default="conference-data", help="where our files are (default: %(default)s)")  # fmt: skip
+
+
+def site_parser(doc: str, examples: str, name: str) -> Parser:
+    """Return a parser with what concerns the whole site."""
     parser = lab_parser(doc, examples, name)
     parser.set_defaults(retry_for=math.inf)  # services start in any order, and wait
-    add = parser.add_argument
-    add("--name", default=name, help="the connection's name on the management page")
-    add("--prefix", default="", metavar="TEXT",
+    parser.add_argument("--prefix", default="", metavar="TEXT",
         help="what the names of exchange and queues begin with (default: nothing)")  # fmt: skip
-    add("--data", type=Path, metavar="DIR",
-        default="conference-data", help="where our files are (default: %(default)s)")  # fmt: skip
+    add_data(parser)
+    return parser
+
+
+def service_parser(doc: str, examples: str, name: str, place: int | None) -> Parser:
+    """Return a parser with what services have in common; without a place, no HTTP."""
+    parser = site_parser(doc, examples, name)
+    parser.add_argument("--name", default=name, help="the connection's name on the management page")
     if place is not None:
         add_http(parser, port_of(place, FIRST_PORT))
     return parser

@@ -29,8 +29,13 @@ class Refused(Exception):
     """Raised when the mail server does not take this mail: for now, or never (`final`)."""
 
     def __init__(self, code: int, text: bytes) -> None:
-        super().__init__(f"{code} {text.decode(errors='backslashreplace')}")
+        super().__init__(answer(code, text))
         self.final = code >= 500
+
+
+def answer(code: int, text: bytes) -> str:
+    """Return what a mail server has said."""
+    return f"{code} {text.decode(errors='backslashreplace')}"
 
 
 class Post:
@@ -52,24 +57,28 @@ class Post:
 
     def is_sent(self, mail: EmailMessage) -> bool:
         """Tell whether the mail server has taken this mail before."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             found = db.execute("SELECT 1 FROM sent WHERE message_id = ?", [mail["Message-ID"]])
             return found.fetchone() is not None
 
     def send(self, mail: EmailMessage) -> None:
         """Hand a mail over, and remember it. Raises NoMailServer or Refused."""
         try:
-            with smtplib.SMTP(self.host, self.port, timeout=PATIENCE) as server:
+            with smtplib.SMTP(self.host, self.port, "localhost", PATIENCE) as server:
                 server.send_message(mail)
                 self.remember(mail)  # here: what goes wrong from now on does not matter
         except smtplib.SMTPRecipientsRefused as error:
             raise Refused(*next(iter(error.recipients.values()))) from error
-        except smtplib.SMTPDataError as error:
+        except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
             raise Refused(error.smtp_code, error.smtp_error) from error
+        except smtplib.SMTPResponseException as error:  # to our greeting: 421, say
+            raise NoMailServer(answer(error.smtp_code, error.smtp_error)) from error
         except OSError as error:  # smtplib's own are among them: they concern every mail
             raise NoMailServer(f"{error.strerror or error}".lower()) from error
 
     def remember(self, mail: EmailMessage) -> None:
         """Write down that the mail server has taken a mail."""
         with self.database.transaction() as db:
-            db.execute("INSERT INTO sent VALUES (?, ?)", [mail["Message-ID"], time.time()])
+            db.execute(
+                "INSERT OR IGNORE INTO sent VALUES (?, ?)", [mail["Message-ID"], time.time()]
+            )

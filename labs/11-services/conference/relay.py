@@ -68,7 +68,7 @@ class Relay(Background):
         self.names.declare_accounts(channel)
         self.names.declare_presentations(channel)
         self._connection = connection
-        waited = len(self.site.unpublished())
+        waited = self.site.waiting()
         say("*", f"Connected to the broker; {waited} waiting in the outbox")
         while True:
             stopping = self._stopping  # looked at first: what is stored by now is published

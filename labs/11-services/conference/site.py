@@ -36,19 +36,21 @@ class Site:
 
     def accounts(self) -> list[Account]:
         """Return all accounts, those that are not active any more as well."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return [Account(**row) for row in db.execute("SELECT * FROM accounts ORDER BY email")]
 
     def account(self, email: str) -> Account:
         """Return an account. Raises Missing."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return _account(db, email)
 
     def open_account(self, new: NewAccount) -> Account:
         """Open an account. Raises Conflict if there is one."""
         with self.database.transaction() as db:
-            if db.execute("SELECT 1 FROM accounts WHERE email = ?", [new.email]).fetchone():
-                raise Conflict(f"there is an account {new.email!r}")
+            old = db.execute("SELECT active FROM accounts WHERE email = ?", [new.email]).fetchone()
+            if old:
+                closed = "" if old["active"] else "; it is not active any more"
+                raise Conflict(f"there is an account {new.email!r}{closed}")
             account = Account(**new.model_dump(), active=True, version=1, changed=time.time())
             self._store(db, account)
         say("x", describe(account))
@@ -77,13 +79,13 @@ class Site:
 
     def presentations(self) -> list[Presentation]:
         """Return all presentations."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             rows = db.execute("SELECT * FROM presentations ORDER BY number")
             return [Presentation(**row) for row in rows]
 
     def presentation(self, number: int) -> Presentation:
         """Return a presentation. Raises Missing."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return _presentation(db, number)
 
     def propose(self, new: NewPresentation) -> Presentation:
@@ -123,9 +125,14 @@ class Site:
             [exchange, key, str(uuid.uuid4()), body],
         )
 
+    def waiting(self) -> int:
+        """Return how many messages wait in the outbox."""
+        with self.database.reading() as db:
+            return db.execute("SELECT count(*) FROM outbox").fetchone()[0]
+
     def unpublished(self) -> list[sqlite3.Row]:
-        """Return what waits in the outbox, the oldest first."""
-        with self.database.transaction() as db:
+        """Return what waits in the outbox, the oldest first, a handful at a time."""
+        with self.database.reading() as db:
             return db.execute("SELECT * FROM outbox ORDER BY number LIMIT 500").fetchall()
 
     def published(self, number: int) -> None:

@@ -1,7 +1,7 @@
 """What the site's applications answer when something is not there, or does not go."""
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 
 class Missing(Exception):
@@ -21,4 +21,9 @@ def new_application(title: str) -> FastAPI:
             return JSONResponse({"detail": str(error)}, status)
 
         app.add_exception_handler(kind, answer)
+
+    @app.get("/", include_in_schema=False)
+    def docs() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
     return app
