@@ -35,7 +35,9 @@ from kit.node import Node
 from kit.script import DEADLINE, Script
 
 ROOT = Path(__file__).parent.parent
-BREAKABLE_BROKERS = 3  # for that many workers of pytest-xdist
+# Fixtures that start a broker once in each worker of pytest-xdist that uses them.
+BROKERS = {"breakable_broker", "denying_broker", "tls_lab", "node"}
+BREAKABLE_BROKERS = 3  # are enough
 
 
 # ---- the brokers
@@ -140,12 +142,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Play the worksheets first, as they wait long; let tests that break a broker share a few."""
+    """Play the worksheets first, as they wait long; let tests with the same broker run together."""
     items.sort(key=lambda item: item.path.name != "test_worksheets.py")
-    groups = itertools.cycle(f"breaks-broker-{number}" for number in range(BREAKABLE_BROKERS))
+    breakable = itertools.cycle(f"breakable-{number}" for number in range(BREAKABLE_BROKERS))
     for item in items:
-        if "breakable_broker" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(next(groups)))
+        for fixture in BROKERS.intersection(getattr(item, "fixturenames", ())):
+            group = next(breakable) if fixture == "breakable_broker" else fixture
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_configure_node(node) -> None:

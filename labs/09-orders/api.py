@@ -19,7 +19,8 @@ from kit.say import requirements
 
 with requirements("09-orders"):
     import producer
-    from kit.web import add_http, listen, port_of, serve
+    from kit.address import add_http, port_of
+    from kit.web import listen, serve
     from shop.counts import Counts
     from shop.ledger import Ledger
     from shop.news import News

@@ -25,7 +25,8 @@ with requirements("09-orders"):
     from fastapi import Path as InPath
 
     import producer
-    from kit.web import add_http, listen, port_of, serve
+    from kit.address import add_http, port_of
+    from kit.web import listen, serve
     from producer import number, say
     from shop.options import ERP, SHOP_PORT, add_data, bare_parser, folder
     from shop.order import LARGEST, NewOrder

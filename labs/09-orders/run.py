@@ -24,8 +24,8 @@ with requirements("09-orders"):
 
     import producer
     from kit import crew
+    from kit.address import port_of
     from kit.management import url_of
-    from kit.web import port_of
     from producer import OK, REFUSED, BrokerError, connect, number, say
     from shop import topology
     from shop.options import ERP, SHOP_PORT, add_data, add_delays, shop_parser

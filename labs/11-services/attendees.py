@@ -29,7 +29,8 @@ with requirements("11-services"):
     from conference.names import Names
     from conference.options import ATTENDEES, MONOLITH, address_of, parse, service_parser
     from conference.web import new_application
-    from kit.web import Background, listen, serve, web_address
+    from kit.address import web_address
+    from kit.web import Background, listen, serve
     from producer import number, say, show
 
 EXAMPLES = """examples:

@@ -31,7 +31,8 @@ with requirements("11-services"):
     import producer
     from conference.database import Database
     from conference.options import FIRST_PORT, MAIL, SMTP, add_data
-    from kit.web import add_http, address_of, listen, port_of, serve
+    from kit.address import add_http, port_of
+    from kit.web import address_of, listen, serve
     from producer import UNEXPECTED, BrokerError, Parser, number, reason, say
 
 EXAMPLES = """examples:

@@ -27,8 +27,8 @@ with requirements("11-services"):
     from conference.names import Names
     from conference.options import FIRST_PORT, SMTP, host_and_port, parse, service_parser
     from conference.post import TABLES, NoMailServer, Post, Refused
+    from kit.address import port_of
     from kit.net import HERE
-    from kit.web import port_of
     from producer import OK, connect, number, say, show
 
 EXAMPLES = """examples:

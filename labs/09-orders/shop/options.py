@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import producer
+from kit.address import port_of, web_address
 from kit.management import lab_parser
 from kit.net import HERE
-from kit.web import port_of, web_address
 from producer import UNEXPECTED, BrokerError, Parser, number, reason
 
 DELAYS = "1,4,16"

@@ -3,15 +3,18 @@
 import os
 from collections import Counter
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 from fpdf import FPDF
 
 from shop.order import Order
 
-# PDF's own fonts know Latin-1 only; DejaVu comes with matplotlib, which the kit has anyway.
-FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+# PDF's own fonts know Latin-1 only; DejaVu comes with matplotlib, which the kit has anyway. It is
+# only found, not imported: that would take a third of a second.
+if not (MATPLOTLIB := find_spec("matplotlib")):
+    raise ModuleNotFoundError("No module named 'matplotlib'")
+FONT = Path(MATPLOTLIB.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
 A5 = (148, 210)  # millimetres
 INSTEAD = "\N{REPLACEMENT CHARACTER}"  # of what the font lacks; the warehouse goes by the number
 

@@ -8,9 +8,9 @@ import argparse
 import math
 from pathlib import Path
 
+from kit.address import add_http, port_of
 from kit.management import lab_parser
 from kit.net import HERE
-from kit.web import add_http, port_of
 from producer import Parser, broker_options
 
 FIRST_PORT = 8011
