@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -674,11 +675,12 @@ def test_the_ways_are_compared_and_what_is_missed_is_exact(start: Start, lab: La
     assert lab.broker.api("GET", f"queues/{lab.vhost}") == [] == exchanges(lab)
 
 
-def test_a_comparison_that_is_stopped_leaves_nothing_behind(start: Start, lab: Lab):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_comparison_that_is_stopped_leaves_nothing_behind(start: Start, lab: Lab, number: int):
     one = start("compare.py")
     one.wait_for("B is away")
     assert len(still_running(lab)) > 5
-    one.interrupt()
+    one.signal(number)
     assert one.wait() == 130
     assert lab.broker.api("GET", f"queues/{lab.vhost}") == [] == exchanges(lab)
     assert not still_running(lab)

@@ -12,7 +12,6 @@ import contextlib
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
-from kit.process import signals_put_off, wait_until
+from kit.process import signals_put_off, stop_as_with_ctrl_c, wait_until
 from kit.say import requirements
 
 with requirements():
@@ -224,7 +223,7 @@ def clean_up(name: str, broker: dict) -> None:
 
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Compare the ways; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    stop_as_with_ctrl_c()
     connect(**broker).close()
     name = f"compare-{uuid.uuid4().hex[:8]}"
     ways = all_ways(name)

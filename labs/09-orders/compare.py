@@ -10,7 +10,6 @@ broker, and ends them again.
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
 from kit.net import HERE, free_port
-from kit.process import signals_put_off, wait_until
+from kit.process import signals_put_off, stop_as_with_ctrl_c, wait_until
 from kit.say import requirements
 
 with requirements("09-orders"):
@@ -126,7 +125,7 @@ def measure(title: str, client: httpx.Client, options: argparse.Namespace) -> Fi
 
 def main(options: argparse.Namespace, broker: dict) -> int:
     """Measure both; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    stop_as_with_ctrl_c()
     connect(**broker).close()
     rows = []
     ways = {"inside the request": True, "through queues": False}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
-from kit.process import signals_put_off, wait_until
+from kit.process import signals_put_off, stop_as_with_ctrl_c, wait_until
 from kit.say import requirements
 
 with requirements():
@@ -30,7 +30,6 @@ with requirements():
     from kit.script import Script
     from logpipe.options import add_game_options, make_parser
     from logpipe.reader import read_tables
-    from logpipe.stopping import stop_as_with_ctrl_c
     from producer import OK, UNEXPECTED, BrokerError, connect, say
 
 EXAMPLES = """experiments:

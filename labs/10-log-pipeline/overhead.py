@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
-from kit.process import signals_put_off
+from kit.process import signals_put_off, stop_as_with_ctrl_c
 from kit.say import requirements
 
 with requirements():
@@ -35,7 +35,6 @@ with requirements():
     from kit.script import Script
     from logpipe.combat import Arena
     from logpipe.options import make_parser
-    from logpipe.stopping import stop_as_with_ctrl_c
     from producer import OK, UNEXPECTED, BrokerError, Producer, connect
     from rabbit_logging import RabbitHandler, as_message
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
+from kit.process import stop_as_with_ctrl_c
 from kit.say import requirements
 
 with requirements():
     import producer
     from logpipe.combat import Arena
     from logpipe.options import add_game_options, add_prefix, make_parser, queue_name
-    from logpipe.stopping import stop_as_with_ctrl_c
     from producer import OK, number, reason, say
     from rabbit_logging import RabbitHandler
 

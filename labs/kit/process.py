@@ -55,6 +55,18 @@ def signals_put_off() -> Iterator[None]:
             signal.raise_signal(number)
 
 
+def stop_as_with_ctrl_c() -> None:
+    """Let `kill`, and whoever closes the terminal, stop this program as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, _hung_up)
+
+
+def _hung_up(*_: object) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell that ends sends another one
+    signal.raise_signal(signal.SIGTERM)  # which signals_put_off knows
+
+
 def descendants(pid: int) -> Iterator[int]:
     """Yield the pids of a process's children, and of theirs."""
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
