@@ -26,14 +26,17 @@ with requirements("09-orders"):
 
     import producer
     from kit.address import add_http, port_of
+    from kit.management import plain_parser
     from kit.web import listen, serve
     from producer import number, say
-    from shop.options import ERP, SHOP_PORT, add_data, bare_parser, folder
+    from shop.options import ERP, SHOP_PORT, add_data, folder
     from shop.order import LARGEST, NewOrder
     from shop.store import open_database
 
 EXAMPLES = """examples:
-  ./erp.py --http-port 0 --data /tmp/shop"""
+  ./erp.py --http-port 0 --data /tmp/shop
+
+exit codes: 0 stopped politely, 1 unexpected, 2 usage"""
 SCHEMA = "CREATE TABLE IF NOT EXISTS entries (number INTEGER PRIMARY KEY, entry TEXT)"
 Number = Annotated[int, InPath(ge=1, le=LARGEST)]
 
@@ -98,7 +101,7 @@ def make_app(entries: Entries, seconds: float, fail_every: int) -> FastAPI:
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = bare_parser(__doc__, EXAMPLES)
+    parser = plain_parser(__doc__, EXAMPLES)
     add_data(parser)
     add_http(parser, port_of(ERP, SHOP_PORT))
     add = parser.add_argument_group("mood").add_argument

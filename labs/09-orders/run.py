@@ -28,7 +28,7 @@ with requirements("09-orders"):
     from kit.management import url_of
     from producer import OK, REFUSED, BrokerError, connect, number, say
     from shop import topology
-    from shop.options import ERP, SHOP_PORT, add_data, add_delays, shop_parser
+    from shop.options import ERP, SHOP, SHOP_PORT, add_data, add_delays, shop_parser
 
 EXAMPLES = """examples:
   ./run.py api relay printer marketing        # all but the booking and the ERP
@@ -53,8 +53,8 @@ def parse() -> tuple[argparse.Namespace, dict]:
     add_delays(parser)
     add = parser.add_argument_group("web services").add_argument
     add("--http-port", type=number(int, 0, 65535), metavar="PORT",
-        default=os.environ.get("LAB_HTTP_PORT") or SHOP_PORT,
-        help=f"of the API; 0: any free one (default: LAB_HTTP_PORT, or {SHOP_PORT})")  # fmt: skip
+        default=port_of(SHOP, SHOP_PORT),
+        help="of the API, 0 for any free one (default: %(default)s)")  # fmt: skip
     add("--erp-port", type=number(int, 0, 65535), metavar="PORT",
         default=port_of(ERP, SHOP_PORT),
         help="of the ERP, 0 for any free one (default: %(default)s)")  # fmt: skip

@@ -17,24 +17,19 @@ from kit.say import requirements
 
 with requirements():
     import producer
+    from kit.management import plain_parser
     from logpipe.reader import Tables, read_tables
     from logpipe.transforms import OTHER, REJECTS
-    from producer import OK, UNEXPECTED, BrokerError, Parser, number, reason, say
+    from producer import OK, UNEXPECTED, BrokerError, number, reason, say
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = Parser(
-        description=__doc__.splitlines()[0],
-        epilog=producer.EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser(__doc__, producer.EXIT_CODES)
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="where worker.py writes: its --output")
     add("--game", type=number(int, 1), metavar="N", help="of this game only, of each run")
     add("--json", action="store_true", help="for a program to read")
-    add("-v", "--verbose", action="store_true", help="show tracebacks")
-    add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
     return parser.parse_args()
 
 

@@ -22,7 +22,8 @@ with requirements("11-services"):
 
     import producer
     from conference.options import ATTENDEES, MAIL, MONOLITH, address_of
-    from producer import OK, REFUSED, UNREACHABLE, BrokerError, Parser
+    from kit.management import plain_parser
+    from producer import OK, REFUSED, UNREACHABLE, BrokerError
 
 SERVICES = {"monolith": MONOLITH, "attendees": ATTENDEES, "mail": MAIL}
 EXAMPLES = """examples:
@@ -46,19 +47,13 @@ def field(text: str) -> tuple[str, str]:
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = Parser(
-        description=__doc__.splitlines()[0],
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser(__doc__, EXAMPLES)
     add = parser.add_argument
     add("service", choices=SERVICES, help="whom to ask")
     add("method", type=str.upper, choices=["GET", "POST", "PATCH", "PUT", "DELETE"],
         help="what to do: read, add, change, set, close")  # fmt: skip
     add("path", help="what comes after the address, such as accounts")
     add("fields", nargs="*", type=field, metavar="NAME=VALUE", help="what to send")
-    add("-v", "--verbose", action="store_true", help="show tracebacks")
-    add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
     return parser.parse_args()
 
 

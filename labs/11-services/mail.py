@@ -32,8 +32,9 @@ with requirements("11-services"):
     from conference.database import Database
     from conference.options import FIRST_PORT, MAIL, SMTP, add_data
     from kit.address import add_http, port_of
+    from kit.management import plain_parser
     from kit.web import address_of, listen, serve
-    from producer import UNEXPECTED, BrokerError, Parser, number, reason, say
+    from producer import UNEXPECTED, BrokerError, number, reason, say
 
 EXAMPLES = """examples:
   ./mail.py --refuse nobody@example.com     # 550 for this address: there is no such mailbox
@@ -152,13 +153,7 @@ def main(options: argparse.Namespace) -> int:
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = Parser(
-        description=__doc__.splitlines()[0],
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    parser = plain_parser(__doc__, EXAMPLES)
     add_data(parser)
     add_http(parser, port_of(MAIL, FIRST_PORT))
     add = parser.add_argument_group("mail").add_argument

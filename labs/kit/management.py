@@ -18,16 +18,22 @@ LETS_IN_NOBODY = (401, 403)
 NAME_THEM = "name the queues, or see --management-port"
 
 
-def lab_parser(doc: str, examples: str, name: str) -> Parser:
-    """Return a parser with a lab program's options for the broker."""
+def plain_parser(doc: str, epilog: str, verbose: str = "show tracebacks") -> Parser:
+    """Return a parser with what every lab program has; `verbose` is what -v does."""
     parser = Parser(
         description=doc.splitlines()[0],
-        epilog=f"{examples}\n\n{producer.EXIT_CODES}",
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
-    add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    parser.add_argument("-v", "--verbose", action="store_true", help=verbose)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    return parser
+
+
+def lab_parser(doc: str, examples: str, name: str) -> Parser:
+    """Return a parser with a lab program's options for the broker."""
+    epilog = f"{examples}\n\n{producer.EXIT_CODES}"
+    parser = plain_parser(doc, epilog, "show tracebacks and pika's own log")
     add_broker_options(parser)
     # The scripts have these too; here nobody needs to choose.
     parser.set_defaults(queue="-", heartbeat=60, name=name, retry_for=0)

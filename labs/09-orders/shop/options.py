@@ -5,7 +5,6 @@ import math
 import os
 from pathlib import Path
 
-import producer
 from kit.address import port_of, web_address
 from kit.management import lab_parser
 from kit.net import HERE
@@ -14,7 +13,6 @@ from producer import UNEXPECTED, BrokerError, Parser, number, reason
 DELAYS = "1,4,16"
 SHOP_PORT = 8009
 SHOP, ERP = range(2)  # places in the row of ports
-EXIT_CODES = "exit codes: 0 stopped politely, 1 unexpected, 2 usage"
 
 
 def shop_parser(doc: str, examples: str, name: str, *, stays: bool = True) -> Parser:
@@ -28,18 +26,6 @@ def shop_parser(doc: str, examples: str, name: str, *, stays: bool = True) -> Pa
         add("--retry-for", type=number(float, 0), metavar="SECONDS",
             help="keep trying to reach the broker for this long (default: for ever)")  # fmt: skip
         add("--name", default=name, help="the connection's name on the management page")
-    return parser
-
-
-def bare_parser(doc: str, examples: str) -> Parser:
-    """Return a parser for a program without a broker."""
-    parser = Parser(
-        description=doc.splitlines()[0],
-        epilog=f"{examples}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {producer.VERSION}")
     return parser
 
 

@@ -1,7 +1,7 @@
 """What the services of the conference site have in common, and the work that each of them does.
 
 options      what a service is told: the broker, its port, its data, where the others are
-web          a FastAPI application on its port, with a thread beside it, until somebody stops it
+web          what the applications answer when something is not there, or does not go
 database     a transaction on a service's own SQLite file
 names        what the exchange and the queues are called
 messages     what is said between services, and asked of them
