@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["pika>=1.4.4,<2", "tenacity>=9,<10"]
+# dependencies = ["pika>=1.4.4,<1.5", "tenacity>=9,<10"]
 # ///
 """Send messages to a RabbitMQ queue; the broker confirms each of them.
 
-    ./producer.py --queue hello aaa bb c
-    seq 1000 | ./producer.py --queue tasks --durable --persistent
+  ./producer.py --queue hello aaa bb c             # three messages
+  ./producer.py --queue hello --count 1000 a       # the same message 1000 times
+  seq 1000 | ./producer.py --queue tasks --durable --persistent    # one message a line
 
 From ipython:
 
@@ -18,43 +19,35 @@ From ipython:
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
-import copy
 import datetime
-import errno
-import io
+import difflib
+import getpass
 import itertools
-import logging
-import math
+import json
 import os
-import random
 import re
 import signal
 import socket
-import ssl
 import sys
+import threading
 import time
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 try:
     import pika
-    import tenacity
     from pika.adapters.blocking_connection import BlockingChannel
     from pika.adapters.utils.connection_workflow import AMQPConnectorException
-except (ImportError, AttributeError) as missing:
-    raise SystemExit(
-        f"{missing}\n  try: python3 -m pip install pika tenacity"
-        "    (and rename any file of yours called pika.py or queue.py)"
-    ) from None
-
-EXAMPLES = """examples:
-  ./producer.py --queue hello aaa bb c            # three messages
-  ./producer.py --queue hello --count 1000 a      # the same message 1000 times
-  ./producer.py --queue hello < messages.txt      # one message a line
-  ./producer.py --queue tasks --durable --persistent --host broker.example --vhost ada aaa"""
+    from tenacity import RetryCallState, Retrying, wait_random_exponential
+except ImportError as missing:
+    install = "python3 -m venv v && v/bin/pip install 'pika<1.5' tenacity; then v/bin/python"
+    hint = f"{install} {sys.argv[0]}    (rename files of yours called pika.py ...)"
+    raise SystemExit(f"{missing}\n  try: {hint}") from None
 
 
 class Undelivered(Exception):
@@ -68,38 +61,23 @@ class Undelivered(Exception):
 class Producer:
     """Send messages to one queue, by way of the default exchange, until the broker has them all.
 
-    `durable`, `queue_type` and `passive` are as in declare_queue, `broker` as in connect. Every
-    message is mandatory (it comes back where there is no queue for it) and confirmed. When the
-    connection is lost, the messages that lack a confirm are sent again, with the same message_id.
+    Every message is mandatory (it comes back where there is no queue for it) and confirmed. When
+    the connection is lost, what lacks its confirm is sent again, with the same message_id. After
+    an error the next call begins with a new connection. Threads take turns.
+    `durable` and `queue_type` are as in declare_queue; `where` is what Broker takes.
     """
 
-    WINDOW = 10_000  # messages on their way, not confirmed yet: a classic queue confirms in bursts
-    WINDOW_BYTES = 8_000_000
+    WINDOW = 8_000_000  # bytes on their way, not confirmed yet: classic queues confirm in bursts
 
     def __init__(
-        self,
-        queue: str,
-        *,
-        durable: bool = False,
-        queue_type: str | None = None,
-        passive: bool = False,
-        persistent: bool = False,
-        on_confirm: Callable[[bytes], None] = lambda body: None,
-        journal: Journal | None = None,
-        **broker,
+        self, queue: str, *, durable=False, queue_type=None, persistent=False, broker=None, **where
     ) -> None:
-        self._queue = {
-            "queue": queue, "durable": durable, "queue_type": queue_type, "passive": passive
-        }  # fmt: skip
-        self._broker = broker
+        self._queue = queue_name(queue), durable, queue_type
         self._delivery_mode = 2 if persistent else 1
-        self._on_confirm = on_confirm
-        self._journal = journal or Journal()
+        self._broker: Broker = broker or Broker(**where)
         self._unconfirmed: dict[int, tuple[bytes, str]] = {}  # delivery tag -> body, message_id
-        self._returned: dict[str, str] = {}  # message_id -> why
-        self._failed: list[tuple[bytes, str]] = []  # body, why
-        self._enough = -1  # wake _settle when no more than this many are unconfirmed
-        self._open()
+        self._lock, self.confirmed = threading.RLock(), 0  # how many, so far
+        self._broker.keep_trying(self._open)
 
     def __enter__(self) -> Producer:
         return self
@@ -109,8 +87,8 @@ class Producer:
 
     @property
     def unconfirmed(self) -> list[bytes]:
-        """The messages handed to send or send_all that the broker has not confirmed."""
-        return [body for body, _ in [*self._failed, *self._unconfirmed.values()]]
+        """What the broker has neither confirmed nor refused, of the last call."""
+        return [body for body, _ in self._unconfirmed.values()]
 
     def send(self, body: str | bytes) -> None:
         """Send one message and wait for its confirm; raises Undelivered or BrokerError."""
@@ -118,87 +96,86 @@ class Producer:
 
     def send_all(self, bodies: Iterable[str | bytes]) -> None:
         """Send messages, many at a time, and wait for all confirms; raises as send does."""
-        self._settle(at_most=0)  # notices a connection that was closed since the last call
-        size = 0
-        for count, body in enumerate(bodies, start=1):
-            body = body.encode() if isinstance(body, str) else body
-            self._publish(body, str(uuid.uuid4()))
-            size += len(body)
-            if len(self._unconfirmed) >= self.WINDOW or size >= self.WINDOW_BYTES:
-                self._settle(at_most=self.WINDOW // 2 if size < self.WINDOW_BYTES else 0)
-                size = 0
-            elif count % 100 == 0:
-                self._settle(at_most=self.WINDOW)
-        self._settle(at_most=0)
-        if self._failed:
-            failed, self._failed = self._failed, []
-            raise Undelivered(failed)
+        with self._lock:
+            self._unconfirmed, self._refused = {}, []
+            waiting = map(as_bytes, bodies)
+            try:
+                self._broker.keep_trying(lambda: self._send(waiting))
+            except BaseException as error:
+                if isinstance(error, Exception):  # after a Ctrl-C it might wait for an answer
+                    self.close()
+                self._connection = None  # it may be in any state
+                raise
+            if self._refused:
+                raise Undelivered(self._refused)
 
     def sleep(self, seconds: float) -> None:
         """Wait while the connection's heartbeats go on."""
-        with contextlib.suppress(pika.exceptions.AMQPError):  # the next send opens it again
+        with contextlib.suppress(pika.exceptions.AMQPError):  # the next send notices
             self._connection.sleep(seconds)
 
     def close(self) -> None:
         """Close the connection."""
-        with contextlib.suppress(pika.exceptions.AMQPError):
+        with contextlib.suppress(pika.exceptions.AMQPError, AttributeError):
             self._connection.close()
 
-    def _open(self, lost: Exception | None = None) -> None:
-        self._connection = connect(lost=lost, **self._broker)
+    def _open(self) -> None:
+        """Connect, and send again what was not confirmed."""
+        self._connection = self._broker.connect()
         self._connection.add_on_connection_blocked_callback(
             lambda *_: say("!", "The broker is short of memory or disk and makes us wait")
         )
-        # A BlockingChannel waits for every confirm, 1,700 times a second at most. The asynchronous
-        # channel inside it goes on sending while confirms come in: as fast as without confirms.
-        self._channel = declare_queue(self._connection, **self._queue)._impl
-        self._channel.confirm_delivery(self._on_ack)
+        # A BlockingChannel waits for each confirm: 1,700 messages a second at most. The channel
+        # inside it does not; pika 1.4 has no public name for it, from 1.5 on pika.Connection has.
+        self._channel = declare_queue(self._connection, *self._queue)._impl
+        self._channel.confirm_delivery(self._on_confirmation)
         self._channel.add_on_return_callback(self._on_return)
         self._channel.add_on_close_callback(self._on_close)
-        self._closed: Exception | None = None
-        self._tag, self._returned = 0, {}
-        again, self._unconfirmed = self._unconfirmed, {}
-        for body, message_id in again.values():
+        self._closed, self._returned = None, {}
+        self._unconfirmed = dict(enumerate(self._unconfirmed.values(), start=1))
+        self._tag = len(self._unconfirmed)
+        for body, message_id in self._unconfirmed.values():
             self._publish(body, message_id)
-        if lost:
-            self._journal.write("connection_back")
-            say("*", f"Connected again; {len(again)} messages to send again")
+        if self._tag:
+            say("*", f"Connected again; {count_of(self._tag, 'message')} to send again")
+
+    def _send(self, waiting: Iterator[bytes]) -> None:
+        """Send what waits until all is confirmed; raises pika's errors."""
+        if not self._connection or self._connection.is_closed:
+            self._open()
+        size = 0
+        for body in waiting:
+            # First it is remembered, as each line after this may find the connection lost.
+            self._tag += 1
+            self._unconfirmed[self._tag] = body, str(uuid.uuid4())
+            self._publish(*self._unconfirmed[self._tag])
+            size += len(body) + 800  # what a message takes in memory besides
+            if size > self.WINDOW:
+                self._wait()
+                size = 0
+            elif self._tag % 100 == 0:
+                self._connection.process_data_events()
+        self._wait()
 
     def _publish(self, body: bytes, message_id: str) -> None:
-        self._tag += 1
-        self._unconfirmed[self._tag] = body, message_id
-        if self._channel.is_open:  # else _settle notices and sends it on a new one
-            properties = pika.BasicProperties(
-                delivery_mode=self._delivery_mode, message_id=message_id
-            )
-            self._journal.write("sent", body, message_id=message_id, bytes=len(body))
-            self._channel.basic_publish("", self._queue["queue"], body, properties, mandatory=True)
+        properties = pika.BasicProperties(delivery_mode=self._delivery_mode, message_id=message_id)
+        self._broker.journal.write("sent", body, message_id=message_id, bytes=len(body))
+        if not self._closed:  # else _wait raises it
+            self._channel.basic_publish("", self._queue[0], body, properties, mandatory=True)
 
-    def _settle(self, at_most: int) -> None:
-        """Send and receive until no more than `at_most` messages lack their confirm."""
-        lost = None
-        while True:
-            try:
-                if lost:
-                    self._open(lost)
-                    lost = None
-                if self._connection.is_closed:  # while we slept
-                    raise pika.exceptions.StreamLostError("the connection was closed meanwhile")
-                self._connection.process_data_events(time_limit=0)
-                while len(self._unconfirmed) > at_most and not self._closed:
-                    self._enough = at_most
-                    self._connection.process_data_events(time_limit=None)
-                if not self._closed:
-                    return
-                raise self._closed
-            except pika.exceptions.AMQPError as error:
-                problem = explain(error)
-                self._journal.write("connection_lost", why=reason(error))
-                if problem.code != UNREACHABLE:
-                    raise problem from error
-                lost = error
+    def _wait(self) -> None:
+        """Wait until all is confirmed or refused."""
+        self._connection.process_data_events()  # notices a connection that was lost meanwhile
+        while self._unconfirmed and not self._closed:
+            self._connection.process_data_events(time_limit=None)  # until _wake
+        if self._closed:
+            raise self._closed
 
-    def _on_ack(self, frame: pika.frame.Method) -> None:
+    def _wake(self) -> None:
+        with contextlib.suppress(pika.exceptions.AMQPError):  # the connection closes
+            self._connection.add_callback_threadsafe(lambda: None)
+
+    def _on_confirmation(self, frame: pika.frame.Method) -> None:
         last, refused = frame.method.delivery_tag, isinstance(frame.method, pika.spec.Basic.Nack)
         tags = [last]
         if frame.method.multiple:
@@ -207,121 +184,109 @@ class Producer:
             body, message_id = self._unconfirmed.pop(tag)
             why = self._returned.pop(message_id, "the broker refused it" if refused else None)
             if why:
-                self._journal.write("refused", body, message_id=message_id, why=why)
-                self._failed.append((body, why))
+                self._refused.append((body, why))
+                self._broker.journal.write("refused", body, message_id=message_id, why=why)
             else:
-                self._journal.write("confirmed", body, message_id=message_id)
-                self._on_confirm(body)
-        if len(self._unconfirmed) <= self._enough:
-            self._enough = -1
-            self._connection.add_callback_threadsafe(lambda: None)  # wakes _settle
+                self.confirmed += 1
+                self._broker.journal.write("confirmed", body, message_id=message_id)
+        if not self._unconfirmed:
+            self._wake()
 
     def _on_return(self, channel, method, properties, body: bytes) -> None:
-        """Remember a message that came back; the ack that follows means no more than "seen"."""
+        """Remember a message that came back; the confirm that follows only says "seen"."""
         self._returned[properties.message_id] = f"no queue {method.routing_key!r} to go to"
 
     def _on_close(self, channel, why: Exception) -> None:
         self._closed = why
+        self._wake()
 
 
-class Report:
-    """Count the confirmed messages: a line for each, or a line of progress where they are many."""
-
-    def __init__(self) -> None:
-        self.count, self.many, self.start, self.shown = 0, False, time.monotonic(), 0.0
-        self.unsaid: OSError | None = None  # why the output could not be written
-        self.given = 0  # how many there are to send, so far
-        self.left: Iterator[bytes] = iter(())  # those that the producer has not taken yet
-
-    def confirmed(self, body: bytes) -> None:
-        """Report one message."""
-        self.count += 1
-        if not self.many:
-            try:
-                say("x", f"Sent {show(body)}")
-            except OSError as error:  # raised here, pika would take it for a lost connection
-                self.unsaid = error
-        elif sys.stderr and sys.stderr.isatty() and time.monotonic() - self.shown > 0.2:
-            self.shown = time.monotonic()
-            print(f" [*] {self.count} messages confirmed\r", end="", file=sys.stderr, flush=True)
-
-    def close(self, missing: list[tuple[bytes, str]]) -> None:
-        """Name what is missing; sum up."""
-        count = self.given - self.count
-        rest = ((body, "not tried") for body in self.left)
-        for body, why in itertools.islice(itertools.chain(missing, rest), 10):
-            say("!", f"Not sent: {show(body)} ({why})")
-        if count > 10:
-            say("!", f"... and {count - 10} more")
-        if self.many or count:
-            seconds = time.monotonic() - self.start
-            say("*", f"{self.count} messages confirmed in {seconds:.1f} s, {count} not sent")
+def as_bytes(body: str | bytes) -> bytes:
+    """Return a message as bytes; raises TypeError."""
+    if not isinstance(body, (str, bytes)):
+        raise TypeError(f"a message is str or bytes, not {type(body).__name__} (try json.dumps)")
+    return body.encode() if isinstance(body, str) else body
 
 
-def read_lines(stream: io.BufferedReader) -> Iterator[list[bytes]]:
-    """Yield the lines of a stream, as many at once as have come; never wait for more."""
-    rest = b""
-    while chunk := stream.read1(65536):
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield [line.removesuffix(b"\r") for line in lines]
-    if rest:
-        yield [rest]
+def connect(**where) -> pika.BlockingConnection:
+    """Return a plain pika connection; `where` is what Broker takes. Raises BrokerError."""
+    broker = Broker(**where)
+    return broker.keep_trying(broker.connect)
 
 
-def send_input(producer: Producer, report: Report, options: argparse.Namespace) -> None:
-    """Send the messages of the command line, or standard input as it comes."""
+def batches(options: argparse.Namespace) -> Iterator[list[bytes]]:
+    """Yield the messages, some at a time: the arguments, or standard input as it comes."""
     if options.messages:
         bodies = [os.fsencode(message) for message in options.messages]
         every = itertools.chain.from_iterable(itertools.repeat(bodies, options.count))
-        batches = iter([(len(bodies) * options.count, every)])
-    else:
-        if sys.stdin.isatty():
-            say("!", "Type a message, then Enter; end with Ctrl-D (Windows: Ctrl-Z, Enter)")
-        batches = ((len(lines), iter(lines)) for lines in read_lines(sys.stdin.buffer))
-    for count, report.left in batches:
-        report.given += count
-        report.many = count > 20 and not options.interval
-        if not options.interval:
-            producer.send_all(report.left)
-        while options.interval and report.given > report.count:
-            producer.send_all(itertools.islice(report.left, 1))
-            producer.sleep(options.interval)
+        while batch := list(itertools.islice(every, 1 if options.interval else 10_000)):
+            yield batch
+    elif sys.stdin.isatty():
+        say("!", "Type a message, then Enter; end with Ctrl-D (Windows: Ctrl-Z, Enter)")
+    begun: list[bytes] = []  # the pieces of a line whose end has not come yet
+    chunk = b"" if options.messages else sys.stdin.buffer.read1(65536)
+    chunk = chunk.removeprefix(codecs.BOM_UTF8)  # which Notepad writes
+    while chunk:
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*begun, lines[0]])
+            begun = []
+            lines = [line.removesuffix(b"\r") for line in lines]
+            yield from [[line] for line in lines] if options.interval else [lines]
+        begun.append(rest)
+        chunk = sys.stdin.buffer.read1(65536)
+    if any(begun):
+        yield [b"".join(begun)]
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace) -> int:
     """Send everything; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
-    report, journal = Report(), Journal(options.journal, options.name, queue=options.queue)
+    journal = Journal(options.journal, options.name, queue=options.queue)
     producer = Producer(
         options.queue,
         durable=options.durable,
         queue_type=options.queue_type,
-        passive=options.passive,
         persistent=options.persistent,
-        on_confirm=report.confirmed,
-        journal=journal,
-        **broker,
+        broker=options.parser.broker(options, journal),
     )
-    code, missing = OK, []
+    start, total, missing = time.monotonic(), len(options.messages) * options.count, []
+    given, many, rest = 0, False, "" if options.messages else "; the rest was not read"
     try:
-        send_input(producer, report, options)
-    except Undelivered as error:
-        code, missing = REFUSED, error.messages
-    except BaseException:
-        missing = [(body, "not confirmed") for body in producer.unconfirmed]
-        raise  # without a polite close: Ctrl-C must not wait for a broker that does not answer
+        for batch in batches(options):
+            given, many = given + len(batch), many or len(batch) > 20
+            refused: Counter[bytes] = Counter()
+            try:
+                producer.send_all(batch)
+            except Undelivered as error:
+                refused = Counter(body for body, _ in error.messages)
+                missing += error.messages[: 10 - len(missing)]
+            for body in [] if many else batch:
+                if refused[body]:
+                    refused[body] -= 1
+                else:
+                    with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough
+                        say("x", f"Sent {show(body)}")
+            producer.sleep(options.interval)
+        rest = ""
     finally:
-        journal.write("stopped", count=report.count)
-        report.close(missing)
+        missing += [(body, "not confirmed") for body in producer.unconfirmed[:10]]
+        count = max(total, given) - producer.confirmed
+        for body, why in missing[:10]:
+            say("!", f"Not sent: {show(body)} ({why})")
+        if count or many or rest:
+            seconds = time.monotonic() - start
+            sent = f"{count_of(producer.confirmed, 'message')} confirmed in {seconds:.1f} s"
+            with contextlib.suppress(BrokenPipeError):
+                say("*", f"{sent}, {count} not sent{rest}")
+        journal.write("stopped", count=producer.confirmed)
     producer.close()
-    if report.unsaid and code == OK:
-        raise report.unsaid
-    return code
+    return REFUSED if count else OK
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
-    parser = make_parser(__doc__, EXAMPLES)
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = script_parser(__doc__)
     parser.add_argument("messages", nargs="*", metavar="MESSAGE", help="default: lines of stdin")
     add = parser.add_argument_group("messages").add_argument
     add("--persistent", action="store_true", help="a durable queue keeps them over a restart")
@@ -330,11 +295,11 @@ def parse() -> tuple[argparse.Namespace, dict]:
     options = parser.parse_args()
     if not options.messages and (options.count > 1 or not sys.stdin):
         parser.error("no MESSAGE to send: give one or more after the options")
-    return options, broker_options(parser, options)
+    return options
 
 
-# ---- shared block: the same lines in producer.py, consumer.py and qprocessor.py, so that each runs
-# ---- when it is uploaded alone. tests/test_standalone.py keeps the three copies equal.
+# ---- shared block: equal in all three scripts, so that each of them runs when it is uploaded alone
+# ---- (the original is labs/kit/amqp.py, and `make sync` copies it)
 
 VERSION = "0.1.0"
 OK, UNEXPECTED, USAGE, UNREACHABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -342,20 +307,21 @@ EXIT_CODES = """exit codes:
   0 done or stopped politely    1 unexpected    2 usage    3 broker unreachable
   4 broker refused (login, vhost, queue, unroutable)
   130 stopped by Ctrl-C in the middle of a task"""
-
-# What a refusal says, and what to do about it. Trying again would not help.
-HINTS = {
+HINTS = {  # what a refusal says, and what to do about it
     "Login was refused": "check --username and --password (or AMQP_URL)",
     "vhost .*not found|access to vhost": "check --vhost: in a classroom it is often your user name",
+    "reserved prefix|exclusive|locked queue": "use another --queue name: this one is not yours",
+    "inequivalent|invalid prop": "use another --queue name, or delete that queue and what is in it",
     "access to .* refused": "check --username and --vhost, or ask whoever runs the broker",
     "transient_nonexcl": "add --durable, or permit such queues as labs/rabbitmq/kit.conf does",
-    "inequivalent|invalid prop": "use another --queue name, or delete that queue and what is in it",
-    "locked queue|exclusive use": "it is another connection's own: use another --queue name",
-    "no queue": "check --queue, or leave out --passive to have it created",
-    "[Bb]locked conn": "the broker is short of memory or disk: see its log or its management page",
-    "CERTIFICATE_VERIFY_FAILED": "name the authority that signed the certificate: --cafile FILE",
-    "WRONG_VERSION_NUMBER|RECORD_LAYER": "that port does not speak TLS: amqps is usually 5671",
+    "prefetch count is not set|by stream": "a stream is read with --acknowledge --prefetch 100",
+    "larger than": "send smaller messages, or raise max_message_size on the broker",
+    "CERTIFICATE_VERIFY": "trust whoever signed the certificate: export SSL_CERT_FILE=ca.pem",
+    "SSL": "that port does not speak TLS: amqps is usually 5671",
+    "": "see the broker's log",
 }
+# Refusals that may pass: the broker stops, a task took too long, the broker has a fault.
+PASSING = r"^CONNECTION_FORCED|on channel \d+ timed out|^INTERNAL_ERROR(?!.*transient)"
 
 
 class BrokerError(Exception):
@@ -367,358 +333,277 @@ class BrokerError(Exception):
 
 
 def reason(error: BaseException) -> str:
-    """Return an error's cause in a few words: pika wraps causes, and str() may be empty."""
-    inner = getattr(error, "exception", None) or (error.args and error.args[0])
-    if isinstance(inner, Exception):
-        return reason(inner)
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-        return (error.strerror or str(error)).lower()
-    text = getattr(error, "reply_text", None) or str(error) or type(error).__name__
-    text = re.sub(r"'[^']*'/\(<.*", "", text)  # the inner name of a socket
-    quoted = re.search(r"\(\d+[,)] ?['\"](.+)['\"]", text)
-    text = quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
-    return text.splitlines()[0]
+    """Return the cause of an error in a few words: pika wraps it, and str() may be empty."""
+    # repr() also escapes control characters in names, which a terminal would obey.
+    found = re.search(r"\(-?\d+[,)] (['\"])(.+?)\1(?=[,)'\"\\]| \(host|$)", repr(error))
+    text = found[2] if found else str(error).partition("'/(<")[0] or type(error).__name__
+    return "it hung up" if "indicated EOF" in text else text
 
 
-def explain(error: Exception, where: str = "the broker", user: str = "") -> BrokerError:
+def explain(error: Exception, where: str = "the broker", queue: str = "") -> BrokerError:
     """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
     why = reason(error)
-    closed = isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed))
-    refused = f"no TLS with {where}: {why}" if "SSL: " in why else f"{where} refuses{user}: {why}"
-    for said, hint in HINTS.items():
-        if re.search(said, why):
-            return BrokerError(refused, hint, REFUSED)
-    if closed and error.reply_code not in (320, 541) and "timed out" not in why:
-        return BrokerError(refused, "see the broker's log", REFUSED)
-    nowhere = socket.gaierror, UnicodeError  # the latter for a host such as "broker..example"
-    lost = ConnectionError, TimeoutError, *nowhere, ssl.SSLError, AMQPConnectorException
-    if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
-        hidden = re.search(r"module '(\w+)' has no attribute", str(error))
-        hint = f"rename any file of yours called {hidden[1]}.py" if hidden else "look closer: -v"
-        return BrokerError(f"{type(error).__name__}: {error}", hint, UNEXPECTED)
-    hint = "check --host and --port, and that the broker runs"
-    if isinstance(error, nowhere):
-        hint, why = "check --host for a slip of the pen", f"no such host: {why}"
-    elif isinstance(error, pika.exceptions.IncompatibleProtocolError):
-        hint, why = "AMQP is usually port 5672, its web page 15672", "it answers, but not in AMQP"
-    elif re.search(r" localhost:| 127\.", where):
-        hint = "make broker          (or docker compose up -d --wait)"
+    if isinstance(error, BrokerError):
+        return error
+    if re.search(r"^[A-Z]+_[A-Z]+ - |^\[SSL", why) and not re.search(PASSING, why):
+        hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
+        return BrokerError(f"{where} refuses: {why}", hint, REFUSED)
+    if re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
+        what = f"pika cannot decode the next message of queue {queue!r} ({why})"
+        hint = "take out the first that waits there: management page, Get messages, Reject requeue"
+        return BrokerError(what, hint, UNEXPECTED)
+    hint = "check --host and --port (AMQP is usually 5672), and that the broker runs"
+    local = re.search(r" (?:localhost|127\.[\d.]+):(\d+)", where)
+    if local and why != "it hung up":  # who hangs up is there, but perhaps no broker
+        hint = f"labs/broker.py up --port {local[1]}, or docker compose up -d --wait"
     return BrokerError(f"cannot reach {where} ({why})", hint, UNREACHABLE)
 
 
 def say(mark: str, text: str) -> None:
-    """Print one line, whole and at once: trouble ("!") to stderr."""
-    stream = sys.stderr if mark == "!" else sys.stdout
-    try:
-        if stream:
-            stream.write(f" [{mark}] {text}\n")
-            stream.flush()
-    except BrokenPipeError:  # nobody reads any more: whether that matters is for messages to say
-        if mark == "x":
-            raise
-
-
-class Journal:
-    """Append what happens to a file, one JSON object a line; labs/journal.md tells the format.
-
-    Without a path it does nothing. Several programs may write to one file: a line is one write.
-    """
-
-    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
-        self._path, self._file = path, None
-        if not path:
-            return
-        script, pid = os.path.basename(sys.argv[0]), os.getpid()
-        self._who = {"host": socket.gethostname(), "pid": pid, "worker": name or f"{script}-{pid}"}
-        try:
-            self._file = open(path, "ab", buffering=0)
-        except OSError as error:
-            self._give_up(error)
-        self.write("started", script=script, **started)
-
-    def write(self, event: str, body: bytes | None = None, **what) -> None:
-        """Write one line; when that fails, say so once and write no more."""
-        if (file := self._file) is None:
-            return
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
-        when = {"utc": now.replace("+00:00", "Z"), "monotonic": round(time.monotonic(), 6)}
-        line = {"v": 1, **when, **self._who, "event": event, **what}
-        if body is not None:
-            line["message"] = body[:400].decode(errors="backslashreplace")[:100]
-        import json  # only here: a start without a journal is a millisecond quicker
-
-        data = json.dumps(line).encode() + b"\n"
-        try:
-            if file.write(data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            self._give_up(error)
-
-    def _give_up(self, error: OSError) -> None:
-        self._file = None
-        say("!", f"Cannot write the journal {self._path} ({reason(error)}); going on without it")
+    """Print one line at once: trouble ("!") to stderr."""
+    print(f" [{mark}] {text}\n", end="", file=sys.stderr if mark == "!" else sys.stdout, flush=True)
 
 
 def show(body: bytes) -> str:
-    """Return a message as a person reads it: quoted, cut short, as bytes if it is not UTF-8."""
-    try:
-        content: str | bytes = body.decode()
-    except UnicodeDecodeError:
-        content = body
-    return repr(content) if len(content) <= 100 else f"{content[:60]!r}... ({len(body)} bytes)"
+    """Return a message as a person reads it: quoted, and cut short."""
+    text = body.decode(errors="replace")
+    return repr(text) if len(text) <= 100 else f"{text[:60]!r}... ({len(body)} bytes)"
 
 
-def broker_parameters(
-    *, url=None, host=None, port=None, vhost=None, username=None, password=None, cafile=None,
-    heartbeat=60, name=None,
-) -> list[pika.URLParameters]:  # fmt: skip
-    """Return pika's parameters, one for each host; a part that is None is taken from the URL.
-
-    Raises ValueError for a URL that is none.
-    """
-    url = url or os.environ.get("AMQP_URL") or "amqp://"
-    try:
-        if not re.fullmatch(r"amqps?://[^#]*", url):
-            raise ValueError
-        from_url = pika.URLParameters(re.sub("^amqp:", "amqps:", url) if cafile else url)
-    except ValueError:  # whose own words may quote a piece of the password
-        example = "amqp://user:password@host:5672/vhost"
-        raise ValueError(f"a broker's URL is {example} (write # / ? as %23 %2F %3F)") from None
-    hosts = [host] if isinstance(host, str) else host or [from_url.host]
-    every = [copy.copy(from_url) for _ in hosts]
-    for one, parameters in zip(hosts, every, strict=True):
-        login = parameters.credentials
-        parameters.host = one
-        parameters.port = port or parameters.port
-        parameters.virtual_host = vhost or parameters.virtual_host
-        parameters.credentials = pika.PlainCredentials(
-            username or login.username, login.password if password is None else password
-        )
-        parameters.heartbeat, parameters.blocked_connection_timeout = heartbeat, 60
-        parameters.socket_timeout, parameters.stack_timeout = 5, 10
-        parameters.client_properties = {"connection_name": name or os.path.basename(sys.argv[0])}
-        if parameters.ssl_options:
-            parameters.ssl_options = pika.SSLOptions(ssl.create_default_context(cafile=cafile), one)
-    return every
+def count_of(count: int, noun: str) -> str:
+    """Return a number and what it counts: 1 message, 2 messages."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def answers(address: tuple[str, int]) -> bool:
-    """Tell whether a broker answers: Docker's proxy only hangs up, a frozen broker is silent."""
-    try:
-        with socket.create_connection(address, timeout=0.5) as probe:
-            probe.sendall(b"AMQP\0\0\x09\1")
-            return bool(probe.recv(1))
-    except (OSError, UnicodeError):
-        return False
+class Journal:
+    """Append what happens to a file, if there is a `path`; labs/journal.md has the format."""
 
+    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
+        script, pid = os.path.basename(sys.argv[0]), os.getpid()
+        self.path, self.worker = path, name or f"{script}-{pid}"
+        self.who = {"host": socket.gethostname(), "pid": pid, "worker": self.worker}
+        self.write("started", script=script, **started)
 
-def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
-    """Sleep, but wake as soon as a closed port begins to answer: the broker is back."""
-    end, was_closed = time.monotonic() + seconds, False
-    while (left := end - time.monotonic()) > 0:
-        is_open = any(map(answers, addresses))
-        if is_open and was_closed:
+    def write(self, event: str, body: bytes | None = None, **details) -> None:
+        """Append one line, by one write: several programs may share the file."""
+        if not self.path:
             return
-        was_closed = not is_open
-        time.sleep(min(left, random.uniform(0.1, 0.3)))
+        now = datetime.datetime.now(datetime.timezone.utc)
+        when = {"utc": f"{now:%Y-%m-%dT%H:%M:%S.%fZ}", "monotonic": time.monotonic()}
+        if body is not None:
+            details["message"] = body[:400].decode(errors="backslashreplace")[:100]
+        line = json.dumps({"v": 1, **when, **self.who, "event": event, **details}, default=repr)
+        try:
+            with open(self.path, "ab", buffering=0) as file:
+                file.write(line.encode() + b"\n")
+        except OSError as error:
+            say("!", f"Cannot write the journal {self.path} ({reason(error)}); going on without it")
+            self.path = None
 
 
-def connect(
-    *, retry_for: float = 60, lost: Exception | None = None, **broker
-) -> pika.BlockingConnection:
-    """Return a plain pika connection; `broker` is what broker_parameters takes.
+class Broker:
+    """Where the broker is, and how to come back to it. What is None is taken from the URL."""
 
-    Tries for `retry_for` seconds, waiting longer each time and saying so; in place of a connection
-    that was `lost` it tries for ever. Raises BrokerError.
-    """
-    every = broker_parameters(**broker)
-    where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in every)
-    user = f" user {every[0].credentials.username!r}, vhost {every[0].virtual_host!r}"
-    addresses = [(p.host, p.port) for p in every]
-    backoff = tenacity.wait_exponential(8 if lost else 1, max=30) + tenacity.wait_random(0, 1)
+    def __init__(self, *, host=None, port=None, vhost=None, username=None, password=None, url=None,
+                 heartbeat=60, retry_for=60, name=None, journal=None) -> None:  # fmt: skip
+        hosts = host if isinstance(host, list) else [host]
+        address = url or os.environ.get("AMQP_URL") or "amqp://"
+        try:
+            if not re.match("amqps?://", address):
+                raise ValueError
+            self.parameters = [pika.URLParameters(address) for _ in hosts]
+        except (ValueError, IndexError):  # whose own words may quote a piece of the password
+            what = f"{'--url' if url else 'AMQP_URL'} is not amqp://user:password@host:5672/vhost"
+            raise BrokerError(what, "write # / ? in it as %23 %2F %3F", USAGE) from None
+        for one, here in zip(hosts, self.parameters, strict=True):
+            login = here.credentials
+            secret = login.password if password is None else password
+            here.credentials = pika.PlainCredentials(username or login.username, secret)
+            here.host, here.port = one or here.host, port or here.port
+            here.virtual_host = here.virtual_host if vhost is None else vhost
+            here.heartbeat, here.blocked_connection_timeout = heartbeat, 60
+            here.socket_timeout, here.stack_timeout = 5, 10
+            here.client_properties = {"connection_name": name or os.path.basename(sys.argv[0])}
+        self.where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in self.parameters)
+        self.retry_for, self.journal = retry_for, journal or Journal()
+        self.queue = ""  # what is read
+        self.is_connected, self.connections, self.short_lived = False, 0, 0
 
-    def wait(state: tenacity.RetryCallState) -> float:
-        if lost and any(map(answers, addresses)):
-            return 1  # it is back, and still booting
-        left = math.inf if lost else retry_for - state.seconds_since_start
-        return min(backoff(state), left)
+    def connect(self) -> pika.BlockingConnection:
+        """Return a new connection, or raise BrokerError; a single try."""
+        time.sleep(min(2 ** max(self.short_lived - 1, 0) - 1, 30))  # none of them lived for long
+        try:
+            connection = pika.BlockingConnection(self.parameters)
+        except (pika.exceptions.AMQPError, AMQPConnectorException, OSError, UnicodeError) as error:
+            raise explain(error, self.where) from error
+        if self.connections:
+            self.journal.write("connection_back")
+        self.connections += 1
+        self.is_connected, self.since = True, time.monotonic()
+        return connection
 
-    def announce(state: tenacity.RetryCallState) -> None:
-        if not lost or state.attempt_number > 1:
-            problem = explain(state.outcome.exception(), where)
-            say("!", f"C{str(problem)[1:]}; trying again within {state.upcoming_sleep:.0f} s")
+    def keep_trying(self, use: Callable[[], object]) -> object:
+        """Return use(); call it again if it finds no broker, or its connection is lost."""
+        wait = wait_random_exponential(multiplier=0.1, max=1)  # seconds
+        return Retrying(retry=self.may_pass, wait=wait, reraise=True)(use)
 
-    if lost:
-        say("!", f"Lost {where} ({reason(lost)}); connecting again")
-    tries = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: explain(error).code == UNREACHABLE),
-        stop=tenacity.stop_never if lost else tenacity.stop_after_delay(retry_for),
-        wait=wait,
-        before_sleep=announce,
-        sleep=lambda seconds: wait_for_port(seconds, addresses),
-        reraise=True,
-    )
-    try:
-        return tries(pika.BlockingConnection, every)
-    except Exception as error:
-        raise explain(error, where, user) from error
+    def may_pass(self, state: RetryCallState) -> bool:
+        """Return True if a failure is worth another try; say what it is, once."""
+        error = state.outcome.exception()
+        if not isinstance(error, (pika.exceptions.AMQPError, BrokerError)):
+            return False
+        problem = explain(error, self.where, self.queue)
+        lost, self.is_connected = self.is_connected, False
+        patience = f"for {self.retry_for:g} s".replace("for inf s", "until it is there")
+        what = f"{problem}; trying {patience} (try: {problem.hint})"
+        final = isinstance(error, BrokerError) and error.code != UNREACHABLE
+        if final or problem.code == REFUSED:
+            raise problem from error
+        if lost:
+            self.short_lived = self.short_lived + 1 if time.monotonic() - self.since < 5 else 0
+            self.journal.write("connection_lost", why=reason(error))
+            lost_why = f"lost {self.where} ({reason(error)})"
+            what = f"{lost_why if problem.code == UNREACHABLE else problem}; connecting again"
+        in_time = self.connections or state.seconds_since_start < self.retry_for
+        hopeless = problem.code == UNEXPECTED and self.short_lived >= 3
+        if hopeless or not in_time:
+            raise problem from error
+        if lost or state.attempt_number == 1:
+            say("!", what[0].upper() + what[1:])
+        return True
 
 
-def declare_queue(
-    connection: pika.BlockingConnection,
-    queue: str,
-    durable: bool = False,
-    queue_type: str | None = None,
-    passive: bool = False,
-) -> BlockingChannel:
-    """Return a channel on which the queue is known to exist.
-
-    Without `durable` and `queue_type` a queue is used as it is found, and created where there is
-    none; with them it must be so. `passive` never creates it.
-    """
-    if passive or not (durable or queue_type):
+def declare_queue(connection, queue: str, durable=False, queue_type=None) -> BlockingChannel:
+    """Return a channel on which the queue is known to exist: as asked for, else as it is found."""
+    if not (durable or queue_type):
         channel = connection.channel()
         try:
             channel.queue_declare(queue, passive=True)
             return channel
         except pika.exceptions.ChannelClosedByBroker as error:
-            if passive or error.reply_code != 404:
+            if error.reply_code != 404:
                 raise
-            say("*", f"There is no queue {queue!r} yet: creating it")
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+            connection.process_data_events()  # pika 1.5 raises it once more
+        say("*", f"There is no queue {queue!r} yet: creating it")
     channel = connection.channel()
     arguments = {"x-queue-type": queue_type} if queue_type else None
     channel.queue_declare(queue, durable=durable or queue_type == "quorum", arguments=arguments)
     return channel
 
 
-def why_cancelled(channel: BlockingChannel, queue: str) -> Exception:
-    """Return the error to raise when the broker has cancelled the consumer of a channel."""
-    if channel.is_closed:
-        return channel._closing_reason  # pika tells it nowhere else
-    try:
-        for _ in range(5):  # it may cancel us a moment before the queue is really gone
-            channel.queue_declare(queue, passive=True)
-            channel.connection.sleep(0.1)
-    except pika.exceptions.ChannelClosedByBroker:
-        return pika.exceptions.ConsumerCancelled(f"queue {queue!r} was deleted")
-    return pika.exceptions.ConsumerCancelled("it cancelled us: the delivery timeout passed")
+def count_deliveries(channel: BlockingChannel) -> int:
+    """Return how many messages the broker has sent on a channel: the next one has a number."""
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    channel.basic_publish("", queue, b"")
+    return channel.basic_get(queue, auto_ack=True)[0].delivery_tag - 1
 
 
-def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:
-    """Return an argparse type for numbers from `least` to `most`, but not infinity."""
+def number(kind: type, least: float, most: float = 2**53) -> Callable[[str], float]:
+    """Return an argparse type for numbers from `least` to `most`."""
 
     def parse(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if least <= kind(text) <= most and kind(text) < math.inf:
+            if least <= kind(text) <= most:
                 return kind(text)
-        limit = "" if most == math.inf else f" and at most {most}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}{limit}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
 
     return parse
 
 
+def queue_name(text: str) -> str:
+    """Check a queue's name (an argparse type): RabbitMQ takes line ends out without a word."""
+    if 0 < len(os.fsencode(text)) < 249 and not re.search(r"[\0-\x1f\x7f\ud800-\udfff]", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 248 bytes of printable UTF-8")
+
+
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and what to try."""
+    """A parser for programs that talk to a broker; a mistake is one line and what to try."""
+
+    def add_broker_options(self) -> None:
+        """Add the options that say where the broker is."""
+        add = self.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
+        add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
+        add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
+        add("--vhost", help="(default: /)")
+        add("--username", help="(default: guest)")
+        add("--password", help="(default: guest); with --username and without this you are asked")
+        add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
+
+    def broker(self, options: argparse.Namespace, journal: Journal | None = None) -> Broker:
+        """Return the broker that the options name; ask for a missing password at a terminal."""
+        words = "host port vhost username password url heartbeat retry_for name".split()
+        given = {word: getattr(options, word) for word in words if word in options}
+        for word, value in given.items():
+            if r"\udc" in repr(value):  # what Python makes of bytes that are not UTF-8
+                self.error(f"--{word} is not UTF-8")
+            if options.url and word in words[:5] and value is not None:
+                self.error(f"--url and --{word} do not go together")
+        if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
+            given["password"] = getpass.getpass(f"Password of {options.username}: ")
+        return Broker(**given, journal=journal)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the options, and end."""
+        options = re.findall("--[a-z-]+", self.format_help())
+        misspelt = message.startswith(("unrecognized arguments", "the following arguments"))
+        for name in [word.partition("=")[0] for word in sys.argv[1:]] if misspelt else []:
+            near = difflib.get_close_matches("--" + name.lstrip("-"), options, 1)
+            if near and name.startswith("-") and name not in options:
+                message = f"there is no option {name}; did you mean {near[0]}?"
         self.exit(USAGE, f"{self.prog}: error: {message}\n  try: {self.prog} --help\n")
 
 
-def add_broker_options(parser: Parser) -> Callable:
-    """Add a group of options that say where the broker is; return what adds more to the group."""
-    add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
-    add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
-    add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
-    add("--vhost", help="(default: /)")
-    add("--username", help="(default: guest)")
-    add("--password", help="(default: guest); with --username and without this you are asked")
-    add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
-    add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
-    return add
-
-
-def make_parser(doc: str, examples: str) -> Parser:
-    """Return a parser with the options that the three scripts have in common."""
-    parser = Parser(
-        description=doc.splitlines()[0],
-        epilog=f"{examples}\n\n{EXIT_CODES}",
-        # Without a width argparse imports shutil to ask the terminal for it, at every start.
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=80),
-    )
+def script_parser(doc: str) -> Parser:
+    """Return a parser with the options that the three scripts share."""
+    about, examples, *_ = doc.split("\n\n")
+    epilog = f"examples:\n{examples}\n\n{EXIT_CODES}"
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=about, epilog=epilog, formatter_class=raw)
     add = parser.add_argument
-    add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
-    add("--journal", metavar="FILE", help="append what happens to this file, for labs/timeline.py")
+    add("-v", "--verbose", action="store_true", help="show tracebacks")
+    add("--journal", metavar="FILE", help="append what happens to it, for labs/timeline.py")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
-    add = parser.add_argument_group("queue").add_argument
-    add("--queue", required=True, help="its name")
-    add("--durable", action="store_true", help="it survives a restart of the broker")
+    add("--queue", type=queue_name, required=True, help="its name")
+    add("--durable", action="store_true", help="the queue survives a restart of the broker")
     add("--queue-type", choices=["classic", "quorum"], help="quorum is always durable")
-    add("--passive", action="store_true", help="it must be there: never create it")
-    add = add_broker_options(parser)
-    add("--heartbeat", type=number(int, 0, 65535), default=60, metavar="SECONDS",
-        help="give a silent connection up after this long (default: %(default)s)")  # fmt: skip
-    add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
-        help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
     add("--name", help="the connection's name on the management page")
+    add("--heartbeat", type=number(int, 0, 65535), default=60, metavar="SECONDS",
+        help="give up a connection that is silent for so long (default: 60)")  # fmt: skip
+    add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
+        help="keep trying for the first connection for so long (default: 60)")  # fmt: skip
+    parser.add_broker_options()
+    parser.set_defaults(parser=parser)
     return parser
 
 
-def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
-    """Return what connect() wants of the options; ask for a missing password at a terminal."""
-    parts = ("host", "port", "vhost", "username", "password")
-    given = [part for part in parts if getattr(options, part) is not None]
-    if not 0 < len(os.fsencode(options.queue)) < 256:
-        parser.error("the name of a --queue has 1 to 255 bytes")
-    if options.url and given:
-        parser.error(f"--url says it all: leave out --{given[0]}, or --url")
-    if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
-        import getpass  # only here: most starts do without
-
-        try:
-            options.password = getpass.getpass(f"Password of {options.username}: ")
-        except (KeyboardInterrupt, EOFError):
-            parser.exit(INTERRUPTED, "\n")
-    wanted = (*parts, "url", "cafile", "heartbeat", "name")
-    broker = {name: getattr(options, name) for name in wanted}
-    try:
-        broker_parameters(**broker)
-    except OSError as error:
-        parser.error(f"--cafile {options.cafile}: {reason(error)}")
-    except ValueError as error:
-        parser.error(str(error))
-    return {**broker, "retry_for": options.retry_for}
-
-
-def run(main: Callable[[], int], verbose: bool) -> NoReturn:
+def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Run a program to its exit code; what a person can cause is one line and no traceback."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="backslashreplace")
-    if verbose:
-        logging.basicConfig(level=logging.INFO)
+    if sys.stdout:  # whose encoding may lack a character of a message
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = main()
-        sys.stdout and sys.stdout.flush()
-    except KeyboardInterrupt:
+        code = main(options)
+    except (KeyboardInterrupt, EOFError):
         code = INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         code = OK
     except Exception as error:
-        problem = error if isinstance(error, BrokerError) else explain(error)
-        program = os.path.basename(sys.argv[0])
+        if isinstance(error, (BrokerError, pika.exceptions.AMQPError)):
+            problem = explain(error)
+        else:
+            what = f"{type(error).__name__}: {error}"
+            problem = BrokerError(what, "look closer: -v", UNEXPECTED)
+        program, code = os.path.basename(sys.argv[0]), problem.code
         print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
-        if verbose:
+        if options.verbose:
             traceback.print_exc()
-        code = problem.code
-    try:
-        sys.stdout and sys.stdout.flush()
-    except OSError:  # what is left to print has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stdout.flush()
+    os._exit(code)  # not sys.exit: what nobody reads is flushed in vain, and work() may still run
 
 
 # ---- end of the shared block
 
 if __name__ == "__main__":
-    chosen, broker = parse()
-    run(lambda: main(chosen, broker), chosen.verbose)
+    run(main, parse())

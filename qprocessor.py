@@ -1,33 +1,31 @@
 #!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["pika>=1.4.4,<2", "tenacity>=9,<10"]
+# dependencies = ["pika>=1.4.4,<1.5", "tenacity>=9,<10"]
 # ///
-"""Work off the messages of a RabbitMQ queue: one second of work for each character.
+"""Process the messages of a RabbitMQ queue: one second of work for each character.
 
-    ./qprocessor.py --queue hello
-    ./qprocessor.py --queue tasks --durable --acknowledge --prefetch 1
+  ./qprocessor.py --queue hello                              # as in lab 2
+  ./qprocessor.py --queue hello --lose-every 3               # lose every third message
+  ./qprocessor.py --queue tasks --acknowledge --prefetch 1   # lose nothing; fair dispatch
 
-For a worker of your own, put your code into work(), just below; it may take as long as it likes.
+Read from work() to stop_consuming(): that is the whole story. Bookkeeping follows, then the block
+that all three scripts share: connecting, explaining errors, options. For a worker of your own put
+your code into work(), and into describe() what to say about a message before its work begins.
 """
 
-from __future__ import annotations
-
 import argparse
-import collections
 import contextlib
 import copy
 import datetime
-import errno
-import logging
+import difflib
+import getpass
+import json
 import math
 import os
-import queue
-import random
 import re
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -36,335 +34,313 @@ from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 try:
+    from queue import Empty, SimpleQueue
+
     import pika
-    import tenacity
     from pika.adapters.blocking_connection import BlockingChannel
     from pika.adapters.utils.connection_workflow import AMQPConnectorException
-except (ImportError, AttributeError) as missing:
-    raise SystemExit(
-        f"{missing}\n  try: python3 -m pip install pika tenacity"
-        "    (and rename any file of yours called pika.py or queue.py)"
-    ) from None
+    from tenacity import RetryCallState, Retrying, wait_random_exponential
+except ImportError as missing:
+    install = "python3 -m venv v && v/bin/pip install 'pika<1.5' tenacity; then v/bin/python"
+    hint = f"{install} {sys.argv[0]}    (rename files of yours called pika.py, queue.py ...)"
+    raise SystemExit(f"{missing}\n  try: {hint}") from None
+
+TICK = 0.2  # seconds between two looks at whether it is time to stop
+LAST_RETURN = 20  # returned once more, a message vanishes from a quorum queue of RabbitMQ 4
+FOR_THE_BROKER = (
+    "CC",
+    "x-delivery-count",
+    "x-acquired-count",
+)  # headers that would mean something to it
 
 
 def work(text: str, seconds: float) -> None:
-    """Do the work of one message; what it raises counts as a failure of the message."""
-    if seconds:  # even sleep(0) takes its time: some 60 us
+    """Do the work of one message; any error is a failure of that message.
+
+    It runs in a thread of its own, while the main thread keeps the connection alive. So it may
+    take as long as it likes, but it must not use the connection, and Ctrl-C does not reach it.
+    """
+    if seconds:
         time.sleep(seconds)
 
 
-EXAMPLES = """examples:
-  ./qprocessor.py --queue hello                              # as in lab 2
-  ./qprocessor.py --queue hello --lose-every 3               # lose every third message
-  ./qprocessor.py --queue tasks --acknowledge --prefetch 1   # lose nothing; fair dispatch
-  ./qprocessor.py --queue tasks --host broker.example --vhost ada --username ada"""
+def describe(text: str, seconds: float) -> str:
+    """Return what to say about a message before its work begins."""
+    return f"{seconds:g} s of work"
 
 
 class Task(NamedTuple):
-    """A message in our hands; to be settled on the channel that brought it, or not at all."""
+    """A delivery we hold; acknowledge it only on the channel it came from."""
 
+    connection: int  # counted from 1
     channel: BlockingChannel
-    tag: int
-    redelivered: bool
+    method: pika.spec.Basic.Deliver
+    properties: pika.BasicProperties
     body: bytes
-    identity: dict  # for the journal
-
-
-class Subscription(threading.Thread):
-    """The thread that owns the connection: brings tasks, keeps heartbeats up, and comes back.
-
-    It puts into `inbox` a Task, or an exception that ends the program, or None when the queue is
-    empty (with --exit-when-empty).
-    """
-
-    def __init__(self, options: argparse.Namespace, broker: dict, journal: Journal) -> None:
-        super().__init__(daemon=True)
-        self.options, self.broker, self.journal = options, broker, journal
-        self.connections = 0  # how many there have been
-        self.inbox: queue.SimpleQueue[Task | Exception | None] = queue.SimpleQueue()
-        self.channel: BlockingChannel | None = None  # what is open now
-        # With -n nothing is auto-acknowledged: the broker would hand over, and forget, more than N.
-        self.auto_ack = not (options.acknowledge or options.limit)
-        self.left = options.limit or math.inf  # how many the main thread has still to take
-        self._brought = self._taken = 0  # each is counted up by one of the two threads only
-        self._to_settle: collections.deque[tuple[Task, str]] = collections.deque()
-        self.began = self._stopping = self._enough = False
-
-    def run(self) -> None:
-        """Consume from one connection after the other until stopped."""
-        lost: Exception | None = None
-        try:
-            while self.left and not self._stopping:
-                connection = connect(lost=lost, **self.broker)
-                self.connections += 1
-                if lost:
-                    self.journal.write("connection_back")
-                try:
-                    self._consume(connection)
-                except pika.exceptions.AMQPError as error:
-                    self.journal.write("connection_lost", why=reason(error))
-                    if explain(error).code != UNREACHABLE:
-                        raise
-                    lost = error
-                finally:
-                    self.channel = None
-                    self._settle_all()
-                    with contextlib.suppress(pika.exceptions.AMQPError):
-                        connection.close()
-        except Exception as error:
-            self.inbox.put(error)
-
-    def stop(self) -> None:
-        """Close the connection: what is not acknowledged goes back to the queue."""
-        self._stopping = True
-        if channel := self.channel:
-            self._wake(channel)
-            self.join(timeout=1)
-
-    def is_current(self, task: Task) -> bool:
-        """Tell whether the broker still waits for us to settle this task."""
-        return task.channel is self.channel
-
-    def settle(self, task: Task, verb: str) -> None:
-        """Have a task acknowledged ("ack"), given back ("nack") or dropped ("reject")."""
-        self._to_settle.append((task, verb))
-        if not self.is_current(task):
-            self._settle_all()
-        elif len(self._to_settle) == 1:
-            # The loop inside, and in _settle_all the channel inside: the BlockingConnection
-            # around them takes several turns for a callback, and sends each acknowledgement alone.
-            task.channel.connection._impl._adapter_add_callback_threadsafe(self._settle_all)
-
-    def took(self, task: Task) -> None:
-        """Count a task as out of our hands."""
-        self._taken += 1
-
-    def _wake(self, channel: BlockingChannel) -> None:
-        with contextlib.suppress(pika.exceptions.AMQPError):
-            channel.connection.add_callback_threadsafe(self._settle_all)
-
-    def _settle_all(self) -> None:
-        while True:
-            try:
-                task, verb = self._to_settle.popleft()
-            except IndexError:  # both threads come here
-                return
-            if self.is_current(task) and task.channel.is_open:
-                with contextlib.suppress(pika.exceptions.AMQPError):  # consuming raises it too
-                    if verb == "ack":
-                        task.channel._impl.basic_ack(task.tag)
-                    else:
-                        task.channel._impl.basic_nack(task.tag, requeue=verb == "nack")
-                    continue
-            if verb == "ack":
-                say("!", f"{show(task.body)} is done, but the broker will hand it out again")
-
-    def _consume(self, connection: pika.BlockingConnection) -> None:
-        """Bring tasks until stopped; raises pika's errors when the connection is lost."""
-        options = self.options
-        channel = declare_queue(
-            connection, options.queue, options.durable, options.queue_type, options.passive
-        )
-        window = min(options.prefetch or self.left, self.left, 65535 if options.limit else math.inf)
-        channel.basic_qos(prefetch_count=0 if window == math.inf else window)
-        self.channel, self._enough, left = channel, False, self.left
-
-        def on_message(_, method, properties, body: bytes) -> None:
-            nonlocal left
-            if left <= 0:
-                return  # more than N: it goes back when the connection is closed
-            self._receive(channel, method, properties, body)
-            left -= 1
-            if left == 0:
-                self._enough = True
-                connection.add_callback_threadsafe(lambda: channel.basic_cancel(tag))
-
-        tag = channel.basic_consume(options.queue, on_message, auto_ack=self.auto_ack)
-        channel._impl._consumers[tag] = on_message  # as in settle: by the shorter way
-        self.began = True
-        say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
-        empty = 0  # how often in a row
-        while not self._stopping:
-            connection.process_data_events(time_limit=0.2 if options.exit_when_empty else None)
-            if not (channel.consumer_tags or self._enough):
-                raise why_cancelled(channel, options.queue)
-            if options.exit_when_empty and not self._enough:
-                busy = self._brought > self._taken or self._to_settle
-                busy = (
-                    busy or channel.queue_declare(options.queue, passive=True).method.message_count
-                )
-                empty = 0 if busy else empty + 1
-                if empty == 2:  # once is not enough: a message may be on its way to us
-                    self._cancel(channel, tag)
-                    self.inbox.put(None)
-        self._settle_all()
-        if not self._enough:
-            self._cancel(channel, tag)
-
-    def _receive(self, channel: BlockingChannel, method, properties, body: bytes) -> None:
-        """Put a delivery into the inbox."""
-        tag, again = method.delivery_tag, method.redelivered
-        identity = {"connection": self.connections, "delivery_tag": tag}
-        identity["message_id"] = properties.message_id
-        self.journal.write("received", body, **identity, redelivered=again, bytes=len(body))
-        self._brought += 1
-        self.inbox.put(Task(channel, tag, again, body, identity))
-        if self._brought - self._taken == 1 and hasattr(os, "sched_yield"):
-            os.sched_yield()  # the main thread is idle: let it begin before this one goes on
-
-    def _cancel(self, channel: BlockingChannel, tag: str) -> None:
-        """Stop the deliveries; those of auto-acknowledged messages under way still count."""
-        self._enough = True
-        for method, properties, body in channel.basic_cancel(tag):
-            self._receive(channel, method, properties, body)
 
 
 class Worker:
-    """The main thread: takes one task after the other, works, and says what became of it."""
+    """The main thread owns the connection, and a second thread works.
 
-    def __init__(self, options: argparse.Namespace, broker: dict) -> None:
-        self.options = options
-        started = {name: getattr(options, name) for name in ("queue", "acknowledge", "prefetch")}
-        self.journal = Journal(options.journal, options.name, **started)
-        self.subscription = Subscription(options, broker, self.journal)
-        self.task: Task | None = None  # the one in hand
-        self.unsettled: list[Task] = []  # those that --lose-every has lost
-        self.received = self.worked = self.lost = self.abandoned = self.failed = 0
-        self.terminated = False
+    Tasks go over in one queue and come back in another, with what became of them.
+    """
 
-    def terminate(self, *_: object) -> None:
-        """Stop after the task in hand: the handler of SIGTERM."""
-        self.terminated = True
-        self.subscription.inbox.put(None)
-
-    def run(self) -> None:
-        """Work until there is reason to stop."""
-        # Not for ever: a signal just before the wait does not end it; on Windows none does.
-        pause = 0.5 if os.name == "nt" else 5
-        while not self.terminated and self.subscription.left:
-            try:
-                item = self.subscription.inbox.get(timeout=pause)
-            except queue.Empty:
-                continue
-            if item is None:
-                return
-            if isinstance(item, Exception):
-                raise item
-            if self.subscription.auto_ack or self.subscription.is_current(item):
-                self.handle(item)
-            self.subscription.took(item)
-
-    def handle(self, task: Task) -> None:
-        """Work on one task and settle it."""
-        options, settle = self.options, self.subscription.settle
-        self.task = task
-        self.received += 1
-        self.subscription.left -= 1
+    def consume(self) -> None:
+        """Connect and receive messages; Broker.keep_trying calls this again after a loss."""
+        if self.signal:  # it came just before the loss
+            return
+        options, connection = self.options, self.broker.connect()
+        channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
+        channel.basic_qos(prefetch_count=self.most_at_once())
+        self.channel, self.arrived, self.is_stopping = channel, 0, False
+        self.tag = channel.basic_consume(options.queue, self.on_message, auto_ack=self.auto_ack)
+        say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
+        connection.call_later(TICK, self.look_around)
         try:
-            text = task.body.decode()
-            seconds = len(text) * options.seconds_per_character
-        except UnicodeDecodeError:
-            text = task.body.decode(errors="backslashreplace")
-            seconds = len(task.body) * options.seconds_per_character
-        if options.limit and not options.acknowledge:
-            settle(task, "ack")
-        again = ", redelivered" if task.redelivered else ""
-        say("x", f"Received {show(task.body)} ({seconds:g} s of work{again})")
+            channel.start_consuming()  # until the consumer is cancelled, by us or by the broker
+            if not (self.is_stopping or self.signal):
+                why = f"queue {options.queue!r} was deleted, or the delivery timeout passed"
+                raise pika.exceptions.ConsumerCancelled(why)
+            while self.is_busy():
+                connection.process_data_events(time_limit=TICK)  # heartbeats, and settle()
+        finally:
+            if options.acknowledge:
+                self.drop_waiting()  # the broker hands it out again
+        connection.close()
+
+    def on_message(self, channel, method, properties, body: bytes) -> None:
+        """Hand a delivery over to the working thread."""
+        task = Task(self.broker.connections, channel, method, properties, body)
+        self.note("received", task, redelivered=method.redelivered, bytes=len(body))
+        self.arrived += 1
+        self.wanted -= 1
+        if self.options.acknowledge and times_returned(properties) >= LAST_RETURN:
+            self.set_aside(task, f"returned {LAST_RETURN} times, never done")
+        else:
+            self.held += 1
+            self.tasks.put(task)
+            if not (self.options.acknowledge or self.auto_ack):
+                channel.basic_ack(method.delivery_tag)
+        if self.wanted == 0:
+            self.stop_consuming()
+
+    def work_forever(self) -> None:
+        """Work on one task after the other: this is the second thread."""
+        try:
+            while task := self.tasks.get():
+                self.in_hand = task
+                if result := self.work_on(task):
+                    self.results.put((task, result))
+                    with contextlib.suppress(pika.exceptions.AMQPError):  # the connection is lost
+                        task.channel.connection.add_callback_threadsafe(self.settle)
+        except Exception as error:  # what we print has nowhere to go
+            self.trouble = error
+
+    def work_on(self, task: Task) -> str | BaseException | None:
+        """Return what became of a task: "worked", "kept", an error, or None as we are stopped."""
+        options, text = self.options, task.body.decode(errors="replace")
+        seconds = len(text) * options.seconds_per_character
+        notes = [describe(text, seconds), "redelivered" if task.method.redelivered else ""]
+        say("x", f"Received {show(task.body)} ({', '.join(filter(None, notes))})")
         self.note("working", task, seconds=seconds)
+        self.begun += 1
         try:
             work(text, seconds)
-        except Exception as error:
-            self.fail(task, error)
-        else:
-            if options.lose_every and self.received % options.lose_every == 0:
-                self.lose(task)
+        except BaseException as error:  # sys.exit() too: it would end this thread alone
+            return error
+        if self.signal == signal.SIGINT:
+            return None
+        if options.lose_every and self.begun % options.lose_every == 0:
+            say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
+            self.note("lost", task)
+            return "kept"
+        say("x", "Done")
+        known = task.channel.is_open or not options.acknowledge
+        self.note("done", task, acknowledged=known)
+        if not known:
+            say("!", f"{show(task.body)} is done, but the broker will hand it out again")
+        return "worked"
+
+    def settle(self) -> None:
+        """Acknowledge what is done, and see to what is not: in the main thread again."""
+        while not self.results.empty():
+            task, result = self.results.get()
+            self.held -= 1
+            if isinstance(result, BaseException):
+                self.fail(task, result)
+            elif result == "kept":
+                self.fates["returned" if self.options.acknowledge else "lost"] += 1
             else:
-                self.worked += 1
-                say("x", "Done")
-                known = self.subscription.auto_ack or self.subscription.is_current(task)
-                self.note("done", task, acknowledged=known)
-                if options.acknowledge:
-                    settle(task, "ack")
-        self.task = None
+                self.fates["worked"] += 1
+                self.failures = 0
+                if self.options.acknowledge and task.channel.is_open:
+                    task.channel.basic_ack(task.method.delivery_tag)
 
-    def note(self, event: str, task: Task, **what) -> None:
+    def fail(self, task: Task, error: BaseException) -> None:
+        """Give a task that failed one more try; after that, set it aside."""
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        why = f"{type(error).__name__}: {error}, {os.path.basename(line.filename)}:{line.lineno}"
+        what = f"Failed on {show(task.body)} ({why})."
+        if not self.options.acknowledge:
+            self.fates["lost"] += 1
+            self.note("lost", task, why=why)
+            say("!", f"{what} LOST: it was auto-acknowledged")
+        elif task.method.redelivered and task.channel.is_open:
+            self.set_aside(task, why)
+        else:
+            self.fates["returned"] += 1
+            self.note("requeued", task, why=why)
+            say("!", f"{what} Returned to the queue for one more try")
+            if task.channel.is_open:
+                task.channel.basic_nack(task.method.delivery_tag, requeue=True)
+        self.failures += 1
+        if self.failures == 3:
+            say("!", "3 failures in a row: the fault is probably in work(), not in the messages")
+
+    def set_aside(self, task: Task, why: str) -> None:
+        """Put a message into QUEUE.failed, and only then acknowledge it."""
+        queue = f"{self.options.queue}.failed"
+        channel = declare_queue(task.channel.connection, queue, durable=True)
+        channel.confirm_delivery()
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        headers = {"error": why, "failed-at": now, "first-queue": self.options.queue}
+        properties = copy.copy(task.properties)
+        properties.headers = (properties.headers or {}) | headers | {"worker": self.journal.worker}
+        for name in FOR_THE_BROKER:
+            properties.headers.pop(name, None)
+        properties.delivery_mode, properties.user_id, properties.expiration = 2, None, None
+        channel.basic_publish("", queue, task.body, properties, mandatory=True)
+        channel.close()
+        task.channel.basic_ack(task.method.delivery_tag)
+        self.fates["failed"] += 1
+        self.note("rejected", task, why=why)
+        say("!", f"Failed on {show(task.body)} ({why}). Moved to {queue!r}")
+
+    def look_around(self) -> None:
+        """Stop if it is time to; the connection calls this every TICK seconds."""
+        busy = self.is_busy()
+        if self.options.exit_when_empty:
+            ready = self.channel.queue_declare(self.options.queue, passive=True).method
+            self.looked_empty = 0 if busy or ready.message_count else self.looked_empty + 1
+        # A queue that looks empty once may have a message on its way to us.
+        if self.signal or self.looked_empty == 2:
+            self.stop_consuming()
+        else:
+            self.channel.connection.call_later(TICK, self.look_around)
+
+    def stop_consuming(self) -> None:
+        """Cancel the consumer; what was auto-acknowledged and comes too late is lost."""
+        self.is_stopping = True
+        self.channel.basic_cancel(self.tag)
+        if self.auto_ack:
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                self.too_late += count_deliveries(self.channel) - self.arrived
+        if self.signal:
+            self.drop_waiting()
+
+    # ---- Bookkeeping
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        started = {name: getattr(options, name) for name in ("queue", "acknowledge", "prefetch")}
+        self.options, self.journal = options, Journal(options.journal, options.name, **started)
+        self.broker = options.parser.broker(options, self.journal)
+        self.broker.queue = options.queue
+        # To stop by itself it must acknowledge: then the broker has back what comes too late.
+        self.auto_ack = not (options.acknowledge or options.limit or options.exit_when_empty)
+        self.tasks: SimpleQueue[Task] = SimpleQueue()
+        self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
+        self.in_hand: Task | None = None  # the task that is worked on
+        self.trouble: Exception | None = None  # what ended the working thread
+        self.wanted = options.limit or math.inf  # so many more
+        self.held = self.begun = self.too_late = self.looked_empty = self.failures = self.signal = 0
+        self.fates = dict.fromkeys(("worked", "lost", "returned", "failed"), 0)
+
+    def most_at_once(self) -> int:
+        """Return how many messages to hold: never so many that they fill the memory."""
+        if self.broker.short_lived:  # because of one message? Let no other one be returned with it
+            return 1
+        return min(self.options.prefetch or 10_000, self.wanted)
+
+    def is_busy(self) -> bool:
+        """Return True while a task is in hand that we want to see done."""
+        if self.trouble:
+            raise self.trouble
+        return self.held > 0 and self.signal != signal.SIGINT
+
+    def drop_waiting(self) -> None:
+        """Forget the tasks that have not begun."""
+        back = self.options.acknowledge
+        with contextlib.suppress(Empty):
+            while task := self.tasks.get_nowait():
+                self.held -= 1
+                self.wanted += 1
+                self.too_late += not back
+                self.fates["returned"] += back
+                self.note("abandoned", task, returned=back)
+
+    def note(self, event: str, task: Task, **details) -> None:
         """Write into the journal what happened to a task."""
-        self.journal.write(event, task.body, **task.identity, **what)
+        delivery = {"connection": task.connection, "delivery_tag": task.method.delivery_tag}
+        delivery["message_id"] = task.properties.message_id
+        self.journal.write(event, task.body, **delivery, **details)
 
-    def lose(self, task: Task) -> None:
-        """Lose a task on purpose: say nothing to the broker, which may wait for it in vain."""
-        self.lost += 1
-        self.unsettled.append(task)
-        say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
-        self.note("lost", task)
-        held = sum(map(self.subscription.is_current, self.unsettled))
-        if held == self.options.prefetch:
-            say("!", f"The broker sends no more: --prefetch {held} is used up by what we have lost")
+    def on_signal(self, number: int, frame: object) -> None:
+        """Remember a signal; end at once if there is no connection, or by a second Ctrl-C."""
+        again, self.signal = self.signal == signal.SIGINT, number
+        if again or not self.broker.is_connected:
+            raise KeyboardInterrupt
 
-    def fail(self, task: Task, error: Exception) -> None:
-        """Give a task that raised an error one more try, then drop it: no poison for ever."""
-        self.failed += 1
-        if self.options.verbose:
-            traceback.print_exc()
-        event, verb, end = "lost", None, "LOST: it was auto-acknowledged"
-        if self.options.acknowledge and task.redelivered:
-            event, verb = "rejected", "reject"
-            end = "Rejected: dropped, or dead-lettered if the queue is set up so"
-        elif self.options.acknowledge:
-            event, verb, end = "requeued", "nack", "Returned to the queue for one more try"
-        why = f"{type(error).__name__}: {error}"
-        self.note(event, task, why=why)
-        if verb:
-            self.subscription.settle(task, verb)
-        say("!", f"Failed on {show(task.body)} ({why}). {end}")
-
-    def stop(self) -> None:
-        """Close the connection and say what became of the messages in hand."""
-        self.subscription.stop()
-        lost = not self.options.acknowledge
-        if self.task:
-            self.abandoned += 1
-            end = "LOST: it was auto-acknowledged" if lost else "returned to the queue"
-            say("!", f"Abandoned {show(self.task.body)}: {end}")
-            self.note("abandoned", self.task, returned=not lost)
-        waiting = 0
-        with contextlib.suppress(queue.Empty):
-            while True:
-                if isinstance(item := self.subscription.inbox.get_nowait(), Task):
-                    waiting += 1
-                    self.note("abandoned", item, returned=not self.subscription.auto_ack)
-        if waiting and self.subscription.auto_ack:
-            self.lost += waiting
-            say("!", f"{waiting} more had been handed over, LOST: they were auto-acknowledged")
-        failed = f", {self.failed} failed" if self.failed else ""
-        counts = f"{self.worked} worked, {self.lost} lost, {self.abandoned} abandoned{failed}"
-        ended = {name: getattr(self, name) for name in ("worked", "lost", "abandoned", "failed")}
-        self.journal.write("stopped", **ended)
-        with contextlib.suppress(BrokenPipeError):
-            if self.subscription.began:
-                say("*", f"Stopped: {counts}")
+    def report(self) -> bool:
+        """Say what became of the messages; return whether one was abandoned in mid-work."""
+        self.drop_waiting()
+        with contextlib.suppress(KeyboardInterrupt):
+            while self.signal == signal.SIGTERM and self.is_busy():  # there was no connection
+                time.sleep(TICK)
+                self.settle()
+        self.settle()
+        back = self.options.acknowledge
+        if self.held:
+            self.fates["returned" if back else "lost"] += 1
+            end = "returned to the queue" if back else "LOST: it was auto-acknowledged"
+            say("!", f"Abandoned {show(self.in_hand.body)}: {end}")
+            self.note("abandoned", self.in_hand, returned=back)
+        if self.too_late:
+            self.fates["lost"] += self.too_late
+            lost = f"{self.too_late} more had been handed over, LOST"
+            say("!", f"{lost}: they were auto-acknowledged")
+        self.journal.write("stopped", **self.fates)
+        if self.broker.connections:
+            say("*", "Stopped: " + ", ".join(f"{n} {fate}" for fate, n in self.fates.items()))
+        return self.held > 0
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
-    """Work until stopped; return the exit code."""
-    worker = Worker(options, broker)
-    signal.signal(signal.SIGTERM, worker.terminate)
-    worker.subscription.start()
+def times_returned(properties: pika.BasicProperties) -> int:
+    """Return how often a quorum queue had to take a message back."""
+    count = (properties.headers or {}).get("x-delivery-count")
+    return count if isinstance(count, int) else 0
+
+
+def main(options: argparse.Namespace) -> int:
+    """Work until it is time to stop; return the exit code."""
+    worker = Worker(options)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, worker.on_signal)
+    threading.Thread(target=worker.work_forever, daemon=True).start()
     try:
-        worker.run()
-    except KeyboardInterrupt:
-        return INTERRUPTED if worker.task else OK
+        with contextlib.suppress(KeyboardInterrupt):
+            worker.broker.keep_trying(worker.consume)
     finally:
-        worker.stop()
-    return OK
+        abandoned = worker.report()
+    return INTERRUPTED if abandoned else OK
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
-    parser = make_parser(__doc__, EXAMPLES)
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = script_parser(__doc__)
     add = parser.add_argument_group("work").add_argument
     add("--acknowledge", action="store_true", help="acknowledge each message once it is done")
-    add("--prefetch", type=number(int, 1, 65535), metavar="N", help="unacknowledged ones at a time")
+    add("--prefetch", type=number(int, 1, 65535), metavar="N",
+        help="hold at most N unacknowledged messages")  # fmt: skip
     add("--lose-every", type=number(int, 1), metavar="N", help="lose every Nth message, to see it")
     add("--seconds-per-character", type=number(float, 0), default=1, metavar="SECONDS",
         help="(default: %(default)s)")  # fmt: skip
@@ -374,11 +350,11 @@ def parse() -> tuple[argparse.Namespace, dict]:
     options = parser.parse_args()
     if options.prefetch and not options.acknowledge:
         parser.error("--prefetch needs --acknowledge: it limits what is not acknowledged yet")
-    return options, broker_options(parser, options)
+    return options
 
 
-# ---- shared block: the same lines in producer.py, consumer.py and qprocessor.py, so that each runs
-# ---- when it is uploaded alone. tests/test_standalone.py keeps the three copies equal.
+# ---- shared block: equal in all three scripts, so that each of them runs when it is uploaded alone
+# ---- (the original is labs/kit/amqp.py, and `make sync` copies it)
 
 VERSION = "0.1.0"
 OK, UNEXPECTED, USAGE, UNREACHABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -386,20 +362,21 @@ EXIT_CODES = """exit codes:
   0 done or stopped politely    1 unexpected    2 usage    3 broker unreachable
   4 broker refused (login, vhost, queue, unroutable)
   130 stopped by Ctrl-C in the middle of a task"""
-
-# What a refusal says, and what to do about it. Trying again would not help.
-HINTS = {
+HINTS = {  # what a refusal says, and what to do about it
     "Login was refused": "check --username and --password (or AMQP_URL)",
     "vhost .*not found|access to vhost": "check --vhost: in a classroom it is often your user name",
+    "reserved prefix|exclusive|locked queue": "use another --queue name: this one is not yours",
+    "inequivalent|invalid prop": "use another --queue name, or delete that queue and what is in it",
     "access to .* refused": "check --username and --vhost, or ask whoever runs the broker",
     "transient_nonexcl": "add --durable, or permit such queues as labs/rabbitmq/kit.conf does",
-    "inequivalent|invalid prop": "use another --queue name, or delete that queue and what is in it",
-    "locked queue|exclusive use": "it is another connection's own: use another --queue name",
-    "no queue": "check --queue, or leave out --passive to have it created",
-    "[Bb]locked conn": "the broker is short of memory or disk: see its log or its management page",
-    "CERTIFICATE_VERIFY_FAILED": "name the authority that signed the certificate: --cafile FILE",
-    "WRONG_VERSION_NUMBER|RECORD_LAYER": "that port does not speak TLS: amqps is usually 5671",
+    "prefetch count is not set|by stream": "a stream is read with --acknowledge --prefetch 100",
+    "larger than": "send smaller messages, or raise max_message_size on the broker",
+    "CERTIFICATE_VERIFY": "trust whoever signed the certificate: export SSL_CERT_FILE=ca.pem",
+    "SSL": "that port does not speak TLS: amqps is usually 5671",
+    "": "see the broker's log",
 }
+# Refusals that may pass: the broker stops, a task took too long, the broker has a fault.
+PASSING = r"^CONNECTION_FORCED|on channel \d+ timed out|^INTERNAL_ERROR(?!.*transient)"
 
 
 class BrokerError(Exception):
@@ -411,358 +388,277 @@ class BrokerError(Exception):
 
 
 def reason(error: BaseException) -> str:
-    """Return an error's cause in a few words: pika wraps causes, and str() may be empty."""
-    inner = getattr(error, "exception", None) or (error.args and error.args[0])
-    if isinstance(inner, Exception):
-        return reason(inner)
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-        return (error.strerror or str(error)).lower()
-    text = getattr(error, "reply_text", None) or str(error) or type(error).__name__
-    text = re.sub(r"'[^']*'/\(<.*", "", text)  # the inner name of a socket
-    quoted = re.search(r"\(\d+[,)] ?['\"](.+)['\"]", text)
-    text = quoted[1] if quoted else text.replace("Transport indicated EOF", "it hung up")
-    return text.splitlines()[0]
+    """Return the cause of an error in a few words: pika wraps it, and str() may be empty."""
+    # repr() also escapes control characters in names, which a terminal would obey.
+    found = re.search(r"\(-?\d+[,)] (['\"])(.+?)\1(?=[,)'\"\\]| \(host|$)", repr(error))
+    text = found[2] if found else str(error).partition("'/(<")[0] or type(error).__name__
+    return "it hung up" if "indicated EOF" in text else text
 
 
-def explain(error: Exception, where: str = "the broker", user: str = "") -> BrokerError:
+def explain(error: Exception, where: str = "the broker", queue: str = "") -> BrokerError:
     """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
     why = reason(error)
-    closed = isinstance(error, (pika.exceptions.ConnectionClosed, pika.exceptions.ChannelClosed))
-    refused = f"no TLS with {where}: {why}" if "SSL: " in why else f"{where} refuses{user}: {why}"
-    for said, hint in HINTS.items():
-        if re.search(said, why):
-            return BrokerError(refused, hint, REFUSED)
-    if closed and error.reply_code not in (320, 541) and "timed out" not in why:
-        return BrokerError(refused, "see the broker's log", REFUSED)
-    nowhere = socket.gaierror, UnicodeError  # the latter for a host such as "broker..example"
-    lost = ConnectionError, TimeoutError, *nowhere, ssl.SSLError, AMQPConnectorException
-    if not isinstance(error, (pika.exceptions.AMQPError, *lost)):
-        hidden = re.search(r"module '(\w+)' has no attribute", str(error))
-        hint = f"rename any file of yours called {hidden[1]}.py" if hidden else "look closer: -v"
-        return BrokerError(f"{type(error).__name__}: {error}", hint, UNEXPECTED)
-    hint = "check --host and --port, and that the broker runs"
-    if isinstance(error, nowhere):
-        hint, why = "check --host for a slip of the pen", f"no such host: {why}"
-    elif isinstance(error, pika.exceptions.IncompatibleProtocolError):
-        hint, why = "AMQP is usually port 5672, its web page 15672", "it answers, but not in AMQP"
-    elif re.search(r" localhost:| 127\.", where):
-        hint = "make broker          (or docker compose up -d --wait)"
+    if isinstance(error, BrokerError):
+        return error
+    if re.search(r"^[A-Z]+_[A-Z]+ - |^\[SSL", why) and not re.search(PASSING, why):
+        hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
+        return BrokerError(f"{where} refuses: {why}", hint, REFUSED)
+    if re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
+        what = f"pika cannot decode the next message of queue {queue!r} ({why})"
+        hint = "take out the first that waits there: management page, Get messages, Reject requeue"
+        return BrokerError(what, hint, UNEXPECTED)
+    hint = "check --host and --port (AMQP is usually 5672), and that the broker runs"
+    local = re.search(r" (?:localhost|127\.[\d.]+):(\d+)", where)
+    if local and why != "it hung up":  # who hangs up is there, but perhaps no broker
+        hint = f"labs/broker.py up --port {local[1]}, or docker compose up -d --wait"
     return BrokerError(f"cannot reach {where} ({why})", hint, UNREACHABLE)
 
 
 def say(mark: str, text: str) -> None:
-    """Print one line, whole and at once: trouble ("!") to stderr."""
-    stream = sys.stderr if mark == "!" else sys.stdout
-    try:
-        if stream:
-            stream.write(f" [{mark}] {text}\n")
-            stream.flush()
-    except BrokenPipeError:  # nobody reads any more: whether that matters is for messages to say
-        if mark == "x":
-            raise
-
-
-class Journal:
-    """Append what happens to a file, one JSON object a line; labs/journal.md tells the format.
-
-    Without a path it does nothing. Several programs may write to one file: a line is one write.
-    """
-
-    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
-        self._path, self._file = path, None
-        if not path:
-            return
-        script, pid = os.path.basename(sys.argv[0]), os.getpid()
-        self._who = {"host": socket.gethostname(), "pid": pid, "worker": name or f"{script}-{pid}"}
-        try:
-            self._file = open(path, "ab", buffering=0)
-        except OSError as error:
-            self._give_up(error)
-        self.write("started", script=script, **started)
-
-    def write(self, event: str, body: bytes | None = None, **what) -> None:
-        """Write one line; when that fails, say so once and write no more."""
-        if (file := self._file) is None:
-            return
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
-        when = {"utc": now.replace("+00:00", "Z"), "monotonic": round(time.monotonic(), 6)}
-        line = {"v": 1, **when, **self._who, "event": event, **what}
-        if body is not None:
-            line["message"] = body[:400].decode(errors="backslashreplace")[:100]
-        import json  # only here: a start without a journal is a millisecond quicker
-
-        data = json.dumps(line).encode() + b"\n"
-        try:
-            if file.write(data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            self._give_up(error)
-
-    def _give_up(self, error: OSError) -> None:
-        self._file = None
-        say("!", f"Cannot write the journal {self._path} ({reason(error)}); going on without it")
+    """Print one line at once: trouble ("!") to stderr."""
+    print(f" [{mark}] {text}\n", end="", file=sys.stderr if mark == "!" else sys.stdout, flush=True)
 
 
 def show(body: bytes) -> str:
-    """Return a message as a person reads it: quoted, cut short, as bytes if it is not UTF-8."""
-    try:
-        content: str | bytes = body.decode()
-    except UnicodeDecodeError:
-        content = body
-    return repr(content) if len(content) <= 100 else f"{content[:60]!r}... ({len(body)} bytes)"
+    """Return a message as a person reads it: quoted, and cut short."""
+    text = body.decode(errors="replace")
+    return repr(text) if len(text) <= 100 else f"{text[:60]!r}... ({len(body)} bytes)"
 
 
-def broker_parameters(
-    *, url=None, host=None, port=None, vhost=None, username=None, password=None, cafile=None,
-    heartbeat=60, name=None,
-) -> list[pika.URLParameters]:  # fmt: skip
-    """Return pika's parameters, one for each host; a part that is None is taken from the URL.
-
-    Raises ValueError for a URL that is none.
-    """
-    url = url or os.environ.get("AMQP_URL") or "amqp://"
-    try:
-        if not re.fullmatch(r"amqps?://[^#]*", url):
-            raise ValueError
-        from_url = pika.URLParameters(re.sub("^amqp:", "amqps:", url) if cafile else url)
-    except ValueError:  # whose own words may quote a piece of the password
-        example = "amqp://user:password@host:5672/vhost"
-        raise ValueError(f"a broker's URL is {example} (write # / ? as %23 %2F %3F)") from None
-    hosts = [host] if isinstance(host, str) else host or [from_url.host]
-    every = [copy.copy(from_url) for _ in hosts]
-    for one, parameters in zip(hosts, every, strict=True):
-        login = parameters.credentials
-        parameters.host = one
-        parameters.port = port or parameters.port
-        parameters.virtual_host = vhost or parameters.virtual_host
-        parameters.credentials = pika.PlainCredentials(
-            username or login.username, login.password if password is None else password
-        )
-        parameters.heartbeat, parameters.blocked_connection_timeout = heartbeat, 60
-        parameters.socket_timeout, parameters.stack_timeout = 5, 10
-        parameters.client_properties = {"connection_name": name or os.path.basename(sys.argv[0])}
-        if parameters.ssl_options:
-            parameters.ssl_options = pika.SSLOptions(ssl.create_default_context(cafile=cafile), one)
-    return every
+def count_of(count: int, noun: str) -> str:
+    """Return a number and what it counts: 1 message, 2 messages."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def answers(address: tuple[str, int]) -> bool:
-    """Tell whether a broker answers: Docker's proxy only hangs up, a frozen broker is silent."""
-    try:
-        with socket.create_connection(address, timeout=0.5) as probe:
-            probe.sendall(b"AMQP\0\0\x09\1")
-            return bool(probe.recv(1))
-    except (OSError, UnicodeError):
-        return False
+class Journal:
+    """Append what happens to a file, if there is a `path`; labs/journal.md has the format."""
 
+    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
+        script, pid = os.path.basename(sys.argv[0]), os.getpid()
+        self.path, self.worker = path, name or f"{script}-{pid}"
+        self.who = {"host": socket.gethostname(), "pid": pid, "worker": self.worker}
+        self.write("started", script=script, **started)
 
-def wait_for_port(seconds: float, addresses: list[tuple[str, int]]) -> None:
-    """Sleep, but wake as soon as a closed port begins to answer: the broker is back."""
-    end, was_closed = time.monotonic() + seconds, False
-    while (left := end - time.monotonic()) > 0:
-        is_open = any(map(answers, addresses))
-        if is_open and was_closed:
+    def write(self, event: str, body: bytes | None = None, **details) -> None:
+        """Append one line, by one write: several programs may share the file."""
+        if not self.path:
             return
-        was_closed = not is_open
-        time.sleep(min(left, random.uniform(0.1, 0.3)))
+        now = datetime.datetime.now(datetime.timezone.utc)
+        when = {"utc": f"{now:%Y-%m-%dT%H:%M:%S.%fZ}", "monotonic": time.monotonic()}
+        if body is not None:
+            details["message"] = body[:400].decode(errors="backslashreplace")[:100]
+        line = json.dumps({"v": 1, **when, **self.who, "event": event, **details}, default=repr)
+        try:
+            with open(self.path, "ab", buffering=0) as file:
+                file.write(line.encode() + b"\n")
+        except OSError as error:
+            say("!", f"Cannot write the journal {self.path} ({reason(error)}); going on without it")
+            self.path = None
 
 
-def connect(
-    *, retry_for: float = 60, lost: Exception | None = None, **broker
-) -> pika.BlockingConnection:
-    """Return a plain pika connection; `broker` is what broker_parameters takes.
+class Broker:
+    """Where the broker is, and how to come back to it. What is None is taken from the URL."""
 
-    Tries for `retry_for` seconds, waiting longer each time and saying so; in place of a connection
-    that was `lost` it tries for ever. Raises BrokerError.
-    """
-    every = broker_parameters(**broker)
-    where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in every)
-    user = f" user {every[0].credentials.username!r}, vhost {every[0].virtual_host!r}"
-    addresses = [(p.host, p.port) for p in every]
-    backoff = tenacity.wait_exponential(8 if lost else 1, max=30) + tenacity.wait_random(0, 1)
+    def __init__(self, *, host=None, port=None, vhost=None, username=None, password=None, url=None,
+                 heartbeat=60, retry_for=60, name=None, journal=None) -> None:  # fmt: skip
+        hosts = host if isinstance(host, list) else [host]
+        address = url or os.environ.get("AMQP_URL") or "amqp://"
+        try:
+            if not re.match("amqps?://", address):
+                raise ValueError
+            self.parameters = [pika.URLParameters(address) for _ in hosts]
+        except (ValueError, IndexError):  # whose own words may quote a piece of the password
+            what = f"{'--url' if url else 'AMQP_URL'} is not amqp://user:password@host:5672/vhost"
+            raise BrokerError(what, "write # / ? in it as %23 %2F %3F", USAGE) from None
+        for one, here in zip(hosts, self.parameters, strict=True):
+            login = here.credentials
+            secret = login.password if password is None else password
+            here.credentials = pika.PlainCredentials(username or login.username, secret)
+            here.host, here.port = one or here.host, port or here.port
+            here.virtual_host = here.virtual_host if vhost is None else vhost
+            here.heartbeat, here.blocked_connection_timeout = heartbeat, 60
+            here.socket_timeout, here.stack_timeout = 5, 10
+            here.client_properties = {"connection_name": name or os.path.basename(sys.argv[0])}
+        self.where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in self.parameters)
+        self.retry_for, self.journal = retry_for, journal or Journal()
+        self.queue = ""  # what is read
+        self.is_connected, self.connections, self.short_lived = False, 0, 0
 
-    def wait(state: tenacity.RetryCallState) -> float:
-        if lost and any(map(answers, addresses)):
-            return 1  # it is back, and still booting
-        left = math.inf if lost else retry_for - state.seconds_since_start
-        return min(backoff(state), left)
+    def connect(self) -> pika.BlockingConnection:
+        """Return a new connection, or raise BrokerError; a single try."""
+        time.sleep(min(2 ** max(self.short_lived - 1, 0) - 1, 30))  # none of them lived for long
+        try:
+            connection = pika.BlockingConnection(self.parameters)
+        except (pika.exceptions.AMQPError, AMQPConnectorException, OSError, UnicodeError) as error:
+            raise explain(error, self.where) from error
+        if self.connections:
+            self.journal.write("connection_back")
+        self.connections += 1
+        self.is_connected, self.since = True, time.monotonic()
+        return connection
 
-    def announce(state: tenacity.RetryCallState) -> None:
-        if not lost or state.attempt_number > 1:
-            problem = explain(state.outcome.exception(), where)
-            say("!", f"C{str(problem)[1:]}; trying again within {state.upcoming_sleep:.0f} s")
+    def keep_trying(self, use: Callable[[], object]) -> object:
+        """Return use(); call it again if it finds no broker, or its connection is lost."""
+        wait = wait_random_exponential(multiplier=0.1, max=1)  # seconds
+        return Retrying(retry=self.may_pass, wait=wait, reraise=True)(use)
 
-    if lost:
-        say("!", f"Lost {where} ({reason(lost)}); connecting again")
-    tries = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: explain(error).code == UNREACHABLE),
-        stop=tenacity.stop_never if lost else tenacity.stop_after_delay(retry_for),
-        wait=wait,
-        before_sleep=announce,
-        sleep=lambda seconds: wait_for_port(seconds, addresses),
-        reraise=True,
-    )
-    try:
-        return tries(pika.BlockingConnection, every)
-    except Exception as error:
-        raise explain(error, where, user) from error
+    def may_pass(self, state: RetryCallState) -> bool:
+        """Return True if a failure is worth another try; say what it is, once."""
+        error = state.outcome.exception()
+        if not isinstance(error, (pika.exceptions.AMQPError, BrokerError)):
+            return False
+        problem = explain(error, self.where, self.queue)
+        lost, self.is_connected = self.is_connected, False
+        patience = f"for {self.retry_for:g} s".replace("for inf s", "until it is there")
+        what = f"{problem}; trying {patience} (try: {problem.hint})"
+        final = isinstance(error, BrokerError) and error.code != UNREACHABLE
+        if final or problem.code == REFUSED:
+            raise problem from error
+        if lost:
+            self.short_lived = self.short_lived + 1 if time.monotonic() - self.since < 5 else 0
+            self.journal.write("connection_lost", why=reason(error))
+            lost_why = f"lost {self.where} ({reason(error)})"
+            what = f"{lost_why if problem.code == UNREACHABLE else problem}; connecting again"
+        in_time = self.connections or state.seconds_since_start < self.retry_for
+        hopeless = problem.code == UNEXPECTED and self.short_lived >= 3
+        if hopeless or not in_time:
+            raise problem from error
+        if lost or state.attempt_number == 1:
+            say("!", what[0].upper() + what[1:])
+        return True
 
 
-def declare_queue(
-    connection: pika.BlockingConnection,
-    queue: str,
-    durable: bool = False,
-    queue_type: str | None = None,
-    passive: bool = False,
-) -> BlockingChannel:
-    """Return a channel on which the queue is known to exist.
-
-    Without `durable` and `queue_type` a queue is used as it is found, and created where there is
-    none; with them it must be so. `passive` never creates it.
-    """
-    if passive or not (durable or queue_type):
+def declare_queue(connection, queue: str, durable=False, queue_type=None) -> BlockingChannel:
+    """Return a channel on which the queue is known to exist: as asked for, else as it is found."""
+    if not (durable or queue_type):
         channel = connection.channel()
         try:
             channel.queue_declare(queue, passive=True)
             return channel
         except pika.exceptions.ChannelClosedByBroker as error:
-            if passive or error.reply_code != 404:
+            if error.reply_code != 404:
                 raise
-            say("*", f"There is no queue {queue!r} yet: creating it")
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+            connection.process_data_events()  # pika 1.5 raises it once more
+        say("*", f"There is no queue {queue!r} yet: creating it")
     channel = connection.channel()
     arguments = {"x-queue-type": queue_type} if queue_type else None
     channel.queue_declare(queue, durable=durable or queue_type == "quorum", arguments=arguments)
     return channel
 
 
-def why_cancelled(channel: BlockingChannel, queue: str) -> Exception:
-    """Return the error to raise when the broker has cancelled the consumer of a channel."""
-    if channel.is_closed:
-        return channel._closing_reason  # pika tells it nowhere else
-    try:
-        for _ in range(5):  # it may cancel us a moment before the queue is really gone
-            channel.queue_declare(queue, passive=True)
-            channel.connection.sleep(0.1)
-    except pika.exceptions.ChannelClosedByBroker:
-        return pika.exceptions.ConsumerCancelled(f"queue {queue!r} was deleted")
-    return pika.exceptions.ConsumerCancelled("it cancelled us: the delivery timeout passed")
+def count_deliveries(channel: BlockingChannel) -> int:
+    """Return how many messages the broker has sent on a channel: the next one has a number."""
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    channel.basic_publish("", queue, b"")
+    return channel.basic_get(queue, auto_ack=True)[0].delivery_tag - 1
 
 
-def number(kind: type, least: float, most: float = math.inf) -> Callable[[str], float]:
-    """Return an argparse type for numbers from `least` to `most`, but not infinity."""
+def number(kind: type, least: float, most: float = 2**53) -> Callable[[str], float]:
+    """Return an argparse type for numbers from `least` to `most`."""
 
     def parse(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if least <= kind(text) <= most and kind(text) < math.inf:
+            if least <= kind(text) <= most:
                 return kind(text)
-        limit = "" if most == math.inf else f" and at most {most}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}{limit}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
 
     return parse
 
 
+def queue_name(text: str) -> str:
+    """Check a queue's name (an argparse type): RabbitMQ takes line ends out without a word."""
+    if 0 < len(os.fsencode(text)) < 249 and not re.search(r"[\0-\x1f\x7f\ud800-\udfff]", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 248 bytes of printable UTF-8")
+
+
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and what to try."""
+    """A parser for programs that talk to a broker; a mistake is one line and what to try."""
+
+    def add_broker_options(self) -> None:
+        """Add the options that say where the broker is."""
+        add = self.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
+        add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
+        add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
+        add("--vhost", help="(default: /)")
+        add("--username", help="(default: guest)")
+        add("--password", help="(default: guest); with --username and without this you are asked")
+        add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
+
+    def broker(self, options: argparse.Namespace, journal: Journal | None = None) -> Broker:
+        """Return the broker that the options name; ask for a missing password at a terminal."""
+        words = "host port vhost username password url heartbeat retry_for name".split()
+        given = {word: getattr(options, word) for word in words if word in options}
+        for word, value in given.items():
+            if r"\udc" in repr(value):  # what Python makes of bytes that are not UTF-8
+                self.error(f"--{word} is not UTF-8")
+            if options.url and word in words[:5] and value is not None:
+                self.error(f"--url and --{word} do not go together")
+        if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
+            given["password"] = getpass.getpass(f"Password of {options.username}: ")
+        return Broker(**given, journal=journal)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the options, and end."""
+        options = re.findall("--[a-z-]+", self.format_help())
+        misspelt = message.startswith(("unrecognized arguments", "the following arguments"))
+        for name in [word.partition("=")[0] for word in sys.argv[1:]] if misspelt else []:
+            near = difflib.get_close_matches("--" + name.lstrip("-"), options, 1)
+            if near and name.startswith("-") and name not in options:
+                message = f"there is no option {name}; did you mean {near[0]}?"
         self.exit(USAGE, f"{self.prog}: error: {message}\n  try: {self.prog} --help\n")
 
 
-def add_broker_options(parser: Parser) -> Callable:
-    """Add a group of options that say where the broker is; return what adds more to the group."""
-    add = parser.add_argument_group("broker (or AMQP_URL in the environment)").add_argument
-    add("--host", action="append", help="may be repeated: tried in turn (default: localhost)")
-    add("--port", type=number(int, 1, 65535), help="(default: 5672, with TLS 5671)")
-    add("--vhost", help="(default: /)")
-    add("--username", help="(default: guest)")
-    add("--password", help="(default: guest); with --username and without this you are asked")
-    add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
-    add("--cafile", metavar="FILE", help="use TLS, and trust this certificate authority")
-    return add
-
-
-def make_parser(doc: str, examples: str) -> Parser:
-    """Return a parser with the options that the three scripts have in common."""
-    parser = Parser(
-        description=doc.splitlines()[0],
-        epilog=f"{examples}\n\n{EXIT_CODES}",
-        # Without a width argparse imports shutil to ask the terminal for it, at every start.
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=80),
-    )
+def script_parser(doc: str) -> Parser:
+    """Return a parser with the options that the three scripts share."""
+    about, examples, *_ = doc.split("\n\n")
+    epilog = f"examples:\n{examples}\n\n{EXIT_CODES}"
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=about, epilog=epilog, formatter_class=raw)
     add = parser.add_argument
-    add("-v", "--verbose", action="store_true", help="show tracebacks and pika's own log")
-    add("--journal", metavar="FILE", help="append what happens to this file, for labs/timeline.py")
+    add("-v", "--verbose", action="store_true", help="show tracebacks")
+    add("--journal", metavar="FILE", help="append what happens to it, for labs/timeline.py")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
-    add = parser.add_argument_group("queue").add_argument
-    add("--queue", required=True, help="its name")
-    add("--durable", action="store_true", help="it survives a restart of the broker")
+    add("--queue", type=queue_name, required=True, help="its name")
+    add("--durable", action="store_true", help="the queue survives a restart of the broker")
     add("--queue-type", choices=["classic", "quorum"], help="quorum is always durable")
-    add("--passive", action="store_true", help="it must be there: never create it")
-    add = add_broker_options(parser)
-    add("--heartbeat", type=number(int, 0, 65535), default=60, metavar="SECONDS",
-        help="give a silent connection up after this long (default: %(default)s)")  # fmt: skip
-    add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
-        help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
     add("--name", help="the connection's name on the management page")
+    add("--heartbeat", type=number(int, 0, 65535), default=60, metavar="SECONDS",
+        help="give up a connection that is silent for so long (default: 60)")  # fmt: skip
+    add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
+        help="keep trying for the first connection for so long (default: 60)")  # fmt: skip
+    parser.add_broker_options()
+    parser.set_defaults(parser=parser)
     return parser
 
 
-def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
-    """Return what connect() wants of the options; ask for a missing password at a terminal."""
-    parts = ("host", "port", "vhost", "username", "password")
-    given = [part for part in parts if getattr(options, part) is not None]
-    if not 0 < len(os.fsencode(options.queue)) < 256:
-        parser.error("the name of a --queue has 1 to 255 bytes")
-    if options.url and given:
-        parser.error(f"--url says it all: leave out --{given[0]}, or --url")
-    if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
-        import getpass  # only here: most starts do without
-
-        try:
-            options.password = getpass.getpass(f"Password of {options.username}: ")
-        except (KeyboardInterrupt, EOFError):
-            parser.exit(INTERRUPTED, "\n")
-    wanted = (*parts, "url", "cafile", "heartbeat", "name")
-    broker = {name: getattr(options, name) for name in wanted}
-    try:
-        broker_parameters(**broker)
-    except OSError as error:
-        parser.error(f"--cafile {options.cafile}: {reason(error)}")
-    except ValueError as error:
-        parser.error(str(error))
-    return {**broker, "retry_for": options.retry_for}
-
-
-def run(main: Callable[[], int], verbose: bool) -> NoReturn:
+def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Run a program to its exit code; what a person can cause is one line and no traceback."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="backslashreplace")
-    if verbose:
-        logging.basicConfig(level=logging.INFO)
+    if sys.stdout:  # whose encoding may lack a character of a message
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = main()
-        sys.stdout and sys.stdout.flush()
-    except KeyboardInterrupt:
+        code = main(options)
+    except (KeyboardInterrupt, EOFError):
         code = INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         code = OK
     except Exception as error:
-        problem = error if isinstance(error, BrokerError) else explain(error)
-        program = os.path.basename(sys.argv[0])
+        if isinstance(error, (BrokerError, pika.exceptions.AMQPError)):
+            problem = explain(error)
+        else:
+            what = f"{type(error).__name__}: {error}"
+            problem = BrokerError(what, "look closer: -v", UNEXPECTED)
+        program, code = os.path.basename(sys.argv[0]), problem.code
         print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
-        if verbose:
+        if options.verbose:
             traceback.print_exc()
-        code = problem.code
-    try:
-        sys.stdout and sys.stdout.flush()
-    except OSError:  # what is left to print has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stdout.flush()
+    os._exit(code)  # not sys.exit: what nobody reads is flushed in vain, and work() may still run
 
 
 # ---- end of the shared block
 
 if __name__ == "__main__":
-    chosen, broker = parse()
-    run(lambda: main(chosen, broker), chosen.verbose)
+    run(main, parse())

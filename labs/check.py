@@ -203,18 +203,18 @@ def task_of(item) -> int:
 
 def find_broker() -> None:
     """See whether there is a broker to check with. Raises Trouble."""
+    from kit.amqp import Broker, BrokerError
     from kit.exercise import broker_url
-    from producer import BrokerError, connect
 
     export = "export AMQP_URL=amqp://USER:PASSWORD@HOST/VHOST"
     try:
-        connect(url=broker_url(), retry_for=0).close()
+        # Without a URL it is the one of AMQP_URL, which is then what an error names.
+        url = None if os.environ.get("AMQP_URL") else broker_url()
+        Broker(url=url, retry_for=0).connect().close()
     except BrokerError as error:
         here = re.search(r" (localhost|127\.[\d.]+):", str(error))
         unreachable = "labs/broker.py up" if here else error.hint
-        raise Trouble(str(error), export if error.code == 4 else unreachable) from error
-    except ValueError as error:
-        raise Trouble(f"AMQP_URL: {error}", export) from None
+        raise Trouble(str(error), unreachable if error.code == 3 else export) from error
 
 
 def check(lab: Lab, path: Path, task: int | None, on_check: Callable[[Check], None]) -> Result:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The main job in half a minute: three workers share a queue, one is killed, nothing is lost.
 
-    labs/demo.py                            # brings a broker up if there is none
+    labs/demo.py                            # on a private broker, which goes when it ends
     AMQP_URL=amqp://... labs/demo.py        # on a broker of your choice
 
 Round 1 deals the tasks out in turn; round 2 gives the next task to whoever is free, with
@@ -13,17 +13,24 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import broker
+from kit import rabbitmq
+from kit.net import HERE
+from kit.node import Node
+from kit.process import signals_put_off, stop_as_with_ctrl_c
 from kit.say import Trouble, requirements, say, warn
 
 with requirements():
-    from broker import Broker
-    from producer import BrokerError, connect
+    from pika.exceptions import AMQPError
+
+    from kit.amqp import UNREACHABLE, Broker, BrokerError
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG, SHORT = "dddddd", "a"  # a task takes half a second a character
@@ -38,10 +45,10 @@ class Round:
 
     def __init__(self, queue: str, options: list[str], victim: str | None, journal: Path) -> None:
         self.queue, self.options, self.victim = queue, options, victim
-        journal.unlink(missing_ok=True)
         self.journal = ["--journal", str(journal)]
         self.lines: dict[str, list[str]] = {name: [] for name in WORKERS}
-        self.workers: dict[str, subprocess.Popen] = {}
+        self.ended: list[str] = []  # the workers that ended by themselves
+        self.programs: dict[str, subprocess.Popen] = {}
         self.changed = threading.Condition()
         self.seconds = 0.0
 
@@ -49,27 +56,39 @@ class Round:
         """Start the workers, send the tasks, wait until all are done, stop the workers."""
         try:
             for count, name in enumerate(WORKERS, start=1):
-                options = [*self.journal, *self.options]
-                self.workers[name] = start_script("qprocessor.py", self.queue, name, options)
+                self.start("qprocessor.py", name, self.options)
                 threading.Thread(target=self.listen, args=(name,), daemon=True).start()
                 self.wait_for("Waiting for messages", count)  # so worker-1 is the first in turn
             began = time.monotonic()
-            options = [*self.journal, "--persistent", *TASKS]
-            producer = start_script("producer.py", self.queue, "producer", options)
+            producer = self.start("producer.py", "producer", ["--persistent", *TASKS])
             printed, _ = producer.communicate(timeout=DEADLINE)
             if producer.returncode:
                 raise Trouble(f"producer.py could not send the tasks:\n{printed}", code=1)
             self.wait_for("[x] Done", len(TASKS))
             self.seconds = time.monotonic() - began
         finally:
-            for worker in self.workers.values():
-                worker.terminate()
-            for worker in self.workers.values():
-                worker.wait(timeout=DEADLINE)
+            for program in self.programs.values():
+                program.terminate()
+            for program in self.programs.values():
+                program.wait(timeout=DEADLINE)
+
+    def start(self, script: str, name: str, options: list[str]) -> subprocess.Popen:
+        """Start one of the scripts on the queue, its output in one pipe."""
+        where = ["--queue", self.queue, "--durable", "--name", name, *self.journal]
+        with signals_put_off():  # otherwise Ctrl-C here would orphan it
+            self.programs[name] = subprocess.Popen(
+                [sys.executable, ROOT / script, *where, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the demo, which then stops them
+                text=True,
+            )
+        return self.programs[name]
 
     def listen(self, name: str) -> None:
         """Print what a worker prints; kill the victim once it has begun a long task."""
-        worker = self.workers[name]
+        worker = self.programs[name]
         for line in worker.stdout:
             sys.stdout.write(f"    {name} {line.rstrip()}\n")  # print() would write the end apart
             sys.stdout.flush()
@@ -79,12 +98,24 @@ class Round:
             with self.changed:
                 self.lines[name].append(line)
                 self.changed.notify()
+        with self.changed:
+            if name != self.victim:
+                self.ended.append(name)
+            self.changed.notify()
 
     def wait_for(self, part: str, count: int) -> None:
         """Wait until the workers together have printed `count` lines with `part`."""
+
+        def is_printed() -> bool:
+            return self.count(part) >= count
+
         with self.changed:
-            if not self.changed.wait_for(lambda: self.count(part) >= count, timeout=DEADLINE):
-                raise Trouble(f"{count} x {part!r} was not printed within {DEADLINE} s", code=1)
+            self.changed.wait_for(lambda: is_printed() or self.ended, timeout=DEADLINE)
+            if is_printed():
+                return
+            if self.ended:
+                raise Trouble(f"{self.ended[0]} ended: its last lines say why", code=1)
+            raise Trouble(f"{count} x {part!r} was not printed within {DEADLINE} s", code=1)
 
     def count(self, part: str, *names: str) -> int:
         """Count the lines with `part`, of all workers or of some."""
@@ -106,32 +137,51 @@ class Round:
         return lost
 
 
-def start_script(script: str, queue: str, name: str, options: list[str]) -> subprocess.Popen:
-    """Start one of the scripts on a queue, its output in one pipe."""
-    return subprocess.Popen(
-        [sys.executable, ROOT / script, "--queue", queue, "--durable", "--name", name, *options],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is for the demo, which then stops them
-        text=True,
-    )
+@contextlib.contextmanager
+def some_broker() -> Iterator[None]:
+    """See to a broker, the one of AMQP_URL or a private one for the time."""
+    if os.environ.get("AMQP_URL"):
+        try:
+            Broker().connect().close()
+        except BrokerError as error:
+            unset = "or unset AMQP_URL: then the demo starts a broker of its own"
+            hint = f"{error.hint}; {unset}" if error.code == UNREACHABLE else error.hint
+            raise Trouble(str(error), hint, code=error.code) from None
+        yield
+        return
+    try:
+        prefix = rabbitmq.get(broker.BROKERS / "unpacked")
+    except Trouble as trouble:  # neither installed nor to be had from Debian or Ubuntu
+        lab = broker.Broker("lab")
+        if not lab.way():
+            first = "labs/broker.py up, and then the demo again"
+            raise Trouble(
+                str(trouble), f"{first} ({trouble.hint or 'it knows other ways'})"
+            ) from None
+        say(f"No private broker ({trouble}): on the one that runs, at port {lab.port}")
+        os.environ["AMQP_URL"] = f"amqp://localhost:{lab.port}"
+        yield
+        return
+    with private_node(prefix) as node:
+        os.environ["AMQP_URL"] = f"amqp://{HERE}:{node.port}"
+        yield
 
 
 @contextlib.contextmanager
-def some_broker() -> Iterator[None]:
-    """See to a broker: the one of AMQP_URL, one that runs, or one of our own for the time."""
-    broker = None if os.environ.get("AMQP_URL") else Broker("lab")
-    if broker is None or broker.way():
-        yield
-        return
-    broker.up(via=None, version=None)
-    if broker.port != 5672:
-        os.environ["AMQP_URL"] = f"amqp://localhost:{broker.port}"
+def private_node(prefix: Path | None) -> Iterator[Node]:
+    """Start a broker on free ports in a folder of its own; remove both in the end."""
+    folder = broker.BROKERS / f"demo-{uuid.uuid4().hex[:8]}"
+    node = Node(folder, name="demo", port=0, management_port=0, prefix=prefix, plugins=())
+    began = time.monotonic()
     try:
-        yield
+        say("Starting RabbitMQ, a private node on this machine only ...")
+        node.start()
+        took, version = time.monotonic() - began, ".".join(map(str, node.version))
+        say(f"RabbitMQ {version} is up after {took:.1f} s, on port {node.port}")
+        yield node
     finally:
-        broker.down(wipe=False)
+        with signals_put_off():
+            node.wipe()
 
 
 @contextlib.contextmanager
@@ -141,21 +191,23 @@ def fresh_queue() -> Iterator[str]:
     try:
         yield queue
     finally:
-        with contextlib.suppress(BrokerError), connect(retry_for=5) as connection:
+        with contextlib.suppress(BrokerError, AMQPError), Broker().connect() as connection:
             connection.channel().queue_delete(queue)
 
 
 def draw(*journals: Path) -> None:
-    """Draw the rounds one above the other, here and into a file."""
+    """Draw the rounds one above the other, here and into a file; keep the journals beside it."""
     timeline = [sys.executable, ROOT / "labs/timeline.py", "--compare", *journals]
-    subprocess.run(timeline, check=True)
-    subprocess.run([*timeline, "-o", PICTURES / "timeline.svg"], check=True)
+    for where in ([], ["-o", PICTURES / "timeline.svg"]):
+        if subprocess.run([*timeline, *where]).returncode:
+            raise Trouble("labs/timeline.py drew no picture: its last line says why", code=1)
+    for journal in journals:
+        journal.replace(PICTURES / journal.name)
 
 
-def demo() -> int:
-    """Run both rounds; return how many tasks were lost."""
-    PICTURES.mkdir(exist_ok=True)
-    journals = [PICTURES / "in-turn.jsonl", PICTURES / "fair.jsonl"]
+def demo(folder: Path) -> int:
+    """Run both rounds, with the journals in a folder; return how many tasks were lost."""
+    journals = [folder / "in-turn.jsonl", folder / "fair.jsonl"]
     speed = ["--seconds-per-character", "0.5"]
     in_turn = "Round 1, tasks dealt out in turn"
     fair = "Round 2, --acknowledge --prefetch 1, a worker killed"
@@ -185,12 +237,17 @@ def main() -> int:
     """Run the demo and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="exit codes: 0 nothing was lost, 1 something was, 3 no broker, 130 Ctrl-C",
+        epilog="exit codes: 0 nothing was lost, 1 something was, 3 no broker, 4 it refuses,"
+        " 130 Ctrl-C",
     )
     parser.parse_args()
+    stop_as_with_ctrl_c()
     try:
         with some_broker():
-            return 1 if demo() else 0
+            PICTURES.mkdir(exist_ok=True)
+            # A folder in it for each demo: several may run at a time.
+            with tempfile.TemporaryDirectory(prefix=".", dir=PICTURES) as folder:
+                return 1 if demo(Path(folder)) else 0
     except (Trouble, BrokerError) as trouble:
         print(f"demo.py: error: {trouble}", file=sys.stderr)
         if trouble.hint:

@@ -23,6 +23,7 @@ from kit.say import Trouble, requirements, say, warn
 with requirements():
     import pika
 
+    from kit.amqp import Broker, BrokerError, Parser, explain, number
     from kit.exercise import broker_url
     from kit.speed import growth, life, machine, report, send, sizes, ways, work
     from kit.speed.bench import Bench
@@ -30,7 +31,6 @@ with requirements():
     from kit.speed.plot import as_svg
     from kit.speed.program import LINUX, Failed
     from kit.speed.quiet import Quiet
-    from producer import BrokerError, Parser, broker_parameters, explain, number
 
 EPILOG = """\
   labs/measure.py --list                            # what there is to measure
@@ -76,11 +76,11 @@ def parse() -> argparse.Namespace:
             parser.error(f"-o {file}: the name must end in {', '.join(WRITERS)}")
         if not file.absolute().parent.is_dir():
             parser.error(f"-o {file}: there is no such folder")
-    options.url = options.url or broker_url()
     try:
-        broker_parameters(url=options.url)
-    except ValueError as error:
+        Broker(url=options.url)
+    except BrokerError as error:
         parser.error(str(error))
+    options.url = options.url or broker_url()
     if options.patience is None:
         options.patience = 0 if options.quick else 10
     options.sizes = sizes.QUICK if options.quick else sizes.FULL if options.full else sizes.NORMAL

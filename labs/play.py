@@ -26,13 +26,13 @@ from kit.process import alive, birth
 from kit.say import Trouble, requirements, say, warn
 
 with requirements():
-    import producer
     from broker import BROKERS, Broker
+    from kit import amqp
+    from kit.counts import count
     from kit.player import DEADLINE, Player, Surprise
     from kit.render import line_of_answer, line_of_block, render
     from kit.tmux import SESSION, Pane, Stage, connect, panes, tmux
     from kit.worksheet import Block, Worksheet, read
-    from queues import ask_broker
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = "play"  # the name of the narrow pane
@@ -287,19 +287,17 @@ def run_script(options: argparse.Namespace, page: Worksheet) -> None:
 
 def environment(page: Worksheet) -> dict[str, str]:
     """Return what the panes need to reach the broker, having looked at it. Raises Trouble."""
-    found = dict(os.environ)
+    found, url = dict(os.environ), None
     if not found.get("AMQP_URL"):
         port = Broker("lab").port
         if port != 5672:
-            found["AMQP_URL"] = f"amqp://localhost:{port}"
+            found["AMQP_URL"] = url = f"amqp://localhost:{port}"
     try:
-        connection = producer.connect(url=found.get("AMQP_URL"), retry_for=0)
-    except producer.BrokerError as error:
-        hint = "labs/broker.py up" if error.code == producer.UNREACHABLE else error.hint
+        connection = amqp.Broker(url=url, retry_for=0).connect()
+    except amqp.BrokerError as error:
+        hint = "labs/broker.py up" if error.code == amqp.UNREACHABLE else error.hint
         raise Trouble(str(error), hint, code=error.code) from None
-    except ValueError as error:
-        raise Trouble(str(error), "look at AMQP_URL", code=2) from None
-    left = [queue for queue in sorted(page.queues) if ask_broker(queue, connection)]
+    left = [queue for queue in sorted(page.queues) if count(connection, queue)]
     connection.close()
     if left:
         names = " ".join(left)
@@ -316,10 +314,7 @@ def see_that_the_broker_is_ours(environment: dict[str, str]) -> None:
     """See that labs/broker.py, as the page calls it, is about the broker of the panes."""
     broker = Broker("lab")
     url = environment.get("AMQP_URL", "amqp://localhost")
-    if (
-        broker.way() in (None, "existing")
-        or producer.broker_parameters(url=url)[0].port != broker.port
-    ):
+    if broker.way() in (None, "existing") or amqp.Broker(url=url).parameters[0].port != broker.port:
         raise Trouble(
             "this lab stops and starts its broker, and the one in reach is not ours to stop",
             "labs/broker.py up, without AMQP_URL; or by hand, as the box at the page's top says",
@@ -365,7 +360,7 @@ def play_seen(page: Worksheet, stage: Stage, options: argparse.Namespace) -> int
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = producer.Parser(
+    parser = amqp.Parser(
         description=__doc__.splitlines()[0],
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -374,9 +369,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("lab", metavar="LAB", help="its number, or the path of a worksheet")
     add("--auto", action="store_true", help="go on by itself; stop at a text that does not come")
     add("--list", action="store_true", help="list the steps, play nothing")
-    add("--from", dest="begin", type=producer.number(int, 0), default=0, metavar="STEP",
+    add("--from", dest="begin", type=amqp.number(int, 0), default=0, metavar="STEP",
         help="play the steps before this one by itself (numbers: --list)")  # fmt: skip
-    add("--wait", type=producer.number(float, 0), default=DEADLINE, metavar="SECONDS",
+    add("--wait", type=amqp.number(float, 0), default=DEADLINE, metavar="SECONDS",
         help="for a text to appear (default: %(default)s)")  # fmt: skip
     add("-v", "--verbose", action="store_true", help="show tracebacks")
     for name in ("--stage", "--tmux"):  # how play.py starts itself in the narrow pane

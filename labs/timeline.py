@@ -20,7 +20,7 @@ from pathlib import Path
 from kit.say import Trouble, requirements, warn
 
 with requirements():
-    import producer
+    from kit.amqp import INTERRUPTED, OK, UNEXPECTED, VERSION, Parser
     from kit.timeline_file import ENDINGS, write_picture
     from kit.timeline_lines import same
     from kit.timeline_run import Run, read_run
@@ -35,7 +35,7 @@ exit codes: 0 drawn, 1 unexpected (a file that cannot be read or written), 2 usa
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Return the options."""
-    parser = producer.Parser(
+    parser = Parser(
         prog="timeline.py",
         description=__doc__.splitlines()[0],
         epilog=EXAMPLES,
@@ -47,7 +47,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="ends in .svg, .png or .html (default: drawn in the terminal)")  # fmt: skip
     add("--compare", action="store_true", help="each file is a run of its own: on one time axis")
     add("-v", "--verbose", action="store_true", help="show tracebacks")
-    add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    add("--version", action="version", version=f"%(prog)s {VERSION}")
     options = parser.parse_args(arguments)
     if options.compare and len(options.files) < 2:
         parser.error("--compare needs two files or more")
@@ -90,12 +90,12 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             show_in_terminal(runs)
         sys.stdout.flush()
-        return producer.OK
+        return OK
     except KeyboardInterrupt:
-        return producer.INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return producer.OK
+        return OK
     except Exception as error:
         told = isinstance(error, Trouble)
         what = str(error) if told else f"{type(error).__name__}: {error}"
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  try: {hint}", file=sys.stderr)
         if options.verbose:
             traceback.print_exc()
-        return error.code if told else producer.UNEXPECTED
+        return error.code if told else UNEXPECTED
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ consumes come from the management page: the rates, and what a consumer holds, ar
 import argparse
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,13 +22,12 @@ with requirements():
     from rich.console import Console
     from rich.text import Text
 
-    import producer
+    from kit.amqp import OK, REFUSED, UNREACHABLE, Broker, BrokerError, number
     from kit.board import BARS, Board
-    from kit.management import NAME_THEM, Page, broker_parser
+    from kit.management import NAME_THEM, Page, broker_parser, name_of_queue, run_lab
     from kit.pulse import MISSING, Counter, Look, Pulse, Queue, consumers_of
     from kit.screen import REDRAW, Alarm, can_show, show
     from kit.statistics import Reader
-    from producer import OK, REFUSED, UNREACHABLE, BrokerError, connect, number
 
 EXAMPLES = """examples:
   labs/watch.py                                       # all queues, in a pane beside the workers
@@ -42,11 +40,11 @@ PATIENCE = 2  # seconds that the page of a broker may take
 FIRST = 1  # seconds that the screen waits, so that a refusal is one line and no screen
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = broker_parser(__doc__, EXAMPLES, "watch.py")
     parser.add_argument(
-        "queues", nargs="*", metavar="QUEUE", help="default: all queues of the vhost"
+        "queues", nargs="*", type=name_of_queue, metavar="QUEUE", help="default: all of the vhost"
     )
     add = parser.add_argument_group("watching").add_argument
     add("--once", action="store_true", help="print one table and end; 4 if a queue is not there")
@@ -56,19 +54,15 @@ def parse() -> tuple[argparse.Namespace, dict]:
     parser.set_defaults(heartbeat=HEARTBEAT)
     options = parser.parse_args()
     options.queues = list(dict.fromkeys(options.queues))
-    for name in options.queues:  # RabbitMQ leaves line breaks out, and pika then waits for ever
-        if not 0 < len(os.fsencode(name)) < 256 or set("\r\n") & set(name):
-            parser.error("the name of a queue has 1 to 255 bytes and no line breaks")
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 class Watch:
     """What is watched where, and the three ways to show it."""
 
-    def __init__(self, options: argparse.Namespace, broker: dict) -> None:
+    def __init__(self, options: argparse.Namespace, broker: Broker) -> None:
         self.options, self.broker = options, broker
-        where = {key: value for key, value in broker.items() if key != "retry_for"}
-        every = producer.broker_parameters(**where)
+        every = broker.parameters
         self.vhost = every[0].virtual_host
         self.place = ", ".join(f"{one.host}:{one.port}" for one in every)
         page = options.management_port, options.management_url
@@ -76,7 +70,7 @@ class Watch:
 
     def once(self) -> int:
         """Print one look; return the exit code."""
-        connection = connect(**self.broker)
+        connection = self.broker.connect()
         told = Reader(self.page).look()
         if told.trouble and not self.options.queues:
             raise BrokerError(told.trouble, NAME_THEM, UNREACHABLE)
@@ -184,7 +178,7 @@ def figures(queue: Queue) -> dict:
     }
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Show the queues in the way that was asked for; return the exit code."""
     watch = Watch(options, broker)
     if options.json and not options.once:
@@ -195,5 +189,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse())

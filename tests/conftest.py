@@ -11,8 +11,10 @@ import itertools
 import json
 import os
 import pty
+import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -207,6 +209,18 @@ class Lab(Corner):
         """Declare a queue; a durable one, as some brokers refuse others."""
         self.connection.channel().queue_declare(queue or self.queue, durable=durable, **arguments)
 
+    def peek(self, queue: str | None = None) -> list[dict]:
+        """Return the waiting messages without pika, which may be unable to decode them."""
+        request = {"count": 10_000, "ackmode": "ack_requeue_true", "encoding": "auto"}
+        return self.broker.api("POST", f"queues/{self.vhost}/{queue or self.queue}/get", request)
+
+    def consumers(self, queue: str | None = None) -> int:
+        """Return how many consumers the queue has."""
+        channel = self.connection.channel()
+        count = channel.queue_declare(queue or self.queue, passive=True).method.consumer_count
+        channel.close()
+        return count
+
     def remains(self, queue: str | None = None) -> list[tuple[bytes, bool]]:
         """Wait until nobody consumes; take what is on the queue: bodies, and if redelivered."""
         channel, messages = self.connection.channel(), []
@@ -281,6 +295,8 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         shell: str = "",
     ) -> Script:
         environment = {key: value for key, value in os.environ.items() if key != "AMQP_URL"}
+        if undecodable_is_fine():  # pika 1.5 warns of BlockingConnection, which 2.0 will not have
+            environment["PYTHONWARNINGS"] = "ignore::DeprecationWarning"
         environment |= env or {}
         if url or lab:
             environment["AMQP_URL"] = url or lab.url
@@ -318,6 +334,44 @@ def worker(run: Run) -> Iterator[Run]:
     yield start
     for worker in workers:
         assert "Traceback" not in worker.text()
+
+
+def fates(worker: Script) -> dict[str, int]:
+    """Return what the last line of a worker counts: worked, lost, returned, failed."""
+    (line,) = worker.find(" [*] Stopped: ")
+    return {fate: int(count) for count, fate in re.findall(r"(\d+) (\w+)", line.text)}
+
+
+def read_journal(path: Path) -> list[dict]:
+    """Return the lines of a journal, of which each must be whole."""
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def of(lines: list[dict], event: str) -> list[dict]:
+    """Return the lines of a journal that tell of one event."""
+    return [line for line in lines if line["event"] == event]
+
+
+def events(lines: list[dict], message: str) -> list[str]:
+    """Return what happened to a message, in order."""
+    return [line["event"] for line in lines if line.get("message") == message]
+
+
+class UndecodableProperties(pika.BasicProperties):
+    """Properties with a timestamp in milliseconds in a header, which pika 1.4 cannot decode."""
+
+    def encode(self) -> list[bytes]:
+        """Return the property flags and a table of one header, as they go over the wire."""
+        header = b"\x04when" + b"T" + struct.pack(">Q", 1_764_336_000_000)
+        return [struct.pack(">H", self.FLAG_HEADERS), struct.pack(">I", len(header)) + header]
+
+
+def undecodable_is_fine() -> bool:
+    """Return True if this is pika 1.5 or later, which decodes UndecodableProperties."""
+    major, minor = map(int, pika.__version__.split(".")[:2])
+    return (major, minor) >= (1, 5)
 
 
 class Terminal:

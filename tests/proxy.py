@@ -1,8 +1,12 @@
-"""A TCP proxy between a client and its broker that can cut, or silence, what goes through it."""
+"""A TCP proxy between a client and its broker that can cut, silence or hold what goes through."""
 
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
+
+CANCEL = b"\x00\x3c\x00\x1e"  # AMQP's basic.cancel: class 60, method 30
+FRAME_HEAD = 7  # bytes before a method: type, channel, size
 
 
 class Proxy:
@@ -10,6 +14,7 @@ class Proxy:
 
     def __init__(self, target: int, port: int = 0) -> None:
         self._target = target
+        self.before_cancel: Callable[[], None] | None = None  # called while basic.cancel is held
         self._open: list[tuple[socket.socket, socket.socket, threading.Event]] = []
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
@@ -42,15 +47,22 @@ class Proxy:
                 broker = socket.create_connection(("127.0.0.1", self._target))
                 silent = threading.Event()
                 self._open.append((client, broker, silent))
-                for ends in ((client, broker), (broker, client)):
-                    threading.Thread(target=_forward, args=(*ends, silent), daemon=True).start()
+                for source, sink in ((client, broker), (broker, client)):
+                    ends = source, sink, silent, source is client
+                    threading.Thread(target=self._forward, args=ends, daemon=True).start()
 
-
-def _forward(source: socket.socket, sink: socket.socket, silent: threading.Event) -> None:
-    with contextlib.suppress(OSError):
-        while (data := source.recv(65536)) or silent.is_set():
-            if not data:
-                return
-            if not silent.is_set():
-                sink.sendall(data)
-        sink.shutdown(socket.SHUT_RDWR)
+    def _forward(
+        self, source: socket.socket, sink: socket.socket, silent: threading.Event, is_client: bool
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(65536)) or silent.is_set():
+                if not data:
+                    return
+                if is_client and self.before_cancel and CANCEL in data:
+                    begin = data.index(CANCEL) - FRAME_HEAD
+                    sink.sendall(data[:begin])
+                    data, before_cancel, self.before_cancel = data[begin:], self.before_cancel, None
+                    before_cancel()
+                if not silent.is_set():
+                    sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)

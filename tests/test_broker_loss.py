@@ -1,11 +1,8 @@
 """qprocessor.py when the connection, the queue, the broker or a worker goes away."""
 
 import collections
-import itertools
 import math
-import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,47 +11,50 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import Lab, Run, Script, let_it_be_written, wait_until
-from kit.net import amqp_answers
-from kit.script import Line
+from conftest import Lab, Run, Script, fates, let_it_be_written, wait_until
+from kit.script import DEADLINE
 from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
 AGAIN = "is done, but the broker will hand it out again"
+DELETED = "queue 'q' was deleted, or the delivery timeout passed"
 
 
 def bodies(script: Script, mark: str = "[x] Received") -> list[str]:
     return [line.text.split("'")[1] for line in script.find(mark)]
 
 
-def talk(script: Script, begin: float, end: float = float("inf")) -> list[str]:
-    """Return what the worker printed between two times, but for what it says about messages."""
-    about = " [x]", " [!] 'task"
-    return [
-        line.text
-        for line in sorted(script.lines, key=lambda line: line.time)
-        if begin < line.time <= end and not line.text.startswith(about)
-    ]
+def trouble(script: Script) -> list[str]:
+    """Return what a worker said of trouble, but for what it said about messages."""
+    about = " [!] 'task"
+    return [line.text for line in script.find(" [!] ") if not line.text.startswith(about)]
 
 
-def consumes_again(script: Script, within: float = 30) -> Line:
-    line = script.wait_for("Waiting for messages", count=2, within=within)
+def comes_back(script: Script, within: float = DEADLINE) -> None:
+    """Wait until a worker consumes again; it has said in one line that it did not."""
+    script.wait_for("Waiting for messages", count=2, within=within)
     script.wait_for("[!] Lost")  # said before, but on the other stream
-    return line
+    (lost,) = trouble(script)
+    assert lost.startswith(" [!] Lost RabbitMQ at 127.0.0.1:")
+    assert lost.endswith("); connecting again")
+
+
+def finish(script: Script, code: int = 0) -> None:
+    script.terminate()
+    assert script.wait() == code, script.text()
 
 
 # ---- a worker dies
 
 
-def test_a_message_of_a_killed_worker_is_with_another_one_within_a_second(lab: Lab, worker: Run):
+def test_a_message_of_a_killed_worker_is_handed_to_another_one(lab: Lab, worker: Run):
     lab.declare()
     first = worker(lab, *ONE_BY_ONE, seconds=1)
     lab.publish("task" * 9)
     first.wait_for("Received")
     second = worker(lab, *ONE_BY_ONE)
-    killed = first.kill()
-    line = second.wait_for("(0.36 s of work, redelivered)")
-    assert line.time - killed < 1
+    first.kill()
+    second.wait_for("(0.36 s of work, redelivered)")
     second.wait_for("Done")
 
 
@@ -63,33 +63,47 @@ def test_a_message_of_a_killed_worker_is_with_another_one_within_a_second(lab: L
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "in a task"])
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_a_deleted_queue_is_said_within_a_second_and_declared_again(
+def test_a_deleted_queue_is_said_and_declared_again(
     lab: Lab, worker: Run, queue_type: str, busy: bool
 ):
-    options = (*ONE_BY_ONE, "--queue-type", queue_type, "--durable")
+    options = (*ONE_BY_ONE, "--queue-type", queue_type, "--durable", "--name", "me")
     script = worker(lab, *options, seconds=0.1)
     if busy:
         lab.publish("task of 2 s and more!")
         script.wait_for("Received")
-    deleted = time.monotonic()
     lab.connection.channel().queue_delete("q")
-    assert script.wait_for("queue 'q' was deleted").time - deleted < 1
-    consumes_again(script, within=2)
+    comes_back(script)
+    assert DELETED in trouble(script)[0]
+    if busy:
+        script.wait_for("Done")
     lab.publish("after")
     script.wait_for("Received 'after'")
     script.wait_for("Done", 1 + busy)
-    assert len(talk(script, deleted)) == 2
-    script.terminate()
-    assert script.wait() == 0
+    finish(script)
+    assert fates(script)["worked"] == 1 + busy
     assert lab.remains() == []
 
 
-def test_a_deleted_queue_that_must_not_be_made_ends_the_worker(lab: Lab, worker: Run):
+def test_a_deleted_queue_leaves_no_old_connection_behind(lab: Lab, worker: Run):
+    script = worker(lab, "--durable", "--name", "me")
+    for count in range(2, 5):
+        wait_until(lambda: lab.connections("me"), "the connection shows")
+        lab.connection.channel().queue_delete("q")
+        script.wait_for("Waiting for messages", count=count)
+    wait_until(lambda: len(lab.connections("me")) == 1, "only one connection is left")
+
+
+def test_exit_when_empty_ends_though_the_queue_of_the_task_in_hand_was_deleted(
+    lab: Lab, worker: Run
+):
+    options = ("--durable", *ONE_BY_ONE, "--exit-when-empty")
     lab.declare()
-    script = worker(lab, "--passive")
+    lab.publish("task of 2 s and more!")
+    script = worker(lab, *options, seconds=0.1)
+    script.wait_for("Received")
     lab.connection.channel().queue_delete("q")
-    assert script.wait() == 4
-    assert "no queue 'q'" in script.text("stderr")
+    assert script.wait() == 0
+    assert fates(script)["worked"] == 1
 
 
 # ---- the connection goes away
@@ -113,12 +127,9 @@ def test_an_idle_worker_whose_connection_is_cut_says_so_and_comes_back(
 ):
     lab.declare()
     script = worker(lab, *ONE_BY_ONE, url=url)
-    cut = time.monotonic()
     proxy.cut()
-    assert consumes_again(script).time - cut < 1
-    lost, waiting = talk(script, cut)
-    assert lost.startswith(f" [!] Lost RabbitMQ at 127.0.0.1:{proxy.port} (")
-    assert waiting.startswith(" [*] Waiting")
+    comes_back(script)
+    assert f":{proxy.port} (" in trouble(script)[0]
     lab.publish("after")
     script.wait_for("Done")
 
@@ -128,20 +139,17 @@ def test_a_task_whose_delivery_was_lost_is_not_acknowledged_on_the_new_channel(
 ):
     lab.declare()
     script = worker(lab, *ONE_BY_ONE, seconds=0.1, url=url)
-    long = "task 1".ljust(80, ".")  # a busy machine needs some seconds to connect again
+    long = "task 1".ljust(60, ".")
     lab.publish(long, "task 2")
     script.wait_for("Received 'task 1")
-    cut = time.monotonic()
     proxy.cut()
-    consumes_again(script)
-    assert script.wait_for("Done").time > script.find("Waiting")[1].time
+    comes_back(script)
     script.wait_for(f" [!] '{long}' {AGAIN}")
-    script.wait_for(f"Received '{long}' (8 s of work, redelivered)")
+    script.wait_for(f"Received '{long}' (6 s of work, redelivered)")
     script.wait_for("Done", 3)  # a wrong acknowledgement would close the channel: 406
-    assert len(talk(script, cut)) == 2
-    script.terminate()
-    assert script.wait() == 0
-    script.wait_for("Stopped: 3 worked, 0 lost, 0 abandoned")
+    assert len(trouble(script)) == 1
+    finish(script)
+    assert fates(script) == {"worked": 3, "lost": 0, "returned": 0, "failed": 0}
     assert lab.remains() == []
 
 
@@ -154,24 +162,29 @@ def test_auto_acknowledged_messages_in_hand_are_worked_on_when_the_connection_is
     script.wait_for("Received 'aaaaa'")
     wait_until(lambda: lab.ready() == 0)
     proxy.cut()
-    consumes_again(script)
+    comes_back(script)
     script.wait_for("Done", 5)
     assert bodies(script) == ["aaaaa", *"bcde"]
     assert not script.find(AGAIN)
+    finish(script)
+    assert fates(script) == {"worked": 5, "lost": 0, "returned": 0, "failed": 0}
 
 
-def test_the_last_of_a_limit_in_hand_when_the_connection_is_cut_hoards_no_others(
-    lab: Lab, worker: Run, proxy: Proxy, url: str
+@pytest.mark.parametrize("options", [("--acknowledge",), ()], ids=str)
+def test_the_last_of_a_limit_in_hand_when_the_connection_is_cut_takes_no_others(
+    lab: Lab, worker: Run, proxy: Proxy, url: str, options: tuple
 ):
     lab.declare()
     lab.publish("task 1 of 2 s at all!", *"abcde")
-    script = worker(lab, "--acknowledge", "-n", 1, seconds=0.1, url=url)
+    proxy.before_cancel = proxy.cut
+    script = worker(lab, *options, "-n", 1, seconds=0.1, url=url)
     script.wait_for("Received 'task 1")
-    proxy.cut()
-    script.wait_for(AGAIN)
     assert script.wait() == 0
-    others = [(body.encode(), False) for body in "abcde"]
-    assert lab.remains() == [(b"task 1 of 2 s at all!", True), *others]
+    assert len(script.find("Received")) == 1
+    others = [message for message in lab.remains() if not message[0].startswith(b"task")]
+    assert [body.decode() for body, _ in others] == list("abcde")
+    if options:  # else one may have been on its way when the connection was cut
+        assert not any(redelivered for _, redelivered in others)
 
 
 def test_ctrl_c_in_a_task_whose_connection_is_lost_still_says_where_it_went(
@@ -179,31 +192,96 @@ def test_ctrl_c_in_a_task_whose_connection_is_lost_still_says_where_it_went(
 ):
     lab.declare()
     lab.publish("task")
-    script = worker(lab, *ONE_BY_ONE, seconds=9, url=url)
+    script = worker(lab, *ONE_BY_ONE, seconds=99, url=url)
     script.wait_for("Received")
     proxy.close()
-    script.wait_for("trying again")
-    sent = script.interrupt()
+    script.wait_for("connecting again")
+    script.interrupt()
     assert script.wait() == 130
-    assert script.ended - sent < 1
     script.wait_for(" [!] Abandoned 'task': returned to the queue")
+    assert fates(script) == {"worked": 0, "lost": 0, "returned": 1, "failed": 0}
     assert lab.remains() == [(b"task", True)]
 
 
+@pytest.mark.parametrize("options", [ONE_BY_ONE, ()], ids=str)
 def test_sigterm_in_a_task_whose_connection_is_lost_finishes_it_and_ends(
+    lab: Lab, worker: Run, proxy: Proxy, url: str, options: tuple
+):
+    lab.declare()
+    lab.publish("task of 2 s, and more")
+    script = worker(lab, *options, seconds=0.1, url=url)
+    script.wait_for("Received")
+    proxy.close()
+    script.wait_for("connecting again")
+    finish(script)
+    script.wait_for("Done")
+    assert fates(script) == {"worked": 1, "lost": 0, "returned": 0, "failed": 0}
+    assert len(script.find(AGAIN)) == bool(options)
+    assert lab.remains() == ([(b"task of 2 s, and more", True)] if options else [])
+
+
+@pytest.mark.parametrize("options", [ONE_BY_ONE, ()], ids=str)
+def test_a_connection_lost_after_sigterm_takes_no_more_messages(
+    lab: Lab, worker: Run, proxy: Proxy, url: str, options: tuple
+):
+    lab.declare()
+    lab.publish("task of 2 s, and more")
+    script = worker(lab, *options, seconds=0.1, url=url)
+    script.wait_for("Received")
+    stopping = threading.Event()
+    proxy.before_cancel = stopping.set
+    script.terminate()
+    assert stopping.wait(DEADLINE)
+    lab.publish("for another worker")
+    proxy.cut()
+    assert script.wait() == 0, script.text()
+    assert bodies(script)[1:] in ([], ["task of 2 s, and more"])
+    assert (b"for another worker", False) in lab.remains()
+    assert fates(script)["lost"] == 0
+
+
+def test_sigterm_ends_a_worker_whose_broker_goes_away_meanwhile(
     lab: Lab, worker: Run, proxy: Proxy, url: str
 ):
     lab.declare()
-    lab.publish("task of 1 s")
-    script = worker(lab, *ONE_BY_ONE, seconds=0.1, url=url)
-    script.wait_for("Received")
+    script = worker(lab, *ONE_BY_ONE, url=url)
+    proxy.before_cancel = proxy.close
+    finish(script)
+    assert fates(script) == {"worked": 0, "lost": 0, "returned": 0, "failed": 0}
+
+
+@pytest.mark.parametrize("stop", ["terminate", "interrupt"])
+def test_a_signal_ends_a_worker_that_cannot_reach_its_broker_any_more(
+    lab: Lab, worker: Run, proxy: Proxy, url: str, stop: str
+):
+    lab.declare()
+    script = worker(lab, *ONE_BY_ONE, url=url)
     proxy.close()
-    script.wait_for("trying again")
-    script.terminate()
+    script.wait_for("connecting again")
+    getattr(script, stop)()
     assert script.wait() == 0
-    script.wait_for(AGAIN)
-    script.wait_for("Stopped: 1 worked, 0 lost, 0 abandoned")
-    assert lab.remains() == [(b"task of 1 s", True)]
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "in a task"])
+def test_a_second_ctrl_c_does_not_wait_for_a_broker_that_does_not_answer(
+    lab: Lab, worker: Run, proxy: Proxy, url: str, busy: bool
+):
+    lab.declare()
+    script, asked = worker(lab, *ONE_BY_ONE, seconds=99, url=url), threading.Event()
+    if busy:
+        lab.publish("task")
+        script.wait_for("Received")
+
+    def fall_silent() -> None:
+        proxy.silence()
+        asked.set()
+
+    proxy.before_cancel = fall_silent
+    script.interrupt()
+    assert asked.wait(DEADLINE)
+    script.interrupt()
+    assert script.wait() == (130 if busy else 0)
+    assert fates(script)["returned"] == busy
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "in a task"])
@@ -215,26 +293,11 @@ def test_a_connection_that_has_gone_silent_is_given_up_by_its_heartbeat(
     if busy:
         lab.publish("task that is long, 30 s of it.")
         script.wait_for("Received")
-    silent = time.monotonic()
     proxy.silence()
-    # pika looks every heartbeat + 5 s, and gives up when it saw nothing twice.
-    assert consumes_again(script).time - silent < 2 * (2 + 5) + 1
-    assert len(talk(script, silent)) == 2
+    comes_back(script)  # after 14 s: pika looks every heartbeat + 5 s, and it must fail twice
     if not busy:
         lab.publish("x")
-        script.wait_for("Received 'x'", within=1)
-
-
-def test_a_worker_that_cannot_reach_its_broker_any_more_ends_at_once_by_sigterm(
-    lab: Lab, worker: Run, proxy: Proxy, url: str
-):
-    lab.declare()
-    script = worker(lab, *ONE_BY_ONE, url=url)
-    proxy.close()
-    script.wait_for("trying again")
-    sent = script.terminate()
-    assert script.wait() == 0
-    assert script.ended - sent < 1
+        script.wait_for("Received 'x'")
 
 
 # ---- the delivery timeout
@@ -255,42 +318,24 @@ def test_a_task_longer_than_the_delivery_timeout_is_told_so_and_handed_out_again
     try:
         script = worker(lab, *ONE_BY_ONE, seconds=0.1)
         lab.publish("task " + "x" * 55, "after")
-        begin = script.wait_for("Received")
+        script.wait_for("Received")
         if queue_type == "classic" and node.version >= (4, 3):  # has no such timeout any more
             script.wait_for("Received 'after'")
-            assert talk(script, begin.time) == []
+            assert trouble(script) == []
             return
-        lost = script.wait_for("Lost RabbitMQ", within=10)
+        lost = script.wait_for("Lost RabbitMQ")
         assert "timed out" in lost.text or "the delivery timeout passed" in lost.text
-        assert 1.9 <= lost.time - begin.time < 5
         if node.version < (4, 3):
             node.ctl("eval", eval_timeout.format(1_800_000))
-        assert consumes_again(script).time - lost.time < 1
+        script.wait_for("Waiting for messages", count=2)  # it may have met the old one once more
         script.wait_for(AGAIN)
         script.wait_for("redelivered")
-        assert len(talk(script, begin.time, script.find("Waiting")[1].time)) == 2
     finally:
         if node.version < (4, 3):
             node.ctl("eval", eval_timeout.format(1_800_000))
 
 
 # ---- the broker goes away
-
-
-class Watch(threading.Thread):
-    """Notes when a broker that is down accepts AMQP connections again."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self.port, self.back = port, float("inf")
-
-    def run(self) -> None:
-        """Wait until it is down, then until it accepts."""
-        while amqp_answers(self.port):
-            time.sleep(0.02)
-        while not amqp_answers(self.port):
-            time.sleep(0.02)
-        self.back = time.monotonic()
 
 
 class Outage(NamedTuple):
@@ -302,14 +347,10 @@ class Outage(NamedTuple):
 
 def outage(lab: Lab, how: str) -> Outage:
     """Stop or kill the broker and start it again."""
-    watch = Watch(lab.broker.port)
-    watch.start()
     gone = time.monotonic()
-    getattr(lab.broker.node, how)()
-    lab.broker.node.start()
-    watch.join(timeout=30)
+    back = lab.broker.away("restart" if how == "stop" else how)
     lab.reconnect()
-    return Outage(gone, watch.back)
+    return Outage(gone, back)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +361,7 @@ def outage(lab: Lab, how: str) -> Outage:
         ("kill", "quorum"),
     ],
 )
-def test_idle_and_busy_workers_consume_again_within_a_second_of_the_broker(
+def test_idle_and_busy_workers_come_back_with_the_broker(
     own_lab: Lab, worker: Run, how: str, queue_type: str
 ):
     lab = own_lab
@@ -333,21 +374,16 @@ def test_idle_and_busy_workers_consume_again_within_a_second_of_the_broker(
     busy.wait_for("Received 'task A")
     lab.queue = "idle"
     idle = worker(lab, *ONE_BY_ONE)
-    gone, back = outage(lab, how)
-    for name, script in (("idle", idle), ("busy", busy)):
-        again = consumes_again(script, within=5)
-        said = talk(script, gone, again.time)
-        print(f"{name}, {how}: {again.time - back:.2f} s after {back - gone:.1f} s, {said}")
-        assert again.time - back <= 1.0
-        assert len(said) <= 3
+    outage(lab, how)
+    comes_back(idle)
+    comes_back(busy)
     busy.wait_for(f"xx' {AGAIN}")
     busy.wait_for("s of work, redelivered)")
     lab.publish("after", persistent=True)
     idle.wait_for("Received 'after'")
     busy.wait_for("Done", 2)
     for script, queue in ((busy, "q"), (idle, "idle")):
-        script.terminate()
-        assert script.wait() == 0
+        finish(script)
         assert lab.remains(queue) == []
 
 
@@ -375,11 +411,9 @@ def test_what_outlives_a_restart_of_the_broker(
         workers["transient"].wait_for("There is no queue 'transient' yet: creating it")
 
 
-@pytest.mark.parametrize(
-    ("busy", "wait"), [(False, 12), (True, 1)], ids=["idle, for long", "in a task"]
-)
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "in a task"])
 def test_a_broker_frozen_for_longer_than_the_heartbeat_is_given_up_and_found_again(
-    own_lab: Lab, worker: Run, busy: bool, wait: float
+    own_lab: Lab, worker: Run, busy: bool
 ):
     lab = own_lab
     lab.declare()
@@ -388,26 +422,27 @@ def test_a_broker_frozen_for_longer_than_the_heartbeat_is_given_up_and_found_aga
         lab.publish("task " + "x" * 155, persistent=True)
         script.wait_for("Received")
     lab.connection.close()
-    frozen = time.monotonic()
-    os.kill(lab.broker.node.pid, signal.SIGSTOP)
-    try:
-        lost = script.wait_for("Lost RabbitMQ", within=16).time
-        # Its first try to connect ends after 10 s, and then it waits before the next.
-        time.sleep(max(0, lost + wait - time.monotonic()))
-    finally:
-        os.kill(lab.broker.node.pid, signal.SIGCONT)
-    thawed = time.monotonic()
-    again = consumes_again(script)
-    print(f"{again.time - thawed:.2f} s after {thawed - frozen:.1f} s: {talk(script, frozen)}")
-    assert again.time - thawed <= 1.0
-    assert len(talk(script, frozen)) <= 3
+    with lab.broker.frozen():
+        script.wait_for("Lost RabbitMQ")
+    comes_back(script)
     lab.reconnect()
     if busy:
         script.wait_for(AGAIN)
         script.wait_for("redelivered")
     else:
         lab.publish("after")
-        script.wait_for("Received 'after'", within=1)
+        script.wait_for("Received 'after'")
+
+
+def test_sigterm_ends_a_worker_whose_broker_has_been_frozen_for_long(own_lab: Lab, worker: Run):
+    lab = own_lab
+    lab.declare()
+    script = worker(lab, *ONE_BY_ONE, "--heartbeat", 2)
+    lab.connection.close()
+    with lab.broker.frozen():
+        script.wait_for("Lost RabbitMQ")
+        finish(script)
+    lab.reconnect()
 
 
 # ---- all of it at once
@@ -485,31 +520,30 @@ def test_1000_tasks_survive_workers_killed_at_random_and_two_restarts_of_the_bro
 
     assert len(breaker.outages) == 2
     assert not any("Traceback" in script.text() for script in everyone)
+    stopped, crashed = breaker.outages
     by_task = collections.defaultdict(list)
     for script in everyone:
         mine = tries(script)
         for one in mine:
-            by_task[one.body].append((one, script in killed and one is mine[-1]))
+            causes = ["a killed worker"] if script in killed and one is mine[-1] else []
+            causes += ["the restart"] if may_have_been_in_hand(one, mine, stopped) else []
+            causes += ["the killed broker"] if may_have_been_in_hand(one, mine, crashed) else []
+            # A classic queue also forgets acknowledgements that it did not write down yet.
+            if queue_type == "classic" and one.begin <= crashed.back:
+                causes.append("what the killed broker had not written down")
+            by_task[one.body].append((one, causes))
     assert set(by_task) == set(tasks)
-    stopped, crashed = breaker.outages
-    by: collections.Counter[str] = collections.Counter()
+    repeated: collections.Counter[str] = collections.Counter()
     for several in by_task.values():
         several.sort(key=lambda pair: pair[0].begin)
         assert several[-1][0].end < math.inf
-        for (one, was_last), (following, _) in itertools.pairwise(several):
-            # With prefetch 1 only the last one may be in hand, or its acknowledgement on the way.
-            if was_last:
-                by["a killed worker"] += 1
-            elif one.begin <= stopped.back and stopped.gone <= one.end + 1:
-                by["the restart"] += 1
-            # A classic queue also forgets acknowledgements that it did not write down yet.
-            elif one.begin <= crashed.back <= following.begin and (
-                queue_type == "classic" or crashed.gone <= one.end + 1
-            ):
-                by["the killed broker"] += 1
-            else:
-                raise AssertionError(f"{several}, {breaker.outages}")
-    print(f"{len(killed)} workers killed; lost 0, repeated because of {dict(by)}")
-    assert by["a killed worker"] <= len(killed)
-    assert by["the restart"] <= 4
-    assert by["the killed broker"] <= 4 or queue_type == "classic"
+        for _, causes in several[:-1]:
+            assert causes, (several, breaker.outages)
+            repeated[causes[0]] += 1
+    print(f"{len(killed)} workers killed; lost 0, repeated because of {dict(repeated)}")
+
+
+def may_have_been_in_hand(one: Try, mine: list[Try], outage: Outage) -> bool:
+    """Return True if a worker with prefetch 1 may have held this task when its broker went."""
+    before = [other for other in mine if other.begin < outage.gone]
+    return one in before[-1:] or outage.gone <= one.begin <= outage.back

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+import pika
 import pytest
 from rich.cells import cell_len
 
@@ -31,12 +32,20 @@ from chatroom.room import BEAT, KEPT, Back, Delivered, Ended, Entered, Heard, Lo
 from chatroom.via_pubsub import ViaPubSub
 from chatroom.via_rabbitmq import ViaRabbitMQ
 from chatroom.way import Way
-from conftest import ROOT, Lab, Terminal, wait_until
+from conftest import (
+    ROOT,
+    Lab,
+    Terminal,
+    UndecodableProperties,
+    undecodable_is_fine,
+    wait_until,
+)
 from fake_pubsub import FakePubSub
+from kit.amqp import UNREACHABLE, Broker, BrokerError
 from kit.worksheet import Found, find
-from producer import UNREACHABLE, BrokerError
 from proxy import Proxy
 from screen import Screen, stages
+from strange import ODD
 from test_worksheets import pane_environment
 
 FOLDER = ROOT / "labs" / "08-chat"
@@ -73,8 +82,11 @@ def net_of_rabbitmq(lab: Lab) -> Net:
         channel.basic_publish("chat.lobby", "", body, mandatory=True)
         channel.close()
 
-    way = partial(ViaRabbitMQ, "lobby", {"url": lab.url, "heartbeat": 10})
-    return Net(way, [], {"AMQP_URL": lab.url}, publish)
+    return Net(way_of_rabbitmq(lab.url), [], {"AMQP_URL": lab.url}, publish)
+
+
+def way_of_rabbitmq(url: str) -> Callable[[], Way]:
+    return lambda: ViaRabbitMQ("lobby", Broker(url=url, heartbeat=10))
 
 
 def net_of_pubsub(server: FakePubSub) -> Net:
@@ -524,7 +536,7 @@ def test_login_asks_for_the_password(lab, terminal):
 
 
 def test_a_stolen_name_is_refused_by_the_broker(lab):
-    way = ViaRabbitMQ("lobby", {"url": lab.url})
+    way = ViaRabbitMQ("lobby", Broker(url=lab.url))
     way.open()
     way.login = "ada"
     with pytest.raises(BrokerError) as refused:
@@ -564,7 +576,7 @@ def proxied(lab) -> Iterator[tuple[Net, Proxy]]:
     proxy = Proxy(lab.broker.port)
     net = net_of_rabbitmq(lab)
     url = lab.url.replace(f":{lab.broker.port}", f":{proxy.port}")
-    net.way = partial(ViaRabbitMQ, "lobby", {"url": url, "heartbeat": 10})
+    net.way = way_of_rabbitmq(url)
     yield net, proxy
     proxy.close()
 
@@ -614,8 +626,63 @@ def test_no_broker_is_a_line(run, script):
     alone = run(script, "--port", 1, *more)
     assert alone.wait() == 3
     problem, hint = alone.text("stderr").splitlines()
-    assert "cannot reach RabbitMQ at localhost:1 (connection refused)" in problem
-    assert hint.startswith("  try: make broker")
+    assert "cannot reach RabbitMQ at localhost:1 (Connection refused)" in problem
+    assert hint.startswith("  try: labs/broker.py up --port 1")
+
+
+# ---- RabbitMQ: messages from strangers
+
+
+def publish(lab: Lab, exchange: str, body: bytes, properties: pika.BasicProperties) -> None:
+    """Publish what our own programs would not."""
+    channel = lab.connection.channel()
+    channel.confirm_delivery()
+    channel.basic_publish(exchange, "", body, properties, mandatory=True)
+    channel.close()
+
+
+@pytest.mark.skipif(undecodable_is_fine(), reason="pika decodes it")
+def test_a_message_that_cannot_be_decoded_ends_the_listeners_after_some_tries(lab, run, enter):
+    ada = enter(net_of_rabbitmq(lab), "ada")
+    listener = run(LISTENS, lab=lab)
+    listener.wait_for("Listening")
+    ada.room.say("before")
+    listener.wait_for("~ada: before")
+    publish(lab, "chat.lobby", b"bad", UndecodableProperties())
+    assert listener.wait() == 1
+    *lost, problem, hint = listener.text("stderr").splitlines()
+    assert problem.startswith("listen.py: error: pika cannot decode the next message (")
+    assert hint == "  try: labs/queues.py --delete chat.lobby.log: the room begins anew"
+    assert 1 <= len([line for line in lost if "cannot decode" in line]) < 5
+    newcomer = run(LISTENS, lab=lab)
+    assert newcomer.wait() == 1
+    assert len(newcomer.text("stderr").splitlines()) == 2
+    ended = wait_until(lambda: [one for one in ada.events if isinstance(one, Ended)])
+    assert "cannot decode" in str(ended[0].error)
+    assert run("labs/queues.py", "--delete", "chat.lobby.log", lab=lab).wait() == 0
+    listener = run(LISTENS, lab=lab)
+    listener.wait_for("Listening")
+
+
+@pytest.mark.skipif(undecodable_is_fine(), reason="pika decodes it")
+def test_a_message_that_cannot_be_decoded_and_is_not_kept_is_passed_over(lab, enter):
+    ada, bob = enter(net_of_rabbitmq(lab), "ada"), enter(net_of_rabbitmq(lab))
+    publish(lab, "chat.lobby.here", b"bad", UndecodableProperties())
+    for one in (ada, bob):
+        one.wait_for(Back)
+        assert "cannot decode" in one.wait_for(Lost).why
+    ada.room.say("still here")
+    wait_until(lambda: bob.texts() == ["still here"])
+
+
+def test_odd_properties_disturb_nobody(lab, enter):
+    ada = enter(net_of_rabbitmq(lab), "ada")
+    for exchange in ("chat.lobby", "chat.lobby.here"):
+        publish(lab, exchange, b"odd", pika.BasicProperties(**ODD))
+    said = Message(SAID, "bob", "fine").to_bytes()
+    publish(lab, "chat.lobby", said, pika.BasicProperties(**ODD))
+    wait_until(lambda: ada.texts() == ["odd", "fine"])
+    assert not [one for one in ada.events if isinstance(one, (Lost, Ended))]
 
 
 # ---- Google Pub/Sub

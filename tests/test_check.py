@@ -149,9 +149,9 @@ def test_no_exercise_is_a_sentence(student: Student):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("amqp://localhost:1", "cannot reach RabbitMQ at localhost:1 (connection refused)"),
+        ("amqp://localhost:1", "cannot reach RabbitMQ at localhost:1 (Connection refused)"),
         ("amqp://guest:no@{where}", "Login was refused"),
-        ("http://{where}", "a broker's URL is"),
+        ("http://{where}", "AMQP_URL is not amqp://user:password@host:5672/vhost"),
     ],
 )
 def test_no_broker(student: Student, lab: Lab, url: str, says: str):

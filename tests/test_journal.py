@@ -2,7 +2,6 @@
 
 import collections
 import datetime
-import json
 import os
 import re
 import socket
@@ -10,28 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import pika
 import pytest
 
-from conftest import ROOT, Lab, Run, Script, wait_until
+from conftest import ROOT, Lab, Run, Script, events, of, read_journal, wait_until
 from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
 DOCUMENT = (ROOT / "labs" / "journal.md").read_text(encoding="utf-8")
-
-
-def read(path: Path) -> list[dict]:
-    """Return the lines of a journal, of which each must be whole."""
-    text = path.read_text(encoding="utf-8")
-    assert text.endswith("\n")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def of(lines: list[dict], event: str) -> list[dict]:
-    return [line for line in lines if line["event"] == event]
-
-
-def events(lines: list[dict], message: str) -> list[str]:
-    return [line["event"] for line in lines if line.get("message") == message]
 
 
 def finish(script: Script, code: int = 0) -> None:
@@ -51,7 +36,7 @@ def test_every_line_says_when_where_and_who(lab: Lab, worker: Run, journal: Path
     lab.publish("aaa")
     script.wait_for("Done")
     finish(script)
-    lines = read(journal)
+    lines = read_journal(journal)
     order = ["started", "received", "working", "done", "stopped"]
     assert [line["event"] for line in lines] == order
     for line in lines:
@@ -70,7 +55,8 @@ def test_every_line_says_when_where_and_who(lab: Lab, worker: Run, journal: Path
     assert (received["redelivered"], received["bytes"]) == (False, 3)
     assert working["seconds"] == pytest.approx(0.03)
     assert done["acknowledged"] is True
-    assert (stopped["worked"], stopped["lost"], stopped["abandoned"]) == (1, 0, 0)
+    fates = {fate: stopped[fate] for fate in ("worked", "lost", "returned", "failed")}
+    assert fates == {"worked": 1, "lost": 0, "returned": 0, "failed": 0}
 
 
 def test_every_event_and_field_is_documented(lab: Lab, worker: Run, run: Run, journal: Path):
@@ -80,7 +66,7 @@ def test_every_event_and_field_is_documented(lab: Lab, worker: Run, run: Run, jo
     run("producer.py", "--queue", "q", *options, "a", lab=lab).wait()
     script.wait_for("Done")
     finish(script)
-    for line in read(journal):
+    for line in read_journal(journal):
         for word in (line["event"], *line):
             assert f"`{word}`" in DOCUMENT, word
 
@@ -94,7 +80,7 @@ def test_the_sender_and_the_workers_speak_of_the_same_messages(
     script = worker(lab, *ONE_BY_ONE, "--journal", journal)
     script.wait_for("Done", count=2)
     finish(script)
-    lines = read(journal)
+    lines = read_journal(journal)
     for message in "ab":
         order = ["sent", "confirmed", "received", "working", "done"]
         assert events(lines, message) == order
@@ -108,49 +94,70 @@ def test_a_message_that_the_broker_does_not_take_is_refused(lab: Lab, run: Run, 
     lab.declare(arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     sent = run("producer.py", "--queue", "q", "--journal", journal, *"abc", lab=lab)
     assert sent.wait() == 4
-    lines = read(journal)
+    lines = read_journal(journal)
     assert of(lines, "refused")[-1]["why"] == "the broker refused it"
     assert len(of(lines, "refused")) + len(of(lines, "confirmed")) == len(of(lines, "sent")) == 3
 
 
-def test_what_becomes_of_a_message(lab: Lab, worker: Run, journal: Path, tmp_path: Path):
-    """Lost on purpose, failed once and again, abandoned in hand and while it waits."""
+def counts(lines: list[dict]) -> list[int]:
+    """Return what the last `stopped` of a worker counts."""
+    return [of(lines, "stopped")[-1][fate] for fate in ("worked", "lost", "returned", "failed")]
+
+
+def test_a_message_that_failed_once_and_again(lab: Lab, worker: Run, journal: Path, tmp_path: Path):
     failing = tmp_path / "failing.py"
     source = (ROOT / "qprocessor.py").read_text()
-    failing.write_text(source.replace("    time.sleep(seconds)", "    raise ValueError('no')"))
+    failing.write_text(source.replace("    time.sleep(seconds)\n", "    raise ValueError('no')\n"))
     lab.declare()
     lab.publish("bad")
     script = worker(lab, *ONE_BY_ONE, "--journal", journal, script=failing)
-    script.wait_for("Rejected")
+    script.wait_for("Moved to")
     finish(script)
-    assert events(read(journal), "bad") == ["received", "working", "requeued"] + [
-        "received",
-        "working",
-        "rejected",
-    ]
-    assert [line["redelivered"] for line in of(read(journal), "received")] == [False, True]
-    assert of(read(journal), "requeued")[0]["why"] == "ValueError: no"
+    lines = read_journal(journal)
+    once, again = ["received", "working", "requeued"], ["received", "working", "rejected"]
+    assert events(lines, "bad") == once + again
+    assert [line["redelivered"] for line in of(lines, "received")] == [False, True]
+    for event in ("requeued", "rejected"):
+        assert of(lines, event)[0]["why"].startswith("ValueError: no, failing.py:")
+    assert counts(lines) == [0, 0, 1, 1]
 
+
+@pytest.mark.parametrize(
+    ("options", "last"), [(("--acknowledge",), [0, 0, 1, 0]), ((), [0, 1, 0, 0])], ids=str
+)
+def test_a_message_that_is_lost_on_purpose(
+    lab: Lab, worker: Run, journal: Path, options: tuple, last: list[int]
+):
+    lab.declare()
     lab.publish("lost")
-    script = worker(lab, "--lose-every", 1, "--journal", journal)
+    script = worker(lab, "--lose-every", 1, "--journal", journal, *options)
     script.wait_for("Lost")
     finish(script)
-    assert events(read(journal), "lost") == ["received", "working", "lost"]
+    assert events(read_journal(journal), "lost") == ["received", "working", "lost"]
+    assert counts(read_journal(journal)) == last
 
-    for options, returned in (("--acknowledge",), True), ((), False):
-        lab.publish("hand", "wait")
-        script = worker(lab, *options, "--journal", journal, seconds=9)
-        script.wait_for("Received")
-        wait_until(lambda: "wait" in journal.read_text(), "the second one is there too")
-        script.interrupt()
-        assert script.wait() == 130
-        last = of(read(journal), "abandoned")[-2:]
-        assert [(line["message"], line["returned"]) for line in last] == [
-            ("hand", returned),
-            ("wait", returned),
-        ]
-        lab.take_all()
-        journal.write_text("")
+
+@pytest.mark.parametrize(
+    ("options", "returned", "last"),
+    [(("--acknowledge",), True, [0, 0, 2, 0]), ((), False, [0, 2, 0, 0])],
+    ids=str,
+)
+def test_messages_that_are_abandoned_in_hand_and_while_they_wait(
+    lab: Lab, worker: Run, journal: Path, options: tuple, returned: bool, last: list[int]
+):
+    lab.declare()
+    lab.publish("hand", "wait")
+    script = worker(lab, *options, "--journal", journal, seconds=99)
+    script.wait_for("Received")
+    wait_until(lambda: "wait" in journal.read_text(), "the second one is there too")
+    script.interrupt()
+    assert script.wait() == 130
+    abandoned = of(read_journal(journal), "abandoned")
+    assert {line["message"]: line["returned"] for line in abandoned} == {
+        "hand": returned,
+        "wait": returned,
+    }
+    assert counts(read_journal(journal)) == last
 
 
 def test_a_connection_that_is_lost_and_comes_back(lab: Lab, worker: Run, run: Run, journal: Path):
@@ -164,7 +171,7 @@ def test_a_connection_that_is_lost_and_comes_back(lab: Lab, worker: Run, run: Ru
     script.wait_for("Done", count=2)
     finish(script)
     proxy.close()
-    lines = read(journal)
+    lines = read_journal(journal)
     assert [line["event"] for line in lines if line["event"].startswith("connection_")] == [
         "connection_lost",
         "connection_back",
@@ -178,16 +185,17 @@ def test_many_writers_tear_no_line(lab: Lab, worker: Run, run: Run, journal: Pat
     lab.declare()
     options = ("--journal", journal)
     workers = [worker(lab, *ONE_BY_ONE, *options, seconds=0) for _ in range(4)]
+    reader = run("consumer.py", "--queue", "q", *options, lab=lab)
+    reader.wait_for("Waiting for messages")
     senders = [
         run("producer.py", "--queue", "q", *options, "--count", 250, f"{name}" * 90, lab=lab)
         for name in "ab"
     ]
-    reader = run("consumer.py", "--queue", "q", *options, lab=lab)
     assert [sender.wait() for sender in senders] == [0, 0]
     wait_until(lambda: journal.read_text().count('"done"') == 500, "all are done")
     for script in (*workers, reader):
         finish(script)
-    lines = read(journal)
+    lines = read_journal(journal)
     counts = collections.Counter(line["event"] for line in lines)
     assert counts["sent"] == counts["confirmed"] == counts["received"] == counts["done"] == 500
     assert counts["started"] == counts["stopped"] == 7
@@ -198,9 +206,9 @@ def test_many_writers_tear_no_line(lab: Lab, worker: Run, run: Run, journal: Pat
 @pytest.mark.parametrize(
     ("target", "why"),
     [
-        ("/dev/full", "no space left on device"),
-        ("/", "is a directory"),
-        ("/nowhere/run.jsonl", "no such file or directory"),
+        ("/dev/full", "No space left on device"),
+        ("/", "Is a directory"),
+        ("/nowhere/run.jsonl", "No such file or directory"),
     ],
 )
 def test_a_journal_that_cannot_be_written_is_one_line_and_the_work_goes_on(
@@ -237,5 +245,20 @@ def test_a_message_that_is_long_or_not_text(lab: Lab, worker: Run, journal: Path
     script = worker(lab, *ONE_BY_ONE, "--journal", journal, seconds=0)
     script.wait_for("Done", count=3)
     finish(script)
-    shown = [(line["message"], line["bytes"]) for line in of(read(journal), "received")]
+    shown = [(line["message"], line["bytes"]) for line in of(read_journal(journal), "received")]
     assert shown == [("\\xff\x00a", 3), ("€" * 100, 600), ("x" * 100, 5_000_000)]
+
+
+@pytest.mark.parametrize("script", ["qprocessor.py", "consumer.py"])
+def test_a_message_id_that_is_not_text_does_no_harm(lab: Lab, run: Run, journal: Path, script: str):
+    lab.declare()
+    odd = pika.BasicProperties(message_id=b"\xe9t\xe9")
+    lab.connection.channel().basic_publish("", "q", b"a", odd)
+    lab.publish("b")
+    options = "--queue", "q", "--exit-when-empty", "--journal", journal
+    reader = run(script, *options, lab=lab)
+    assert reader.wait() == 0, reader.text()
+    assert reader.text("stderr") == ""
+    done = of(read_journal(journal), "done")
+    assert [line["message"] for line in done] == ["a", "b"]
+    assert "t" in done[0]["message_id"] and done[1]["message_id"] is None

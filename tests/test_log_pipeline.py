@@ -13,13 +13,25 @@ from pathlib import Path
 
 import pika
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.spec import Basic
 
-from conftest import ROOT, Lab, Run, Script, wait_until
+from conftest import (
+    ROOT,
+    Lab,
+    Run,
+    Script,
+    UndecodableProperties,
+    undecodable_is_fine,
+    wait_until,
+)
 from kit.net import free_port
+from kit.proxy import proxy_before
 from logpipe.reader import read_tables
 from logpipe.sink import Sink
 from proxy import Proxy
 from rabbit_logging import RabbitHandler
+from strange import ODD
 
 FOLDER = ROOT / "labs/10-log-pipeline"
 GAMES = ("--players", "12", "--rounds", "10", "--seed", "7", "--turn-seconds", "0.002")
@@ -318,10 +330,53 @@ def test_a_record_whose_queue_cannot_be_declared_counts_as_not_shipped(handler, 
     def declare(*_: object, **__: object) -> None:
         raise RuntimeError("not today")
 
-    monkeypatch.setattr("pika.channel.Channel.queue_declare", declare)
+    monkeypatch.setattr(BlockingChannel, "queue_declare", declare)
     logging.getLogger("shop").info("one")
     handler.close()
-    assert (handler.code, handler.shipper.left(), handler.shipper.shipped) == (1, 1, 0)
+    assert (handler.code, len(handler.shipper.buffer), handler.shipper.shipped) == (1, 1, 0)
+
+
+def test_a_name_with_control_characters_gets_a_queue_without(handler, lab):
+    logging.getLogger("shop.till\r\x1b").info("one")  # RabbitMQ would call it "till"
+    assert [record["logger"] for record in shipped(handler, lab, "log.till??")] == [
+        "shop.till\r\x1b"
+    ]
+
+
+def test_a_record_leaves_the_buffer_when_it_is_confirmed_and_comes_again_until_then(lab):
+    proxy, url = proxy_before(lab.url)
+    log, handler = logging.getLogger("shop"), RabbitHandler(url=url, flush_seconds=30)
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        log.info("one")
+        wait_until(lambda: handler.shipper.shipped == 1)
+        proxy.play_dead()
+        proxy.cut()
+        for text in ("two", "three"):
+            log.info(text)
+        assert (len(handler.shipper.buffer), handler.shipper.shipped) == (2, 1)
+        proxy.play_dead(False)
+        wait_until(lambda: handler.shipper.shipped == 3)
+        records = shipped(handler, lab, "log.shop")
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+        proxy.close()
+    assert [record["message"] for record in records] == ["one", "two", "three"]
+
+
+def test_a_queue_that_is_full_keeps_the_records_here_and_in_their_order(handler, lab):
+    full = {"max-length": 1, "overflow": "reject-publish"}
+    policy = {"pattern": "^log", "definition": full, "apply-to": "queues"}
+    lab.broker.api("PUT", f"policies/{lab.vhost}/full", policy)
+    for text in ("one", "two"):
+        logging.getLogger("shop").info(text)
+    wait_until(lambda: handler.shipper.shipped == 1)
+    assert len(handler.shipper.buffer) == 1
+    assert [json.loads(body)["message"] for body in lab.take("log.shop")] == ["one"]
+    wait_until(lambda: handler.shipper.shipped == 2)
+    assert [json.loads(body)["message"] for body in lab.take("log.shop")] == ["two"]
 
 
 def test_what_comes_after_the_end_found_no_full_buffer(handler, capsys):
@@ -377,7 +432,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(start, logged, truth, rows, tmp
     small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))"
     worker = drain(start, rows, program=mangled(tmp_path, small))
     assert worker.process.returncode == 1
-    assert re.search(rf"error: cannot write into {rows} \(file too large\); \d+ records go back",
+    assert re.search(rf"error: cannot write into {rows} \(File too large\); \d+ records go back",
                      worker.text("stderr"))  # fmt: skip
     assert worker.find("try: free some space")
     assert list(rows.iterdir()) == []
@@ -456,7 +511,7 @@ def test_a_worker_waits_for_its_broker_and_its_queue_and_can_be_stopped_meanwhil
         lab.connection.channel().queue_delete("log.lobby")
         worker.wait_for(WAITING, count=2)  # it makes another one
         assert lab.ready("log.lobby") == 0
-    worker.wait_for("trying again", count=2)
+    worker.wait_for("Lost RabbitMQ", count=2)
     worker.terminate()
     assert worker.wait() == 0
     assert worker.find("Lost RabbitMQ") and worker.find("Stopped: 0 records in 0 files")
@@ -485,6 +540,62 @@ def test_what_is_no_record_is_kept_and_stops_nothing(start, lab, logged, rows):
     assert found["records"] == logged + len(bad) and found["twice"] == len(bad)
     assert worker.find("'game' is no int") and worker.find("it has no message_id")
     assert worker.find("No transform for 'combat/dance'")
+
+
+@pytest.mark.skipif(undecodable_is_fine(), reason="pika decodes it")
+def test_a_record_that_cannot_be_decoded_ends_a_worker_after_some_tries(start, lab, logged, rows):
+    channel = lab.connection.channel()
+    channel.confirm_delivery()
+    channel.basic_publish("", "log.combat", b"bad", UndecodableProperties(), mandatory=True)
+    proxy, url = proxy_before(lab.url)
+    try:
+        worker = start("worker.py", "--channel", "combat", "--output", rows, "--batch", 7, url=url)
+        assert worker.wait() == 1
+        prefetched = [one.what.prefetch_count for one in proxy.heard if type(one.what) is Basic.Qos]
+    finally:
+        proxy.close()
+    error, hint = worker.text("stderr").splitlines()[-2:]
+    assert error.startswith("worker.py: error: pika cannot decode the next message (")
+    assert hint.startswith("  try: ")
+    assert len(worker.find("cannot decode")) == len(prefetched) < 5
+    assert prefetched == [14] + [1] * (len(prefetched) - 1)
+    # Each record is in a file or in its queue, whichever the worker came to.
+    in_files = read_tables(rows).records
+    assert len(lab.peek("log.combat")) + in_files + len(lab.peek("log.lobby")) == logged + 1
+
+
+def test_a_worker_that_has_lost_a_young_connection_writes_whole_files_again(start, lab, rows):
+    proxy, url = proxy_before(lab.url)
+    try:
+        options = ("--channel", "combat", "--output", rows, "--batch", 5, "--batch-seconds", 60)
+        worker = start("worker.py", *options, url=url)
+        worker.wait_for(WAITING)
+        proxy.cut()
+        wait_until(
+            lambda: (
+                [one.what.prefetch_count for one in proxy.heard if type(one.what) is Basic.Qos]
+                == [10, 1, 10]
+            )
+        )
+        channel = lab.connection.channel()
+        for number in range(5):
+            properties = pika.BasicProperties(message_id=str(number))
+            channel.basic_publish("", "log.combat", b"{}", properties)
+        worker.wait_for("5 records in ")
+    finally:
+        proxy.close()
+
+
+def test_odd_properties_disturb_no_worker(start, lab, rows):
+    lab.declare("log.combat")
+    channel = lab.connection.channel()
+    channel.confirm_delivery()
+    for _ in range(2):
+        channel.basic_publish("", "log.combat", b"{}", pika.BasicProperties(**ODD), mandatory=True)
+    worker = start("worker.py", "--channel", "combat", "--output", rows, "--exit-when-empty")
+    assert worker.wait() == 0
+    found = tables(start, rows)
+    assert [row["id"] for row in found["rejects"]] == [r"\xe9t\xe9"] and found["twice"] == 1
 
 
 # ---- the experiments
@@ -537,12 +648,12 @@ def test_an_experiment_is_stopped_and_leaves_nothing(start, lab, tmp_path, numbe
 @pytest.mark.parametrize(
     ("command", "code", "says"),
     [
-        ("simulator.py --players 1", 2, "--players: '1' is not a number of at least 2"),
-        ("simulator.py --truth /no/such/file", 2, "cannot write /no/such/file (no such"),
+        ("simulator.py --players 1", 2, "--players: '1' is not a number from 2 to 100000"),
+        ("simulator.py --truth /no/such/file", 2, "cannot write /no/such/file (No such"),
         ("simulator.py --fanout a/b", 2, "letters, digits, dots"),
         ("worker.py --output rows", 2, "one of the arguments --channel --fanout is required"),
         ("worker.py --channel lobby --output /dev/null", 1, "cannot use /dev/null"),
-        ("tables.py /no/such/folder", 1, "cannot read /no/such/folder (no such file"),
+        ("tables.py /no/such/folder", 1, "cannot read /no/such/folder (No such file"),
         ("experiment.py two", 2, "invalid choice: 'two'"),
         ("experiment.py one --port 1 --retry-for 0", 3, "cannot reach RabbitMQ"),
     ],

@@ -19,9 +19,19 @@ import pika
 import pytest
 from pika.spec import Basic
 
-from conftest import ROOT, Lab, Run, Script, let_it_be_written, wait_until
+from conftest import (
+    ROOT,
+    Lab,
+    Run,
+    Script,
+    UndecodableProperties,
+    let_it_be_written,
+    undecodable_is_fine,
+    wait_until,
+)
 from kit.net import HERE
 from kit.proxy import proxy_before
+from strange import ODD
 
 FOLDER = "labs/07-publish-subscribe"
 WAITING = "To exit press CTRL+C"
@@ -454,6 +464,70 @@ def test_a_queue_that_is_deleted_is_made_anew(subscriber: Start, emit: Start, la
     reader.wait_for("'after'")
 
 
+# ---- messages from strangers
+
+
+def publish(lab: Lab, body: bytes, properties: pika.BasicProperties, key: str | bytes = "") -> None:
+    """Publish to the exchange "news" what our own programs would not."""
+    channel = lab.connection.channel()
+    channel.confirm_delivery()
+    channel.basic_publish("news", key, body, properties, mandatory=True)
+    channel.close()
+
+
+@pytest.mark.skipif(undecodable_is_fine(), reason="pika decodes it")
+def test_a_message_that_cannot_be_decoded_ends_a_durable_subscriber_after_some_tries(
+    start: Start, subscriber: Start, emit: Start, lab: Lab
+):
+    kept = ("--exchange", "news", "--queue", "kept", "--durable")
+    leave(subscriber(*kept))
+    publish(lab, b"bad", UndecodableProperties())
+    emit("--exchange", "news", "good")
+    proxy, url = proxy_before(lab.url)
+    try:
+        reader = start("subscribe.py", *kept, url=url)
+        assert reader.wait() == 1
+        prefetched = [one.what.prefetch_count for one in proxy.heard if type(one.what) is Basic.Qos]
+    finally:
+        proxy.close()
+    error, hint = reader.text("stderr").splitlines()[-2:]
+    assert error.startswith("subscribe.py: error: pika cannot decode the next message (")
+    assert "is out of range" in error and hint.startswith("  try: ")
+    assert len(reader.find("cannot decode")) == len(prefetched) < 5
+    assert prefetched == [100] + [1] * (len(prefetched) - 1)  # so that no other comes back with it
+    assert lab.ready("kept") == 2
+
+
+@pytest.mark.skipif(undecodable_is_fine(), reason="pika decodes it")
+def test_a_message_that_cannot_be_decoded_goes_with_a_subscriber_s_own_queue(
+    subscriber: Start, emit: Start, lab: Lab
+):
+    reader = subscriber("--exchange", "news")
+    publish(lab, b"bad", UndecodableProperties())
+    reader.wait_for("what was sent meanwhile has gone past us")
+    reader.wait_for(WAITING, count=2)
+    emit("--exchange", "news", "good")
+    reader.wait_for("Received 'good'")
+    assert len(reader.find("cannot decode the next message")) == 1
+    leave(reader)
+
+
+def test_odd_properties_and_keys_disturb_nobody(subscriber: Start, lab: Lab):
+    reader = subscriber("--exchange", "news", "--type", "topic", "--bind", "#")
+    publish(lab, b"odd", pika.BasicProperties(**ODD), key=b"\xe9\x1b")
+    reader.wait_for("Received 'odd' (key b'\\xe9\\x1b')")
+    leave(reader)
+    assert reader.text("stderr") == ""
+
+
+def test_the_last_line_counts_in_plain_english(subscriber: Start, emit: Start):
+    for limit, said in ((1, "1 message received"), (2, "2 messages received")):
+        reader = subscriber("--exchange", "news", "-n", limit)
+        emit("--exchange", "news", "a", "b")
+        assert reader.wait() == 0
+        assert reader.lines[-1].text == f" [*] {said}"
+
+
 # ---- what cannot be
 
 
@@ -496,7 +570,10 @@ X = "x" * 256
         (("emit.py", "--exchange", "", "m"), 2, "add --key KEY"),
         (("emit.py", "--exchange", X, "m"), 2, "--exchange: it has 256 bytes"),
         (("emit.py", "--exchange", "é" * 128, "m"), 2, "--exchange: it has 256 bytes"),
-        (("emit.py", "--exchange", "a\nb", "m"), 2, "no line breaks"),
+        (("emit.py", "--exchange", "a\nb", "m"), 2, "no control characters"),
+        (("emit.py", "--exchange", "a\x1b[2J", "m"), 2, "no control characters"),
+        (("publisher.py", "--queue", "hello\r"), 2, "no control characters"),
+        (("subscribe.py", "--exchange", "log", "--queue", "q\x7f", "--durable"), 2, "no control"),
         (("emit.py", "--exchange", b"\xff", "m"), 2, "is not UTF-8"),
         (("emit.py", "--exchange", "log", "--type", "direct", "--key", X, "m"), 2, "256 bytes"),
         (("subscribe.py", "--exchange", "log", *TOPIC, X), 2, "256 bytes"),
@@ -530,7 +607,7 @@ def test_a_port_that_is_taken_is_said(publisher: Start, start: Start):
     port = publisher().address.split(":")[2].split("/")[0]
     second = start("publisher.py", "--http", "--http-port", port)
     assert second.wait() == 1
-    assert f"cannot answer on port {port} (address already in use)" in second.text("stderr")
+    assert f"cannot answer on port {port} (Address already in use)" in second.text("stderr")
 
 
 def test_names_and_keys_of_255_bytes_will_do(subscriber: Start, emit: Start):
@@ -705,7 +782,8 @@ def test_a_comparison_without_the_rights_says_what_is_missing(start: Start, lab:
         done = start("compare.py", url=lab.url.replace("guest:guest", f"{user}:p-w"))
         assert done.wait() == 1
         error, *_ = done.text("stderr").splitlines()
-        assert "the comparison failed: publisher.py: error: the broker refuses" in error
+        assert "the comparison failed: publisher.py: error: RabbitMQ at 127.0.0.1:" in error
+        assert " refuses: ACCESS_REFUSED" in error
         assert "p-w" not in done.text()
     finally:
         lab.broker.api("DELETE", f"users/{user}")

@@ -1,45 +1,80 @@
 """qprocessor.py on a broker that behaves: what it works, loses, acknowledges, and how it stops."""
 
-import ctypes
-import json
-import signal
-import statistics
-import sys
+import re
 import time
 from pathlib import Path
 
+import pika
 import pytest
 
-from conftest import ROOT, Lab, Run, Script, wait_until
+from conftest import (
+    ROOT,
+    Lab,
+    Run,
+    Script,
+    UndecodableProperties,
+    events,
+    fates,
+    of,
+    read_journal,
+    undecodable_is_fine,
+    wait_until,
+)
+from kit.corner import Corner
+from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
+LATE = "abc"  # messages that arrive while the consumer is being cancelled
 
 
 def received(script: Script) -> list[str]:
     return [line.text.split("'")[1] for line in script.find("[x] Received")]
 
 
-def with_work(tmp_path: Path, code: str) -> Path:
-    """Return a copy of qprocessor.py, its work() replaced as a student would."""
+def stopped(worked: int = 0, lost: int = 0, returned: int = 0, failed: int = 0) -> str:
+    """Return the last line that a worker should print."""
+    return f" [*] Stopped: {worked} worked, {lost} lost, {returned} returned, {failed} failed"
+
+
+def finish(script: Script, code: int = 0) -> None:
+    script.terminate()
+    assert script.wait() == code
+
+
+def replaced(tmp_path: Path, old: str, new: str) -> Path:
+    """Return a copy of qprocessor.py that a student has changed."""
     original = (ROOT / "qprocessor.py").read_text()
+    assert original.count(old) == 1
     copy = tmp_path / "qprocessor.py"
-    copy.write_text(original.replace("    time.sleep(seconds)\n", f"    {code}\n"))
-    assert copy.read_text() != original
+    copy.write_text(original.replace(old, new))
     return copy
+
+
+def with_work(tmp_path: Path, code: str) -> Path:
+    """Return a copy of qprocessor.py with another work()."""
+    return replaced(tmp_path, "    time.sleep(seconds)\n", f"    {code}\n")
 
 
 # ---- the work
 
 
-def test_works_one_second_a_character(lab: Lab, worker: Run):
+def test_works_one_second_a_character(lab: Lab, worker: Run, tmp_path: Path):
     lab.declare()
-    script = worker(lab, seconds=1)
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, "--journal", journal, seconds=1)
     lab.publish("ab", "")
-    begin = script.wait_for(" [x] Received 'ab' (2 s of work)")
-    end = script.wait_for(" [x] Done")
-    assert 1.95 <= end.time - begin.time < 2.3
-    script.wait_for(" [x] Received '' (0 s of work)")
-    script.wait_for(" [x] Done", 2, within=1)
+    script.wait_for(" [x] Done", count=2)
+    finish(script)
+    assert [line.text for line in script.find("[x]")] == [
+        " [x] Received 'ab' (2 s of work)",
+        " [x] Done",
+        " [x] Received '' (0 s of work)",
+        " [x] Done",
+    ]
+    begun, done = (
+        of(read_journal(journal), event)[0]["monotonic"] for event in ("working", "done")
+    )
+    assert done - begun >= 2
 
 
 def test_one_second_a_character_is_the_default(lab: Lab, run: Run):
@@ -62,11 +97,11 @@ def test_a_body_that_is_not_utf8_is_shown_worked_and_acknowledged_and_the_next_o
     script = worker(lab, "--acknowledge", "-n", 2, seconds=0.1)
     assert script.wait() == 0
     assert [line.text for line in script.lines[1:]] == [
-        r" [x] Received b'\xff\xfe!' (0.3 s of work)",
+        " [x] Received '\ufffd\ufffd!' (0.3 s of work)",
         " [x] Done",
         " [x] Received 'next' (0.4 s of work)",
         " [x] Done",
-        " [*] Stopped: 2 worked, 0 lost, 0 abandoned",
+        stopped(worked=2),
     ]
     assert lab.remains() == []
 
@@ -80,27 +115,29 @@ def test_a_message_of_10_MB_is_worked_and_not_shown_whole(lab: Lab, worker: Run)
     assert lab.remains() == []
 
 
-def test_a_long_task_keeps_its_connection_however_short_the_heartbeat(lab: Lab, worker: Run):
+def test_a_task_of_many_heartbeats_keeps_its_connection(lab: Lab, worker: Run):
     lab.declare()
-    script = worker(lab, "--acknowledge", "--heartbeat", 4, "--name", "sleepy", seconds=1)
-
-    def connections() -> list[str]:
-        every = lab.broker.api("GET", f"vhosts/{lab.vhost}/connections")
-        return [c["name"] for c in every if "sleepy" in json.dumps(c)]
-
-    (before,) = wait_until(connections, "the connection shows")
-    lab.publish("x" * 30)
-    begin = script.wait_for("(30 s of work)")
-    end = script.wait_for(" [x] Done", within=40)
-    assert 29.9 <= end.time - begin.time < 31
-    assert connections() == [before]
-    script.terminate()
-    assert script.wait() == 0
+    script = worker(lab, "--acknowledge", "--heartbeat", 2, "--name", "sleepy", seconds=1)
+    (before,) = wait_until(lambda: lab.connections("sleepy"), "the connection shows")
+    lab.publish("x" * 12)
+    script.wait_for(" [x] Done", within=60)
+    (after,) = lab.connections("sleepy")
+    assert before["name"] == after["name"]
+    finish(script)
     assert lab.remains() == []
-    assert [line.text for line in script.lines[2:]] == [
-        " [x] Done",
-        " [*] Stopped: 1 worked, 0 lost, 0 abandoned",
-    ]
+    assert [line.text for line in script.lines[2:]] == [" [x] Done", stopped(worked=1)]
+
+
+def test_describe_says_what_the_worker_is_about_to_do(lab: Lab, worker: Run, tmp_path: Path):
+    lab.declare()
+    lab.publish("page")
+    old, new = 'return f"{seconds:g} s of work"', 'return f"reads {text}.html"'
+    script = worker(lab, *ONE_BY_ONE, script=replaced(tmp_path, old, new), seconds=9)
+    script.wait_for(" [x] Received 'page' (reads page.html)")
+    script.kill()
+    worker(lab, *ONE_BY_ONE, script=replaced(tmp_path, old, new)).wait_for(
+        " [x] Received 'page' (reads page.html, redelivered)"
+    )
 
 
 # ---- losing and acknowledging
@@ -112,10 +149,11 @@ def test_loses_every_nth_message_for_good_when_auto_acknowledged(lab: Lab, worke
     lab.publish(*"abcdefg")
     script.wait_for("Received 'g'")
     script.wait_for("Done", 5)
-    script.terminate()
-    assert script.wait() == 0
-    assert [line.text[:12] for line in script.find("[!]")] == [" [!] Lost 'c", " [!] Lost 'f"]
-    script.wait_for(" [*] Stopped: 5 worked, 2 lost, 0 abandoned")
+    finish(script)
+    assert [line.text for line in script.find("[!]")] == [
+        f" [!] Lost '{body}': neither done nor acknowledged" for body in "cf"
+    ]
+    assert script.lines[-1].text == stopped(worked=5, lost=2)
     assert lab.remains() == []
 
 
@@ -125,10 +163,19 @@ def test_what_it_loses_comes_back_with_acknowledge_when_the_worker_stops(lab: La
     lab.publish(*"abcdefg")
     script.wait_for("Done", 5)
     assert lab.ready() == 0
-    script.terminate()
-    assert script.wait() == 0
-    script.wait_for("[*] Stopped: 5 worked, 2 lost, 0 abandoned")
+    finish(script)
+    script.wait_for(stopped(worked=5, returned=2))
     assert lab.remains() == [(b"c", True), (b"f", True)]
+
+
+def test_what_it_lost_counts_towards_the_prefetch(lab: Lab, worker: Run):
+    lab.declare()
+    lab.publish(*"abcde")
+    script = worker(lab, "--lose-every", 2, "--acknowledge", "--prefetch", 2)
+    script.wait_for("Lost 'd'")
+    finish(script)
+    assert received(script) == list("abcd")
+    assert sorted(lab.remains()) == [(b"b", True), (b"d", True), (b"e", False)]
 
 
 def test_every_nth_message_received_counts_those_redelivered(lab: Lab, worker: Run):
@@ -192,14 +239,14 @@ def test_prefetch_is_set_before_consuming_so_an_idle_worker_gets_the_next_messag
     busy = worker(lab, *ONE_BY_ONE, seconds=0.1)
     busy.wait_for("Received 'long")
     assert lab.ready() == 1
-    worker(lab, *ONE_BY_ONE).wait_for("Received 'next'", within=1)
+    worker(lab, *ONE_BY_ONE).wait_for("Received 'next'")
 
 
 def test_without_prefetch_one_worker_takes_all_that_waits(lab: Lab, worker: Run):
     lab.declare()
     lab.publish("long" * 250, "next")
     worker(lab, "--acknowledge", seconds=0.1).wait_for("Received 'long")
-    assert lab.ready() == 0
+    wait_until(lambda: lab.ready() == 0, "both are handed over")
 
 
 def test_round_robin_deals_the_messages_out_in_turn_whoever_is_busy(lab: Lab, worker: Run):
@@ -213,34 +260,11 @@ def test_round_robin_deals_the_messages_out_in_turn_whoever_is_busy(lab: Lab, wo
 def test_prefetch_1_gives_the_next_message_to_whoever_is_free(lab: Lab, worker: Run):
     lab.declare()
     workers = [worker(lab, *ONE_BY_ONE, seconds=0.1) for _ in range(2)]
-    lab.publish("L" * 10, *["s"] * 7)
-    wait_until(lambda: sum(len(script.find("Done")) for script in workers) == 8)
-    assert sorted(map(received, workers)) == [["L" * 10], ["s"] * 7]
-
-
-def finish_12_tasks(lab: Lab, worker: Run, *options: object) -> float:
-    """Return how long two waiting workers take over 12 tasks of 2.0 s and 0.1 s in turn."""
-    lab.declare()
-    workers = [worker(lab, *options, seconds=0.1) for _ in range(2)]
-    lab.publish(*["L" * 20, "s"] * 6)
-    wait_until(lambda: sum(len(script.find("Done")) for script in workers) == 12)
-    starts = [script.find("Received")[0].time for script in workers]
-    ends = [script.find("Done")[-1].time for script in workers]
-    for script in workers:
-        script.terminate()
-        assert script.wait() == 0
-    return max(ends) - min(starts)
-
-
-def test_12_uneven_tasks_take_two_workers_12_seconds_round_robin(lab: Lab, worker: Run):
-    assert 11.7 <= finish_12_tasks(lab, worker, "--acknowledge") <= 12.3
-
-
-def test_12_uneven_tasks_take_two_workers_6_4_seconds_with_prefetch_1(lab: Lab, worker: Run):
-    times = []
-    while min(times, default=9) > 6.4 and len(times) < 4:  # a busy machine may disturb some
-        times.append(finish_12_tasks(lab, worker, *ONE_BY_ONE))
-    assert 6.3 <= min(times) <= 6.4, times
+    lab.publish("L" * 1000, *["s"] * 7)
+    wait_until(lambda: sum(len(script.find("Done")) for script in workers) == 7)
+    busy, free = sorted(workers, key=lambda script: len(received(script)))
+    assert len(received(busy)) == 1 and received(busy)[0].startswith("L")
+    assert received(free) == ["s"] * 7
 
 
 # ---- the queue and the connection
@@ -258,6 +282,7 @@ def properties(lab: Lab) -> tuple[bool, str]:
         (["--durable"], (True, "classic")),
         (["--queue-type", "quorum"], (True, "quorum")),
     ],
+    ids=str,
 )
 def test_creates_a_queue_that_does_not_exist_as_the_options_say(
     lab: Lab, worker: Run, request: pytest.FixtureRequest, options: list, expected: tuple
@@ -281,12 +306,7 @@ def test_without_options_it_uses_a_queue_as_it_finds_it(lab: Lab, worker: Run, q
 def test_the_name_shows_on_the_management_page(lab: Lab, worker: Run):
     lab.declare()
     worker(lab, "--name", "ada's worker")
-
-    def names() -> list[str]:
-        connections = lab.broker.api("GET", f"vhosts/{lab.vhost}/connections")
-        return [c.get("client_properties", {}).get("connection_name") for c in connections]
-
-    wait_until(lambda: "ada's worker" in names(), "the name shows")
+    wait_until(lambda: lab.connections("ada's worker"), "the name shows")
 
 
 # ---- stopping by itself
@@ -304,7 +324,7 @@ def test_a_limit_takes_exactly_n_and_the_rest_remains(
     script = worker(lab, "-n", 5, *options)
     assert script.wait() == 0
     assert received(script) == ["0", "1", "2", "3", "4"]
-    script.wait_for("[*] Stopped: 5 worked, 0 lost, 0 abandoned")
+    assert script.lines[-1].text == stopped(worked=5)
     remains = sorted(lab.remains(), key=lambda message: int(message[0]))
     assert [body for body, _ in remains] == [b"%d" % n for n in range(5, 20)]
     if options == ONE_BY_ONE:  # else some may have been handed over, and back
@@ -320,23 +340,23 @@ def test_a_limit_waits_for_messages_that_are_not_there_yet(lab: Lab, worker: Run
     assert script.wait() == 0
 
 
-def test_exit_when_empty_ends_at_once_on_an_empty_queue(lab: Lab, worker: Run):
+def test_exit_when_empty_ends_on_an_empty_queue(lab: Lab, worker: Run):
     lab.declare()
     script = worker(lab, "--exit-when-empty")
-    assert script.wait(within=2) == 0
-    script.wait_for("[*] Stopped: 0 worked")
+    assert script.wait() == 0
+    assert script.lines[-1].text == stopped()
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 @pytest.mark.parametrize("options", [(), ("--acknowledge",), ONE_BY_ONE], ids=str)
-def test_exit_when_empty_works_off_what_waits_first(
+def test_exit_when_empty_does_first_what_waits(
     lab: Lab, worker: Run, options: tuple, queue_type: str
 ):
     lab.declare(arguments={"x-queue-type": queue_type})
     lab.publish("L" * 50, *["s"] * 30)
     script = worker(lab, "--exit-when-empty", *options)
     assert script.wait() == 0
-    script.wait_for("[*] Stopped: 31 worked, 0 lost, 0 abandoned")
+    assert script.lines[-1].text == stopped(worked=31)
     assert lab.remains() == []
 
 
@@ -353,60 +373,41 @@ def test_exit_when_empty_ends_every_worker_of_a_queue(lab: Lab, worker: Run):
 # ---- stopping by a signal
 
 
+@pytest.mark.parametrize("options", [(), ONE_BY_ONE], ids=str)
+@pytest.mark.parametrize("stop", ["terminate", "interrupt"])
+def test_a_signal_ends_an_idle_worker_with_0(lab: Lab, worker: Run, options: tuple, stop: str):
+    lab.declare()
+    script = worker(lab, *options)
+    getattr(script, stop)()
+    assert script.wait() == 0
+    assert script.text("stderr") == ""
+    assert script.lines[-1].text == stopped()
+
+
 def test_sigterm_in_a_task_finishes_and_acknowledges_it_and_leaves_the_rest(lab: Lab, worker: Run):
     lab.declare()
     lab.publish("in hand", "b", "c")
     script = worker(lab, "--acknowledge", seconds=0.1)
     script.wait_for("Received 'in hand'")
-    script.terminate()
-    assert script.wait() == 0
+    wait_until(lambda: lab.ready() == 0, "all are handed over")
+    finish(script)
     assert [line.text for line in script.lines[2:]] == [
         " [x] Done",
-        " [*] Stopped: 1 worked, 0 lost, 0 abandoned",
+        stopped(worked=1, returned=2),
     ]
     assert [body for body, _ in lab.remains()] == [b"b", b"c"]
 
 
-def test_sigterm_says_how_many_auto_acknowledged_messages_go_down_with_it(lab: Lab, worker: Run):
+def test_sigterm_says_how_many_auto_acknowledged_messages_are_lost(lab: Lab, worker: Run):
     lab.declare()
     lab.publish("in hand", *"bcdef")
     script = worker(lab, seconds=0.1)
     script.wait_for("Received 'in hand'")
     wait_until(lambda: lab.ready() == 0)
-    script.terminate()
-    assert script.wait() == 0
+    finish(script)
     script.wait_for(" [!] 5 more had been handed over, LOST: they were auto-acknowledged")
-    script.wait_for(" [*] Stopped: 1 worked, 5 lost, 0 abandoned")
+    script.wait_for(stopped(worked=1, lost=5))
     assert lab.remains() == []
-
-
-@pytest.mark.parametrize("options", [(), ONE_BY_ONE], ids=str)
-@pytest.mark.parametrize("stop", ["terminate", "interrupt"])
-def test_a_signal_ends_an_idle_worker_at_once_with_0(
-    lab: Lab, worker: Run, options: tuple, stop: str
-):
-    lab.declare()
-    for _ in range(9):  # a busy machine may disturb some
-        script = worker(lab, *options)
-        sent = getattr(script, stop)()
-        assert script.wait() == 0
-        assert script.text("stderr") == ""
-        assert script.lines[-1].text == " [*] Stopped: 0 worked, 0 lost, 0 abandoned"
-        if script.ended - sent <= 0.5:
-            return
-    raise AssertionError(f"it took {script.ended - sent:.2f} s")
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tgkill is Linux's")
-def test_a_signal_that_ends_no_wait_stops_the_worker_nevertheless(lab: Lab, worker: Run):
-    lab.declare()
-    script = worker(lab)
-    pid = script.process.pid
-    other = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
-    assert other != pid  # as if it had come a moment before the main thread began to wait
-    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGTERM) == 0
-    assert script.wait() == 0
-    assert script.lines[-1].text == " [*] Stopped: 0 worked, 0 lost, 0 abandoned"
 
 
 @pytest.mark.parametrize(
@@ -419,72 +420,261 @@ def test_a_signal_that_ends_no_wait_stops_the_worker_nevertheless(lab: Lab, work
     ],
     ids=str,
 )
-def test_ctrl_c_in_a_task_ends_at_once_and_says_where_the_message_went(
+def test_ctrl_c_in_a_task_says_where_the_message_went(
     lab: Lab, worker: Run, options: tuple, end: str, goes_back: bool
 ):
     lab.declare()
-    for _ in range(9):  # a busy machine may disturb some
-        lab.publish("in hand")
-        script = worker(lab, *options, seconds=9)
-        script.wait_for("Received 'in hand'")
-        sent = script.interrupt()
-        assert script.wait() == 130
-        assert script.text("stderr") == f" [!] Abandoned 'in hand': {end}"
-        script.wait_for(" [*] Stopped: 0 worked, 0 lost, 1 abandoned")
-        assert lab.remains() == ([(b"in hand", True)] if goes_back else [])
-        if script.ended - sent <= 0.2:
-            return
-    raise AssertionError(f"it took {script.ended - sent:.2f} s")
+    lab.publish("in hand")
+    script = worker(lab, *options, seconds=99)
+    script.wait_for("Received 'in hand'")
+    script.interrupt()
+    assert script.wait() == 130
+    assert script.text("stderr") == f" [!] Abandoned 'in hand': {end}"
+    script.wait_for(stopped(returned=1) if goes_back else stopped(lost=1))
+    assert lab.remains() == ([(b"in hand", True)] if goes_back else [])
+
+
+@pytest.mark.parametrize("options", [(), ("--acknowledge",)], ids=str)
+def test_ctrl_c_counts_what_waits_behind_the_task_too(lab: Lab, worker: Run, options: tuple):
+    lab.declare()
+    lab.publish(*"abc")
+    script = worker(lab, *options, seconds=99)
+    script.wait_for("Received 'a'")
+    wait_until(lambda: lab.ready() == 0, "all are handed over")
+    script.interrupt()
+    assert script.wait() == 130
+    more = " [!] 2 more had been handed over, LOST: they were auto-acknowledged"
+    assert [line.text for line in script.find("more")] == ([] if options else [more])
+    script.wait_for(stopped(returned=3) if options else stopped(lost=3))
+    assert len(lab.remains()) == (3 if options else 0)
+
+
+def test_ctrl_c_while_sigterm_waits_for_the_task_abandons_it(lab: Lab, worker: Run):
+    lab.declare()
+    lab.publish("in hand")
+    script = worker(lab, *ONE_BY_ONE, seconds=99)
+    script.wait_for("Received 'in hand'")
+    script.terminate()
+    wait_until(lambda: lab.consumers() == 0, "the consumer is cancelled")
+    script.interrupt()
+    assert script.wait() == 130
+    script.wait_for("Abandoned 'in hand': returned to the queue")
+    assert lab.remains() == [(b"in hand", True)]
 
 
 @pytest.mark.parametrize("stop", ["terminate", "interrupt"])
-def test_a_signal_ends_a_worker_that_has_not_reached_its_broker_yet(lab: Lab, run: Run, stop: str):
+def test_a_signal_ends_a_worker_that_has_not_reached_its_broker_yet(run: Run, stop: str):
     script = run("qprocessor.py", "--queue", "q", url="amqp://127.0.0.1:9")
-    script.wait_for("trying again")
-    sent = getattr(script, stop)()
+    script.wait_for("Cannot reach RabbitMQ at 127.0.0.1:9 (Connection refused); trying for 60 s")
+    getattr(script, stop)()
     assert script.wait() == 0
-    assert script.ended - sent < 1
     assert len(script.lines) == 1
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+@pytest.mark.parametrize("acknowledge", [(), ("--acknowledge",)], ids=str)
+@pytest.mark.parametrize("stop", ["interrupt", "terminate", "-n", "--exit-when-empty"])
+def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_told(
+    lab: Lab, worker: Run, acknowledge: tuple, stop: str, queue_type: str
+):
+    lab.declare(arguments={"x-queue-type": queue_type})
+    proxy = Proxy(lab.broker.port)
+    proxy.before_cancel = lambda: Corner(lab.url).publish(*LATE)
+    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
+    options = {"-n": ("-n", 2), "--exit-when-empty": ("--exit-when-empty",)}.get(stop, ())
+    script = worker(lab, *acknowledge, *options, url=url)
+    lab.publish("1", "2")
+    script.wait_for("Done", count=2)
+    if not options:
+        getattr(script, stop)()
+    assert script.wait() == 0
+    assert proxy.before_cancel is None, "no basic.cancel was seen"
+    proxy.close()
+    counted, remains = fates(script), lab.remains()
+    assert counted["worked"] == len(script.find("Done")) >= 2
+    assert counted["worked"] + counted["lost"] + len(remains) == 2 + len(LATE)
+    if acknowledge or options:
+        assert counted["lost"] == 0
+    else:
+        script.wait_for(f" [!] {counted['lost']} more had been handed over, LOST")
 
 
 # ---- work that fails
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_a_message_whose_work_fails_goes_back_once_and_is_then_rejected(
+def test_a_message_whose_work_fails_twice_is_moved_to_a_queue_of_its_own(
     lab: Lab, worker: Run, tmp_path: Path, queue_type: str
 ):
-    dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
-    lab.declare("dead")
-    lab.declare(arguments={"x-queue-type": queue_type, **dead})
-    lab.publish("bad", "good")
+    lab.declare(arguments={"x-queue-type": queue_type})
+    channel = lab.connection.channel()
+    bad = pika.BasicProperties(message_id="m1", headers={"x-mine": 1}, content_type="text/plain")
+    channel.basic_publish("", "q", b"bad", bad)
+    lab.publish("good")
     copy = with_work(tmp_path, "if text == 'bad': raise ValueError('no such order')")
-    script = worker(lab, *ONE_BY_ONE, script=copy)
-    script.wait_for("Rejected")
+    line = copy.read_text().split("raise ValueError('no such order')")[0].count("\n") + 1
+    script = worker(lab, *ONE_BY_ONE, "--name", "ada", script=copy)
+    script.wait_for("Moved to")
     script.wait_for("Done")
-    script.terminate()
-    assert script.wait() == 0
-    failed = " [!] Failed on 'bad' (ValueError: no such order)."
+    finish(script)
+    failed = f" [!] Failed on 'bad' (ValueError: no such order, qprocessor.py:{line})."
     assert [line.text for line in script.find("[!]")] == [
         f"{failed} Returned to the queue for one more try",
-        f"{failed} Rejected: dropped, or dead-lettered if the queue is set up so",
+        f"{failed} Moved to 'q.failed'",
     ]
     assert len(script.find("Received 'bad' (0.03 s of work, redelivered)")) == 1
-    script.wait_for(" [*] Stopped: 1 worked, 0 lost, 0 abandoned, 2 failed")
+    script.wait_for(stopped(worked=1, returned=1, failed=1))
     assert lab.remains() == []
-    assert wait_until(lambda: lab.take("dead")) == [b"bad"]
+    [(_, properties, body)] = lab.take_all("q.failed")
+    assert (body, properties.message_id, properties.delivery_mode) == (b"bad", "m1", 2)
+    assert properties.content_type == "text/plain"
+    headers = properties.headers
+    assert headers["x-mine"] == 1
+    assert headers["error"] == f"ValueError: no such order, qprocessor.py:{line}"
+    assert (headers["worker"], headers["first-queue"]) == ("ada", "q")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", headers["failed-at"])
+    assert lab.broker.api("GET", f"queues/{lab.vhost}/q.failed")["durable"]
 
 
-def test_a_message_whose_work_fails_is_said_to_be_lost_when_auto_acknowledged(
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("no_such_name", "NameError: name 'no_such_name' is not defined"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("open('/nowhere')", "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere'"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ],
+    ids=str,
+)
+def test_no_failing_work_empties_the_queue(
+    lab: Lab, worker: Run, tmp_path: Path, code: str, said: str
+):
+    lab.declare()
+    lab.publish(*"abcd")
+    script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=with_work(tmp_path, code))
+    assert script.wait() == 0
+    assert f"({said}" in script.find("Moved to")[0].text
+    assert script.lines[-1].text == stopped(returned=4, failed=4)
+    assert lab.remains() == []
+    assert sorted(lab.take("q.failed")) == [b"a", b"b", b"c", b"d"]
+
+
+def test_work_with_the_wrong_parameters_fails_as_any_other(lab: Lab, worker: Run, tmp_path: Path):
+    lab.declare()
+    lab.publish("a")
+    copy = replaced(tmp_path, "def work(text: str, seconds: float)", "def work(text: str)")
+    script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=copy)
+    assert script.wait() == 0
+    assert "(TypeError: work() takes 1 positional argument" in script.find("Moved to")[0].text
+    assert lab.take("q.failed") == [b"a"]
+
+
+def test_describe_that_fails_is_a_failure_of_the_message_too(lab: Lab, worker: Run, tmp_path: Path):
+    lab.declare()
+    lab.publish("a", "b")
+    code = '{"b": ""}[text]  # KeyError for a'
+    copy = replaced(tmp_path, '    return f"{seconds:g} s of work"', f"    return {code}")
+    script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=copy)
+    assert script.wait() == 0
+    script.wait_for("Failed on 'a' (KeyError: 'a'")
+    assert script.lines[-1].text == stopped(worked=1, returned=1, failed=1)
+    assert lab.take("q.failed") == [b"a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["two\\nlines \\x1b[2J", "x" * 200_000, "caf\\udce9"],
+    ids=["control characters", "200 kB", "a surrogate"],
+)
+def test_an_error_may_say_anything(lab: Lab, worker: Run, tmp_path: Path, text: str):
+    lab.declare()
+    lab.publish("bad", "good")
+    copy = with_work(tmp_path, f"if text == 'bad': raise ValueError('{text}')")
+    script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=copy)
+    assert script.wait() == 0
+    assert len(script.find(" [!] ")) == len(script.text("stderr").splitlines()) == 2
+    assert "\x1b" not in script.text() and len(script.text()) < 3000
+    assert script.lines[-1].text == stopped(worked=1, returned=1, failed=1)
+    assert lab.take("q.failed") == [b"bad"]
+
+
+def test_three_failures_in_a_row_are_said_once(lab: Lab, worker: Run, tmp_path: Path):
+    lab.declare()
+    lab.publish(*"abcdef")
+    script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=with_work(tmp_path, "1 / 0"))
+    assert script.wait() == 0
+    said = " [!] 3 failures in a row: the fault is probably in work(), not in the messages"
+    assert [line.text for line in script.find("in a row")] == [said]
+    lines = [line.text for line in script.find("[!]")]
+    assert sum("Failed on" in line for line in lines[: lines.index(said)]) == 3
+
+
+def test_failures_with_a_success_between_are_not_in_a_row(lab: Lab, worker: Run, tmp_path: Path):
+    lab.declare()
+    lab.publish("bad", "good", "bad", "good", "bad", "good")
+    copy = with_work(tmp_path, "if text == 'bad': raise ValueError('no')")
+    script = worker(lab, "--exit-when-empty", script=copy)
+    assert script.wait() == 0
+    assert script.lines[-1].text == stopped(worked=3, lost=3)
+    assert not script.find("in a row")
+
+
+def test_a_strangers_properties_do_no_harm_to_a_message_that_failed(
     lab: Lab, worker: Run, tmp_path: Path
+):
+    lab.declare()
+    lab.declare("copy")
+    odd = pika.BasicProperties(
+        headers={"CC": ["copy"], "BCC": ["copy"], "deep": {"list": [1, None, b"\xff", "é"]}},
+        user_id="guest",
+        expiration="600000",
+        message_id=b"\xe9t\xe9",
+        reply_to="amq.gen-nobody",
+        timestamp=1_764_336_000_000,
+        priority=9,
+        delivery_mode=1,
+    )
+    lab.connection.channel().basic_publish("", "q", b"bad", odd)
+    wait_until(lambda: lab.ready("copy"), "the stranger's copies are there")
+    copies = len(lab.take("copy"))
+    assert copies
+    script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=with_work(tmp_path, "1 / 0"))
+    assert script.wait() == 0
+    assert script.lines[-1].text == stopped(returned=1, failed=1)
+    [(_, properties, body)] = lab.take_all("q.failed")
+    assert (body, properties.delivery_mode) == (b"bad", 2)
+    assert properties.expiration is None
+    assert properties.headers["deep"] == {"list": [1, None, b"\xff", "é"]}
+    assert lab.take("copy") == []
+
+
+def test_a_failed_queue_that_is_of_another_type_is_used_or_nothing_is_lost(
+    lab: Lab, worker: Run, tmp_path: Path
+):
+    lab.declare()
+    lab.declare("q.failed", arguments={"x-queue-type": "quorum"})
+    lab.publish("bad")
+    script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=with_work(tmp_path, "1 / 0"))
+    assert script.wait() in (0, 4)
+    assert [body for body, _ in lab.remains()] + lab.take("q.failed") == [b"bad"]
+
+
+@pytest.mark.parametrize("options", [(), ("-n", 2), ("--exit-when-empty",)], ids=str)
+def test_a_message_whose_work_fails_is_lost_without_acknowledge_and_counted_so(
+    lab: Lab, worker: Run, tmp_path: Path, options: tuple
 ):
     lab.declare()
     lab.publish("bad", "good")
     copy = with_work(tmp_path, "if text == 'bad': raise ValueError('no such order')")
-    script = worker(lab, script=copy)
-    script.wait_for("[!] Failed on 'bad' (ValueError: no such order). LOST: it was auto-ackn")
+    script = worker(lab, *options, script=copy)
+    script.wait_for("[!] Failed on 'bad' (ValueError: no such order, qprocessor.py:")
     script.wait_for("Done")
-    assert lab.ready() == 0
+    if not options:
+        script.terminate()
+    assert script.wait() == 0
+    assert script.find("Failed on")[0].text.endswith(". LOST: it was auto-acknowledged")
+    assert script.lines[-1].text == stopped(worked=1, lost=1)
+    assert lab.remains() == []
 
 
 def test_verbose_shows_where_the_work_failed(lab: Lab, run: Run, tmp_path: Path):
@@ -496,94 +686,123 @@ def test_verbose_shows_where_the_work_failed(lab: Lab, run: Run, tmp_path: Path)
     assert "in work\n    raise ValueError('no such order')" in script.text("stderr")
 
 
-# ---- what it costs; how soon it gives up
+# ---- messages that nobody can do
+
+
+def give_back(lab: Lab, times: int) -> None:
+    """Take the only message and return it, so that the broker counts it."""
+    channel = lab.connection.channel()
+    for _ in range(times):
+        method, _, _ = wait_until(lambda: ready(channel.basic_get("q")), "the message is back")
+        channel.basic_reject(method.delivery_tag, requeue=True)
+    channel.close()
+
+
+def ready(message: tuple) -> tuple | None:
+    return message if message[0] else None
+
+
+def test_a_message_of_a_quorum_queue_that_was_returned_20_times_is_not_lost(
+    lab: Lab, worker: Run, tmp_path: Path
+):
+    lab.declare(arguments={"x-queue-type": "quorum"})
+    lab.publish("heavy")
+    give_back(lab, 19)
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, *ONE_BY_ONE, "--journal", journal, seconds=99)
+    script.wait_for("Received 'heavy'")
+    script.interrupt()
+    assert script.wait() == 130
+    script.wait_for("Abandoned 'heavy': returned to the queue")
+    script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", "--journal", journal)
+    assert script.wait() == 0
+    said = " [!] Failed on 'heavy' (returned 20 times, never done). Moved to 'q.failed'"
+    assert script.text("stderr") == said
+    script.wait_for(stopped(failed=1))
+    assert lab.remains() == []
+    [(_, properties, body)] = lab.take_all("q.failed")
+    assert (body, properties.headers["error"]) == (b"heavy", "returned 20 times, never done")
+    assert "x-delivery-count" not in properties.headers
+    assert events(read_journal(journal), "heavy")[-2:] == ["received", "rejected"]
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+def test_an_undecodable_header_ends_the_worker_with_its_cause_and_harms_no_other_message(
+    lab: Lab, worker: Run, queue_type: str
+):
+    lab.declare(arguments={"x-queue-type": queue_type})
+    lab.publish(*"abcde")
+    lab.connection.channel().basic_publish("", "q", b"poison", UndecodableProperties())
+    lab.publish(*"fghij")
+    everything = {*"abcdefghij", "poison"}
+    script = worker(lab, "--acknowledge", "--exit-when-empty", seconds=0)
+    if undecodable_is_fine():
+        assert script.wait() == 0
+        assert sorted(received(script)) == sorted(everything)
+        return
+    assert script.wait() == 1
+    assert not script.find("Lost RabbitMQ")
+    said = [line.text for line in script.find(" [!] ")]
+    lost = [line for line in said if line.startswith(" [!] Pika cannot decode the next message")]
+    assert 1 <= len(lost) <= 4  # connections
+    error, advice = script.text("stderr").splitlines()[-2:]
+    assert error.startswith("qprocessor.py: error: pika cannot decode the next message")
+    assert advice.startswith("  try: take ") and "management page" in advice
+    assert fates(script)["worked"] == len(script.find("Done"))
+    remains = [message["payload"] for message in lab.peek()]
+    assert "poison" in remains
+    assert {*remains, *received(script)} == everything, "innocent messages are gone"
+
+
+def test_many_workers_do_not_use_up_the_delivery_limit_of_innocent_messages(lab: Lab, run: Run):
+    """Each of them returns what it held; 20 returns make a message of a quorum queue vanish."""
+    if undecodable_is_fine():
+        pytest.skip("this pika decodes it")
+    lab.declare(arguments={"x-queue-type": "quorum"})
+    lab.connection.channel().basic_publish("", "q", b"poison", UndecodableProperties())
+    innocent = {f"task {number}" for number in range(50)}
+    lab.publish(*sorted(innocent))
+    options = "--queue", "q", "--acknowledge", "--seconds-per-character", 0
+    scripts = [run("qprocessor.py", *options, lab=lab) for _ in range(4)]
+    assert [script.wait() for script in scripts] == [1] * 4
+    remains = {message["payload"] for message in lab.peek()}
+    done = {body for script in scripts for body in received(script)}
+    assert remains | done >= innocent
+    assert not any(script.find("Moved to") for script in scripts)
+
+
+# ---- how it gives up
 
 
 @pytest.mark.parametrize(
     ("url", "options", "said"),
     [
-        ("amqp://guest:wrong@127.0.0.1:{port}/{vhost}", [], "user 'guest'"),
-        ("amqp://127.0.0.1:{port}/nowhere", [], "vhost 'nowhere'"),
-        ("amqp://127.0.0.1:{port}/{vhost}", ["--queue-type", "quorum"], "'x-queue-type'"),
+        ("amqp://guest:wrong@127.0.0.1:{port}/{vhost}", [], "Login was refused"),
+        ("amqp://127.0.0.1:{port}/nowhere", [], "vhost nowhere not found"),
+        ("amqp://127.0.0.1:{port}/{vhost}", ["--queue-type", "quorum"], "inequivalent arg"),
     ],
     ids=["wrong password", "unknown vhost", "other queue type"],
 )
-def test_a_refusal_ends_it_within_half_a_second_and_is_never_retried(
+def test_a_refusal_ends_it_and_is_never_retried(
     lab: Lab, run: Run, url: str, options: list, said: str
 ):
     lab.declare()
     url = url.format(port=lab.broker.port, vhost=lab.vhost)
-    times = []
-    for _ in range(9):  # a busy machine may disturb some
-        script = run("qprocessor.py", "--queue", "q", *options, url=url)
-        assert script.wait() == 4
-        assert said in script.text("stderr")
-        assert len(script.lines) <= 3
-        assert "again" not in script.text()
-        assert "Traceback" not in script.text()
-        times.append(script.ended - script.started)
-        if times[-1] <= 0.5:
-            return
-    raise AssertionError(f"it took {times}")
+    script = run("qprocessor.py", "--queue", "q", *options, url=url)
+    assert script.wait() == 4
+    error, advice = script.text("stderr").splitlines()
+    assert error.startswith("qprocessor.py: error: ") and said in error
+    assert advice.startswith("  try: ")
 
 
-BARE = """
-import os, pika
-channel = pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"])).channel()
-channel.queue_declare("q", passive=True)
-def callback(channel, method, properties, body):
-    print(" [x] Received", body, flush=True)
-channel.basic_consume("q", callback, auto_ack=True)
-channel.start_consuming()
-"""
-
-
-def start_both(lab: Lab, run: Run, bare: Path) -> list[float]:
-    """Return how much longer and larger the worker is than a bare script, at its first message."""
-    commands = [bare], ["qprocessor.py", "--queue", "q", "--seconds-per-character", 0]
-    runs: list[list[tuple[float, int]]] = [[], []]
-    for _ in range(9):
-        for command, figures in zip(commands, runs, strict=True):
-            assert lab.remains() == []  # the broker knows that the one before is dead
-            lab.publish("abc")
-            script = run(*command, lab=lab)
-            line = script.wait_for("[x] Received")
-            status = Path(f"/proc/{script.process.pid}/status").read_text()
-            kilobytes = int(status.partition("VmHWM:")[2].split()[0])
-            figures.append((line.time - script.started, kilobytes))
-            script.kill()
-            script.wait()
-    bare, ours = ([statistics.median(figure) for figure in zip(*run, strict=True)] for run in runs)
-    return [mine / theirs for mine, theirs in zip(ours, bare, strict=True)]
-
-
-def test_it_starts_and_weighs_no_more_than_1_3_times_a_bare_pika_script(
-    lab: Lab, run: Run, tmp_path: Path
-):
-    (tmp_path / "bare.py").write_text(BARE)
-    lab.declare()
-    for _ in range(3):  # a busy machine may disturb one
-        time_ratio, memory_ratio = start_both(lab, run, tmp_path / "bare.py")
-        print(f"{time_ratio:.2f} times the time, {memory_ratio:.2f} times the memory")
-        if time_ratio <= 1.3:
-            break
-    assert time_ratio <= 1.3
-    assert memory_ratio <= 1.3
-
-
-@pytest.mark.parametrize("options", [(), ONE_BY_ONE], ids=str)
-def test_an_idle_worker_costs_no_cpu_to_speak_of(lab: Lab, worker: Run, options: tuple):
-    lab.declare()
-    lab.publish("abc")
-    script = worker(lab, *options)
-    script.wait_for("Done")
-
-    def cpu() -> float:
-        threads = Path(f"/proc/{script.process.pid}/task").glob("*/schedstat")
-        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
-
-    wait_until(lambda: (before := cpu(), time.sleep(0.1)) and cpu() == before, "it comes to rest")
-    before = cpu()
-    time.sleep(5)
-    print(f"{(cpu() - before) * 1000:.1f} ms of CPU in 5 s")
-    assert cpu() - before < 0.02
+def test_it_waits_for_a_first_connection_as_long_as_it_was_told(run: Run):
+    began = time.monotonic()
+    script = run("qprocessor.py", "--queue", "q", "--retry-for", 2, url="amqp://127.0.0.1:9")
+    assert script.wait() == 3
+    assert time.monotonic() - began >= 2
+    lines = script.text("stderr").splitlines()
+    assert lines[0].startswith(
+        " [!] Cannot reach RabbitMQ at 127.0.0.1:9 (Connection refused); trying for 2 s"
+    )
+    assert "labs/broker.py up --port 9" in lines[0]
+    assert len(lines) == 3 and lines[1].startswith("qprocessor.py: error: cannot reach RabbitMQ")

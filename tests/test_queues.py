@@ -138,3 +138,19 @@ def test_delete_without_a_name_is_refused(busy):
     assert said.returncode == 2
     assert "--delete needs the names of the queues" in said.stderr
     assert busy.ready("busy") == 3
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(lab):
+    lab.declare("a\x1b[2J", durable=True)
+    lab.declare("plain", durable=True)
+    said = queues(lab).stdout
+    assert said.startswith("a\\x1b[2J  ready 0 ") and "\nplain  " in said and "\x1b" not in said
+    assert queues(lab, "no\x1b[2J").stdout == "no\\x1b[2J  there is no such queue\n"
+    assert queues(lab, "--delete", "a\x1b[2J").stdout == "a\\x1b[2J  deleted\n"
+
+
+@pytest.mark.parametrize("name", ["hello\r", "a\nb", "", "x" * 256, b"\xff"])
+def test_name_that_cannot_be_one_is_refused(lab, name):
+    done = queues(lab, name)  # a broker would leave line breaks out, and pika wait for ever
+    assert done.returncode == 2
+    assert "the name of a queue has 1 to 255 bytes" in done.stderr

@@ -17,14 +17,25 @@ import httpx
 import pika
 import pytest
 
-from conftest import ROOT, Broker, Lab, Run, Script, wait_until
+from conftest import (
+    ROOT,
+    Broker,
+    Lab,
+    Run,
+    Script,
+    UndecodableProperties,
+    undecodable_is_fine,
+    wait_until,
+)
 from kit.net import free_port
+from strange import ODD
 
 FOLDER = "labs/11-services"
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / FOLDER}", "PYTHONUNBUFFERED": "1"}
 PERSON = {"email": "ada@example.com", "name": "Ada"}
 EMAIL = PERSON["email"]
 QUICK = ("--retry-delay", 0.1)
+PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
 class Web:
@@ -107,11 +118,11 @@ def decide(lab: Lab, number: int, queue: str = "approved", email: str = EMAIL) -
     send(lab, f"presentations.{queue}", json.dumps(body))
 
 
-def send(lab: Lab, queue: str, body: str) -> None:
+def send(lab: Lab, queue: str, body: str, properties: pika.BasicProperties = PERSISTENT) -> None:
     channel = lab.connection.channel()
     channel.queue_declare(queue, durable=True)
-    properties = pika.BasicProperties(delivery_mode=2)
-    channel.basic_publish("", queue, body.encode(), properties)
+    channel.confirm_delivery()
+    channel.basic_publish("", queue, body.encode(), properties, mandatory=True)
     channel.close()
 
 
@@ -444,6 +455,48 @@ def test_the_ways_are_compared(services: Services, lab: Lab):
     assert lab.broker.api("GET", f"queues/{lab.vhost}") == []
 
 
+@pytest.mark.skipif(undecodable_is_fine(), reason="this pika decodes it")
+def test_what_pika_cannot_decode_ends_a_service_and_loses_nothing(services: Services, lab: Lab):
+    _, mail = services.mail()
+    workflow = services.workflow()
+    workflow.wait_for("Waiting for messages")
+    decide(lab, 1)
+    workflow.wait_for("Sent: ")
+    send(lab, "presentations.approved", "{}", UndecodableProperties())
+    decide(lab, 2)
+    assert workflow.wait() == 1
+    assert "workflow.py: error: pika cannot decode the next message" in workflow.text()
+    assert 1 <= len(workflow.find("connecting again")) <= 5
+    wait_until(lambda: ready(lab, "presentations.approved") == 2, "both are there")
+
+    _, web = services.web("monolith")
+    web.ask("POST", "accounts", 201, **PERSON)
+    attendees, _ = services.web("attendees", "--monolith", web.address)
+    attendees.wait_for("Waiting for messages")
+    send(lab, "attendees.accounts", "{}", UndecodableProperties())
+    assert attendees.wait() == 1
+    assert "attendees.py: error: pika cannot decode the next message" in attendees.text()
+
+
+def test_properties_that_are_no_text_do_no_harm(services: Services, lab: Lab):
+    _, mail = services.mail()
+    workflow = services.workflow()
+    workflow.wait_for("Waiting for messages")
+    body = {"number": 1, "title": "Talk 1", "name": "Ada", "email": EMAIL}
+    send(lab, "presentations.approved", json.dumps(body), pika.BasicProperties(**ODD))
+    send(lab, "presentations.approved", "nonsense", pika.BasicProperties(**ODD))
+    workflow.wait_for("Sent: presentation 1")
+    workflow.wait_for("Parked: 'nonsense'")
+    assert len(workflow.find("Waiting for messages")) == 1
+
+    headers = {"reason": "\x1b[2Jgone", "queue": b"\xff"}
+    send(lab, "presentations.failed", "{}", pika.BasicProperties(headers=headers))
+    parked = services.workflow("--parked", "--again")
+    assert parked.wait() == 0
+    assert "'{}': \\x1b[2Jgone" in parked.text() and "\x1b" not in parked.text()
+    workflow.wait_for("Parked: '{}'")
+
+
 # ---- the mails
 
 
@@ -595,9 +648,9 @@ def test_mails_are_kept_and_shown(services: Services, lab: Lab):
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
-        (("monolith",), 4, "refuses user 'nosuch'"),
-        (("attendees",), 4, "refuses user 'nosuch'"),
-        (("workflow",), 4, "refuses user 'nosuch'"),
+        (("monolith",), 4, "Login was refused"),
+        (("attendees",), 4, "Login was refused"),
+        (("workflow",), 4, "Login was refused"),
         (("monolith", "--data", "/proc/none"), 1, "cannot keep data in /proc/none"),
         (("mail", "--data", "/proc/none"), 1, "cannot keep data in /proc/none"),
         (("monolith", "--http-port", "PORT"), 1, "or --http-port 0, any free one"),
@@ -646,7 +699,7 @@ def test_ask_shows_answers_and_refusals(services: Services, run: Run):
     code, said = ask("monolith", "POST", "accounts", "email=x", "name=Ada")
     assert code == 4 and "email: String should match" in said
     code, said = ask("mail", "GET", "mails")
-    assert code == 3 and said.endswith("(connection refused)\n  try: ./mail.py, in another pane")
+    assert code == 3 and said.endswith("(Connection refused)\n  try: ./mail.py, in another pane")
     assert ask("monolith", "POST", "accounts", "x")[0] == 2
     assert ask("monolith", "get", "presentations") == (0, "200 OK\n  (none)")
     code, said = ask("monolith", "GET", "docs")

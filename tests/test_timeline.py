@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LONG, SHORT = "dddddd", "a"  # half a second a character
 TASKS = [LONG, SHORT, SHORT] * 4
 WORKERS = ("worker-1", "worker-2", "worker-3")
+NOTHING = {"lost": 0, "returned": 0, "failed": 0}  # in a worker's `stopped`
 BOOTED = datetime(2026, 11, 21, 14, 0, tzinfo=timezone.utc)
 
 
@@ -113,7 +114,7 @@ def in_turn(begin: float = 100.0) -> Log:
         free[worker] = log.work(max(time + 0.001, free[worker]), worker, delivery)
     log.write(begin + 0.1, "producer", "stopped", count=len(TASKS))
     for worker in WORKERS:
-        log.write(begin + 12.5, worker, "stopped", worked=4, lost=0, abandoned=0)
+        log.write(begin + 12.5, worker, "stopped", worked=4, **NOTHING)
     return log
 
 
@@ -142,7 +143,7 @@ def fair(begin: float = 100.0, killed_at: float | None = 1.5) -> Log:
     log.write(begin + 0.2, "producer", "stopped", count=len(TASKS))
     ended = max(time for time, _ in free) + 0.5
     for _, worker in free:
-        log.write(ended, worker, "stopped", worked=6, lost=0, abandoned=0)
+        log.write(ended, worker, "stopped", worked=6, **NOTHING)
     return log
 
 
@@ -207,7 +208,7 @@ def test_worker_that_goes_on_is_not_called_killed(tmp_path):
     run = run_of(log, tmp_path)
     assert spans(run.lanes[0]) == [("aaaaaa", 0.1, None, "working")]
     assert (run.figures.left, run.figures.lost) == (1, 0)
-    log.write(200, "worker-2", "stopped", worked=1, lost=0, abandoned=0)  # long after it was due
+    log.write(200, "worker-2", "stopped", worked=1, **NOTHING)  # long after it was due
     run = run_of(log, tmp_path)
     assert spans(run.lanes[0]) == [("aaaaaa", 0.1, 3.1, "cut")]
     assert (run.figures.left, run.figures.lost) == (0, 1)
@@ -222,7 +223,7 @@ def test_automatic_acknowledgement_loses_what_waits_at_a_killed_worker(tmp_path)
         if number == 0:
             log.work(100.02, "worker-1", delivery, end=None)
     log.start(101, "worker-1", pid=77)  # the next one of this name
-    log.write(105, "worker-1", "stopped", pid=77, worked=0, lost=0, abandoned=0)
+    log.write(105, "worker-1", "stopped", pid=77, worked=0, **NOTHING)
     run = run_of(log, tmp_path)
     [lane] = run.lanes
     assert [bar.outcome for bar in lane.bars] == ["cut", "lost", "lost"]
@@ -250,7 +251,7 @@ def mess() -> Log:
     log.work(100.21, three, delivery, end=None)
     log.write(101, three, "abandoned", returned=True, **delivery)
     log.write(101, three, "abandoned", returned=True, **log.receive(100.51, three, 5, "f"))
-    log.write(101, three, "stopped", worked=0, lost=0, abandoned=2, failed=0)
+    log.write(101, three, "stopped", worked=0, lost=0, returned=2, failed=0)
     log.work(100.62, two, log.receive(100.62, two, 1, "b", True), "rejected", why="boom")
     log.work(102.1, one, log.receive(100.31, one, 3, "ddd"))
     log.work(101.2, two, log.receive(101.1, two, 2, "cccccc", True))
@@ -259,7 +260,7 @@ def mess() -> Log:
     log.write(104.9, two, "connection_back")
     log.work(104.3, two, delivery, acknowledged=False)
     log.work(104.6, one, log.receive(104.6, one, 4, "ee", True))
-    log.write(106, one, "stopped", worked=2, lost=1, abandoned=0, failed=0)
+    log.write(106, one, "stopped", worked=2, lost=0, returned=1, failed=0)
     log.work(106.1, two, log.receive(106.1, two, 0, "aaaa", True))
     return log
 
@@ -277,13 +278,73 @@ def test_every_mishap_has_its_outcome_and_link(mess, tmp_path):
     }  # fmt: skip
     assert sorted(link.lost.message for link in run.links) == ["aaaa", "b", "cccccc", "ee"]
     assert [key for key, bar in found.items() if bar.again] == [("ee", True)]
-    assert [key for key, bar in found.items() if bar.gone] == [("b", True)]
+    assert [key for key, bar in found.items() if bar.gone] == []
+    assert {key: bar.fate for key, bar in found.items() if not bar.succeeded} == {
+        ("aaaa", False): "returned",  # as it was not acknowledged
+        ("b", False): "returned",
+        ("b", True): "failed",
+        ("cccccc", False): "returned",
+        ("f", False): "returned",
+    }
     assert run.lanes[1].gaps == [(approx(4.5), approx(4.9))]
     f = run.figures
-    assert (f.tasks, f.worked, f.lost, f.left, f.redelivered, f.duplicates) == (6, 4, 1, 1, 4, 1)
+    assert (f.tasks, f.worked, f.lost, f.left, f.redelivered, f.duplicates) == (6, 4, 0, 1, 4, 1)
+    assert (f.returned, f.failed) == (4, 1)
+    counts = "tasks 6   worked 4   lost 0   returned 4   failed 1   left 1"
+    assert figures.in_words(f)[0] == f"{counts}   redelivered 4   duplicates 1"
+    said = scene.tell_mishaps(run)
+    assert "0.61 s, 'b' at worker-2: returned; handed out again to worker-2" in said
+    assert "1.1 s, 'b' at worker-2: failed; moved to 'films.failed'" in said
     assert depth_at(run, 1.05) == (2, 4)  # "cccccc" and "f" are back, "aaaa" is held
     assert depth_at(run, 4.55) == (2, 1)  # so is "ee": its connection is lost
     assert run.depth[-1][1:] == (1, 0)
+
+
+def test_message_set_aside_before_its_work_began_has_failed(tmp_path):
+    """The worker moves what a quorum queue would drop at its next return."""
+    log = Log()
+    log.start(98, "worker-1", acknowledge=True, prefetch=1)
+    log.send(100, 1, "heavy")
+    delivery = log.receive(100.1, "worker-1", 1, "heavy", redelivered=True)
+    log.write(100.2, "worker-1", "rejected", why="returned 20 times, never done", **delivery)
+    log.write(101, "worker-1", "stopped", worked=0, lost=0, returned=0, failed=1)
+    run = run_of(log, tmp_path)
+    f = run.figures
+    assert (f.tasks, f.worked, f.lost, f.returned, f.failed, f.left) == (1, 0, 0, 0, 1, 0)
+    assert scene.tell_mishaps(run) == [
+        "0.20 s, 'heavy' at worker-1: failed; moved to 'films.failed'"
+    ]
+    assert run.depth[-1][1:] == (0, 0)
+    picture_of([run])
+
+
+def test_failed_message_that_was_moved_back_and_done_is_worked(tmp_path):
+    log = Log()
+    log.start(98, "worker-1", acknowledge=True, prefetch=1)
+    log.send(100, 1, "bb")
+    log.work(100.1, "worker-1", log.receive(100.1, "worker-1", 1, "bb", True), "rejected")
+    log.work(110, "worker-1", log.receive(110, "worker-1", 1, "bb"))
+    run = run_of(log, tmp_path)
+    assert (run.figures.worked, run.figures.failed, run.figures.lost) == (1, 0, 0)
+    assert len(run.links) == 1
+
+
+@pytest.mark.parametrize(
+    ("acknowledge", "expected"), [(True, ("returned", 0, 1, 1)), (False, ("lost", 1, 0, 0))]
+)
+def test_message_lost_on_purpose_returns_if_it_was_not_acknowledged(
+    tmp_path, acknowledge, expected
+):
+    log = Log()
+    log.start(98, "worker-1", acknowledge=acknowledge)
+    log.send(100, 1, "aa")
+    log.work(100.1, "worker-1", log.receive(100.1, "worker-1", 1, "aa"), "lost")
+    run = run_of(log, tmp_path)
+    f, (bar,) = run.figures, run.bars
+    assert (bar.fate, f.lost, f.returned, f.left) == expected
+    assert {text.get_text() for text in found(picture_of([run]).figure.axes[0], "word")} == {
+        bar.fate
+    }
 
 
 def test_without_message_ids_the_text_tells_which(tmp_path):
@@ -294,7 +355,7 @@ def test_without_message_ids_the_text_tells_which(tmp_path):
         log.work(100 + number, "worker-2", log.receive(100 + number, "worker-2", None, "a"))
     log.work(100, "worker-1", log.receive(100, "worker-1", None, "a"), end=None)
     log.work(102, "worker-2", log.receive(102, "worker-2", None, "a", redelivered=True))
-    log.write(103, "worker-2", "stopped", worked=3, lost=0, abandoned=0, failed=0)
+    log.write(103, "worker-2", "stopped", worked=3, **NOTHING)
     run = run_of(log, tmp_path)
     assert [(link.lost.outcome, link.again.received) for link in run.links] == [("cut", 2)]
     assert (run.figures.tasks, run.figures.worked, run.figures.duplicates) == (3, 3, 0)
@@ -319,7 +380,7 @@ def test_two_of_one_name_at_a_time_have_two_lanes(tmp_path):
     log.start(99, "w", pid=1)
     log.start(99, "w", pid=2)
     for pid in (1, 2):
-        log.write(105, "w", "stopped", pid=pid, worked=0, lost=0, abandoned=0, failed=0)
+        log.write(105, "w", "stopped", pid=pid, worked=0, **NOTHING)
     run = run_of(log, tmp_path)
     assert [lane.worker for lane in run.lanes] == ["w", "w (2)"]
     assert "tells of no message" in run.notes[0]
@@ -501,17 +562,18 @@ def test_picture_has_a_box_for_each_bar_and_wait(mess, tmp_path):
     waits = scene.find_waits(run.lanes[0], run.end, picture.until / 300, 6)
     assert len(waits) == 1
     kinds = collections.Counter(box.get_label() for box in boxes)
-    assert kinds == {"done": 4, "again": 1, "failed": 4, "waiting": 3, "returned": 1}
+    assert kinds == {"done": 4, "again": 1, "vain": 4, "waiting": 3, "returned": 1}
     assert len({box.get_gid() for box in boxes}) == len(boxes) == len(picture.told)
     assert len(found(lanes, "link")) == 4
     assert len(found(lanes, "redelivered")) == 4
     words = {text.get_text() for text in found(lanes, "word")}
-    assert words >= {"lost", "abandoned", "rejected", "again"}
+    assert words >= {"returned", "abandoned", "failed", "again"}
+    assert not words & {"lost", "rejected"}
     assert [label.get_text() for label in lanes.get_yticklabels()] == list(WORKERS)
     assert len(found(depth, "ready")) == 2 and len(found(depth, "held")) == 1
-    assert {"done": None, "failed": "/////"} == {
+    assert {"done": None, "vain": "/////"} == {
         kind: next(box.get_hatch() for box in boxes if box.get_label() == kind)
-        for kind in ("done", "failed")
+        for kind in ("done", "vain")
     }
     legend = {text.get_text() for text in picture.figure.legends[0].get_texts()}
     assert {"working, done", "no connection", "finishing time", "held by workers"} <= legend
@@ -566,7 +628,7 @@ def test_svg_is_text_and_the_same_each_time(mess, tmp_path):
     assert svg == (tmp_path / "b.svg").read_bytes()
     root = ElementTree.fromstring(svg)
     texts = {"".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"worker-1", "cccccc", "lost", "rejected", "messages"} <= texts
+    assert {"worker-1", "cccccc", "returned", "failed", "messages"} <= texts
     titles = ["".join(t.itertext()) for t in root.iter("{http://www.w3.org/2000/svg}title")]
     assert any(title.startswith("'ee' at worker-1") and "done again" in title for title in titles)
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
@@ -608,6 +670,7 @@ def test_page_is_whole_by_itself(mess, tmp_path):
     columns = len(cells) // 2
     row = dict(zip(cells[:columns], cells[columns:], strict=True))
     assert (row["tasks"], row["worked"], row["duplicates"]) == ("6", "4", "1")
+    assert (row["lost"], row["returned"], row["failed"]) == ("0", "4", "1")
     assert "no way to share" in text and "What came to nothing" in text
 
 

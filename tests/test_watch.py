@@ -124,7 +124,7 @@ def test_without_the_page_named_queues_are_still_counted(busy):
     assert done.returncode == 0
     assert done.stdout.splitlines()[1].split() == ["q", "3", "-", "1", "-", "-"]
     assert done.stderr.startswith(" [!] Unacknowledged, rates and consumers are not known: the man")
-    assert "connection refused" in done.stderr
+    assert "Connection refused" in done.stderr
     told = figures(busy, "q", *NOWHERE)
     assert "does not answer" in told["management"]
     assert told["queues"][0]["unacknowledged"] is None
@@ -340,7 +340,7 @@ def test_narrow_pane_shows_what_matters_and_follows_a_new_size(lab, stage):
 def test_screen_without_the_page_says_what_is_not_known(busy, stage):
     screen = stage(busy)
     screen.start("q", *NOWHERE)
-    screen.wait("unacknowledged, rates and consumers are not known", "connection refused")
+    screen.wait("unacknowledged, rates and consumers are not known", "Connection refused")
     assert screen.row("q")[:6] == ["q", "3", "-", "1", "-", "-"]
     screen.pane.press("q")
     screen.wait("code 0")

@@ -25,12 +25,11 @@ from kit.say import requirements
 
 with requirements():
     import pika
-    from exchanges import broker_options, make_parser
+    from exchanges import broker_of, make_parser
 
-    import producer
+    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, run, say
     from kit.management import url_of
     from kit.script import Script
-    from producer import OK, UNEXPECTED, BrokerError, connect, say
 
 EXAMPLES = """what the columns say:
   requests or deliveries    how often A and B asked, or were handed an event
@@ -64,15 +63,13 @@ class Way:
         self.address = ""
         self.runs: dict[str, list[Script]] = {"publisher": [], "A": [], "B": []}  # oldest first
 
-    def start(self, who: str, environment: dict[str, str], tls: list[str]) -> None:
+    def start(self, who: str, environment: dict[str, str]) -> None:
         """Start a program; it need not be ready yet."""
         command = self.publisher
         if who != "publisher":
             last = max(self.delays(who), default=0)
             command = self.reader.format(who=who, address=self.address, last=last)
         script, *options = command.split()
-        if script != "poll.py":
-            options += tls
         with signals_put_off():
             run = Script(
                 [sys.executable, HERE / script, *options],
@@ -103,7 +100,7 @@ class Way:
         return {int(event[1]): line.time - float(event[2]) for line, event in found if event}
 
     def has_come(self, event: int, readers: str) -> bool:
-        """Tell whether an event is with the readers that it is for."""
+        """Return True if an event is with the readers that it is for."""
         have = [event in self.delays(who) for who in readers]
         return any(have) if self.shared else all(have)
 
@@ -143,10 +140,9 @@ def all_ways(name: str) -> list[Way]:
 class Comparison:
     """All ways at the same time, with the same events."""
 
-    def __init__(self, ways: list[Way], broker: dict) -> None:
+    def __init__(self, ways: list[Way], broker: Broker) -> None:
         self.ways, self.made = ways, 0
         self.environment = os.environ | {"AMQP_URL": url_of(broker)}
-        self.tls = ["--cafile", broker["cafile"]] if broker["cafile"] else []
         self.random = random.Random(7)  # the same pauses in every run
 
     def run(self) -> None:
@@ -167,7 +163,7 @@ class Comparison:
     def enter(self, who: str) -> None:
         """Start a program in every way, and wait until all are ready."""
         for way in self.ways:
-            way.start(who, self.environment, self.tls)
+            way.start(who, self.environment)
         for way in self.ways:
             way.wait_ready(who)
 
@@ -206,13 +202,13 @@ class Comparison:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for title, *cells in rows:
             figures = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-            print(title.ljust(widths[0]), *figures, sep="   ")
+            print(title.ljust(widths[0]), *figures, sep="   ", flush=True)
 
 
-def clean_up(name: str, broker: dict) -> None:
+def clean_up(name: str, broker: Broker) -> None:
     """Delete what the ways have made on the broker."""
     with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-        connection = connect(**broker)
+        connection = broker.connect()
         channel = connection.channel()
         for queue in ("jobs", "kept-A", "kept-B"):
             channel.queue_delete(f"{name}-{queue}")
@@ -221,10 +217,10 @@ def clean_up(name: str, broker: dict) -> None:
         connection.close()
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Compare the ways; return the exit code."""
     stop_as_with_ctrl_c()
-    connect(**broker).close()
+    broker.keep_trying(broker.connect).close()
     name = f"compare-{uuid.uuid4().hex[:8]}"
     ways = all_ways(name)
     comparison = Comparison(ways, broker)
@@ -242,13 +238,6 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     return OK
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
-    parser = make_parser(__doc__, EXAMPLES, "compare.py")
-    options = parser.parse_args()
-    return options, broker_options(parser, options)
-
-
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    chosen = make_parser(__doc__, EXAMPLES, "compare.py").parse_args()
+    run(lambda options: main(options, broker_of(options)), chosen)

@@ -2,8 +2,8 @@
 
 import string
 
+from kit.amqp import REFUSED, BrokerError, say
 from kit.management import Page
-from producer import REFUSED, BrokerError, say
 
 # All else is written as the number that Mermaid has for it. It takes * and _ for Markdown, and
 # what stands in quotes, <> or {} for something of its own.

@@ -8,7 +8,6 @@ The broker confirms every message. One for which no queue is bound is dropped, a
 """
 
 import argparse
-import itertools
 import os
 import signal
 import sys
@@ -20,10 +19,17 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements():
-    from exchanges import TYPES, Announcer, broker_options, make_parser, valid_exchange, valid_key
+    from exchanges import (
+        TYPES,
+        Announcer,
+        broker_of,
+        make_parser,
+        read_lines,
+        valid_exchange,
+        valid_key,
+    )
 
-    import producer
-    from producer import OK, REFUSED, say, show
+    from kit.amqp import OK, REFUSED, Broker, run, say, show
 
 EXAMPLES = """examples:
   ./emit.py --exchange news --persistent < news.txt       # one message a line
@@ -33,8 +39,8 @@ That nobody is subscribed is no error: exit code 0. That the default exchange kn
 name of the key is one: exit code 4."""
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "emit.py")
     parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
     parser.add_argument("messages", nargs="*", metavar="MESSAGE", help="default: lines of stdin")
@@ -53,7 +59,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
         options.key = ""
     if not options.messages and not sys.stdin:
         parser.error("no MESSAGE to send: give one or more after the options")
-    return options, broker_options(parser, options)
+    return options
 
 
 def bodies(messages: list[str]) -> Iterator[bytes]:
@@ -63,13 +69,13 @@ def bodies(messages: list[str]) -> Iterator[bytes]:
         return
     if sys.stdin.isatty():
         say("!", "Type a message, then Enter; end with Ctrl-D (Windows: Ctrl-Z, Enter)")
-    yield from itertools.chain.from_iterable(producer.read_lines(sys.stdin.buffer))
+    yield from read_lines()
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Send everything; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
-    announcer = Announcer(options.exchange, options.type, persistent=options.persistent, **broker)
+    announcer = Announcer(broker, options.exchange, options.type, persistent=options.persistent)
     to = f"{options.exchange!r}" if options.exchange else "the default exchange"
     to += f", key {options.key!r}" if options.key else ""
     code = OK
@@ -86,5 +92,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run(lambda options: main(options, broker_of(options)), parse())

@@ -4,16 +4,19 @@ What publisher.py, emit.py and subscribe.py have in common.
 """
 
 import argparse
+import codecs
+import contextlib
 import re
+import sys
 import time
 import uuid
+from collections.abc import Iterator
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-import producer
+from kit.amqp import REFUSED, Broker, BrokerError, Parser, explain, number, say
 from kit.management import broker_parser, first_broker, lab_parser
-from producer import REFUSED, UNREACHABLE, BrokerError, Parser, connect, explain, number, say
 
 TYPES = ("fanout", "direct", "topic")
 LONGEST = 255  # bytes of a name or a key in AMQP
@@ -43,8 +46,8 @@ def valid_key(text: str) -> str:
 
 def valid_name(text: str) -> str:
     """Check the name of an exchange or a queue: an argparse type."""
-    if not text or set("\r\n") & set(text):  # RabbitMQ takes line breaks out without a word
-        raise argparse.ArgumentTypeError("a name has 1 to 255 bytes and no line breaks")
+    if not text or re.search(r"[\0-\x1f\x7f]", text):  # RabbitMQ takes line ends out of names
+        raise argparse.ArgumentTypeError("a name has 1 to 255 bytes and no control characters")
     return valid_key(text)
 
 
@@ -53,14 +56,21 @@ def valid_exchange(text: str) -> str:
     return text and valid_name(text)
 
 
-def broker_options(parser: Parser, options: argparse.Namespace) -> dict:
-    """Return what connect() wants of the options, as producer.broker_options does."""
-    broker = producer.broker_options(parser, options)
+def broker_of(options: argparse.Namespace) -> Broker:
+    """Return the broker that the options name."""
+    broker = options.parser.broker(options)
     try:
         valid_key(first_broker(broker).virtual_host)
     except argparse.ArgumentTypeError as error:
-        parser.error(f"--vhost: {error}")
+        options.parser.error(f"--vhost: {error}")
     return broker
+
+
+def read_lines() -> Iterator[bytes]:
+    """Yield the lines of standard input as they come, without their ends."""
+    for count, line in enumerate(sys.stdin.buffer):
+        line = line if count else line.removeprefix(codecs.BOM_UTF8)  # which Notepad writes
+        yield line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def refusal(error: Exception) -> BrokerError:
@@ -100,69 +110,71 @@ def declare(
 
 
 def exists(connection: pika.BlockingConnection, exchange: str) -> bool:
-    """Tell whether there is an exchange of this name. Raises BrokerError."""
+    """Return True if there is an exchange of this name. Raises BrokerError."""
     channel = connection.channel()  # the broker closes it if there is none
     try:
         channel.exchange_declare(exchange, passive=True)
     except pika.exceptions.ChannelClosedByBroker as error:
         if error.reply_code != 404:
             raise refusal(error) from error
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+            connection.process_data_events()  # pika 1.5 raises it once more
         return False
     channel.close()
     return True
 
 
 class Announcer:
-    """Publish to one exchange, over as many connections as it takes; `broker` is as in connect.
+    """Publish to one exchange, over as many connections as it takes.
 
     Each message is confirmed, and mandatory: the broker tells where no queue has taken it. After a
     lost connection or a refusal the message in hand is sent again, with the same message_id: a
     queue may get it twice.
     """
 
-    def __init__(self, exchange: str, kind: str, *, persistent: bool = False, **broker) -> None:
-        self.exchange, self._kind, self._broker = exchange, kind, broker
+    def __init__(
+        self, broker: Broker, exchange: str, kind: str, *, persistent: bool = False
+    ) -> None:
+        self.broker, self.exchange, self.kind = broker, exchange, kind
         self._delivery_mode = 2 if persistent else 1
-        self._open()
+        broker.keep_trying(self._open)
 
     def publish(self, body: bytes, key: str = "") -> bool:
         """Publish one message; return whether it went to any queue. Raises BrokerError."""
         properties = pika.BasicProperties(
             delivery_mode=self._delivery_mode, message_id=str(uuid.uuid4())
         )
-        lost, refused = None, 0
-        while True:
-            try:
-                if lost:
-                    self._open(lost)
-                    lost = None
-                self._channel.basic_publish(self.exchange, key, body, properties, mandatory=True)
-                return True
-            except pika.exceptions.UnroutableError:
-                return False
-            except pika.exceptions.NackError:
-                refused += 1
-                if refused == TRIES:
-                    full = "see on the management page which of the queues is full"
-                    raise BrokerError("the broker refused the message", full, REFUSED) from None
-                # RabbitMQ 4.3 refuses also for a queue that is just going with its reader.
-                time.sleep(0.2)
-            except pika.exceptions.AMQPError as error:
-                if explain(error).code != UNREACHABLE:
-                    raise refusal(error) from error
-                lost = error
+        return self.broker.keep_trying(lambda: self._publish(body, key, properties))
 
     def close(self) -> None:
         """Close the connection, if it is still open."""
         if self._connection.is_open:
             self._connection.close()
 
-    def _open(self, lost: Exception | None = None) -> None:
-        self._connection = connect(lost=lost, **self._broker)
+    def _open(self) -> None:
+        again = self.broker.connections > 0
+        self._connection = self.broker.connect()
         self._connection.add_on_connection_blocked_callback(
             lambda *_: say("!", "The broker is short of memory or disk and makes us wait")
         )
-        self._channel = declare(self._connection, self.exchange, self._kind, again=bool(lost))
+        self._channel = declare(self._connection, self.exchange, self.kind, again=again)
         self._channel.confirm_delivery()
-        if lost:
+        if again:
             say("*", "Connected again")
+
+    def _publish(self, body: bytes, key: str, properties: pika.BasicProperties) -> bool:
+        if not self._connection.is_open:
+            self._open()
+        for _ in range(TRIES):
+            try:
+                self._channel.basic_publish(self.exchange, key, body, properties, mandatory=True)
+                return True
+            except pika.exceptions.UnroutableError:
+                return False
+            except pika.exceptions.NackError:
+                # RabbitMQ 4.3 refuses also for a queue that is just going with its reader.
+                time.sleep(0.2)
+            except pika.exceptions.ChannelClosedByBroker as error:
+                raise refusal(error) from error
+        hint = "see on the management page which of the queues is full"
+        raise BrokerError("the broker refused the message", hint, REFUSED)

@@ -24,8 +24,18 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements():
-    import producer
-    from producer import OK, UNREACHABLE, BrokerError, Parser, number, reason, say, show
+    from kit.amqp import (
+        OK,
+        UNREACHABLE,
+        VERSION,
+        BrokerError,
+        Parser,
+        number,
+        reason,
+        run,
+        say,
+        show,
+    )
 
 EXIT_CODES = "exit codes: 0 stopped, 1 unexpected, 2 usage, 3 nobody answers"
 PATIENCE = 5  # seconds for an answer
@@ -61,7 +71,7 @@ def parse() -> argparse.Namespace:
     add("--after", type=number(int, 0, 10**9), default=0, metavar="NUMBER",
         help="the last event you have had (default: %(default)s)")  # fmt: skip
     add("-v", "--verbose", action="store_true", help="show tracebacks")
-    add("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    add("--version", action="version", version=f"%(prog)s {VERSION}")
     return parser.parse_args()
 
 
@@ -150,5 +160,4 @@ def main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    chosen = parse()
-    producer.run(lambda: main(chosen), chosen.verbose)
+    run(main, parse())

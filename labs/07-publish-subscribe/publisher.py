@@ -7,6 +7,7 @@
 """
 
 import argparse
+import copy
 import json
 import os
 import re
@@ -25,18 +26,18 @@ from kit.net import HERE
 from kit.say import requirements
 
 with requirements():
-    from exchanges import Announcer, broker_options, make_parser, valid_name
+    from exchanges import Announcer, broker_of, make_parser, read_lines, valid_name
 
-    import producer
-    from producer import (
+    from kit.amqp import (
         OK,
         REFUSED,
         UNEXPECTED,
+        Broker,
         BrokerError,
-        connect,
         declare_queue,
         number,
         reason,
+        run,
         say,
         show,
     )
@@ -126,13 +127,14 @@ class Outlet(Announcer):
     The events are persistent: who reads them in a durable queue has them after a restart, too.
     """
 
-    def __init__(self, options: argparse.Namespace, broker: dict) -> None:
+    def __init__(self, options: argparse.Namespace, broker: Broker) -> None:
         self.queue, self.sent = options.queue_name or "", 0
         if self.queue:
-            connection = connect(**broker)
-            declare_queue(connection, self.queue, options.durable)
-            connection.close()
-        super().__init__(options.exchange or "", "fanout", persistent=True, **broker)
+            first, durable = copy.copy(broker), options.durable
+            first.keep_trying(
+                lambda: declare_queue(first.connect(), self.queue, durable).connection.close()
+            )
+        super().__init__(broker, options.exchange or "", "fanout", persistent=True)
 
     def publish(self, event: bytes) -> bool:
         """Publish an event; return whether it went to any queue."""
@@ -144,9 +146,9 @@ class Outlet(Announcer):
         super().close()
         say("*", f"{self.sent} event{'s' * (self.sent != 1)} sent")
 
-    def _open(self, lost: Exception | None = None) -> None:
+    def _open(self) -> None:
         try:
-            super()._open(lost)
+            super()._open()
         except BrokerError as error:
             if "arg 'type' for exchange" in str(error):
                 error.hint = (
@@ -155,8 +157,8 @@ class Outlet(Announcer):
             raise
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "publisher.py")
     parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
     way = parser.add_argument_group("way").add_mutually_exclusive_group(required=True)
@@ -175,7 +177,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     options = parser.parse_args()
     if options.durable and not options.queue_name:
         parser.error("--durable goes with --queue")
-    return options, broker_options(parser, options)
+    return options
 
 
 def typed() -> Iterator[bytes]:
@@ -183,8 +185,7 @@ def typed() -> Iterator[bytes]:
     if not sys.stdin:
         return
     if not sys.stdin.isatty():
-        for lines in producer.read_lines(sys.stdin.buffer):
-            yield from lines
+        yield from read_lines()
         return
     say("*", "Type an event, then Enter; end with Ctrl-C")
     while True:
@@ -194,7 +195,7 @@ def typed() -> Iterator[bytes]:
             return
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Publish every event; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
     code = OK
@@ -223,5 +224,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run(lambda options: main(options, broker_of(options)), parse())

@@ -25,7 +25,7 @@ with requirements():
     import pika
     from exchanges import (
         TYPES,
-        broker_options,
+        broker_of,
         declare,
         exists,
         make_parser,
@@ -34,19 +34,10 @@ with requirements():
         valid_key,
         valid_name,
     )
+    from pika.adapters.blocking_connection import BlockingChannel
 
-    import producer
+    from kit.amqp import OK, UNREACHABLE, Broker, Parser, number, run, say, show
     from kit.management import Page, first_broker
-    from producer import (
-        OK,
-        UNREACHABLE,
-        connect,
-        explain,
-        number,
-        say,
-        show,
-        why_cancelled,
-    )
 
 EXAMPLES = """examples:
   ./subscribe.py --exchange logs --type direct --bind error warning
@@ -55,8 +46,8 @@ EXAMPLES = """examples:
 PREFETCH = 100  # copies on their way to us at a time
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "subscribe.py", page=True)
     add = parser.add_argument_group("exchange").add_argument
     add("--exchange", type=valid_exchange, metavar="NAME", help="made if there is none")
@@ -75,10 +66,10 @@ def parse() -> tuple[argparse.Namespace, dict]:
     options = parser.parse_args()
     if not options.draw:
         check(parser, options)
-    return options, broker_options(parser, options)
+    return options
 
 
-def check(parser: producer.Parser, options: argparse.Namespace) -> None:
+def check(parser: Parser, options: argparse.Namespace) -> None:
     """End with a usage error if the options do not go together."""
     if options.exchange is None:
         parser.error("which exchange? Add --exchange NAME")
@@ -99,51 +90,68 @@ def check(parser: producer.Parser, options: argparse.Namespace) -> None:
 class Subscriber:
     """Print what an exchange hands out, over as many connections as it takes."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.count, self.done = 0, False
+    def __init__(self, options: argparse.Namespace, broker: Broker) -> None:
+        self.options, self.broker = options, broker
+        self.count, self.done, self.queue_is_new = 0, False, False
 
-    def subscribe(self, connection: pika.BlockingConnection, *, again: bool) -> tuple:
+    def read(self) -> None:
+        """Read from a new connection until done; raises pika's errors when it is lost."""
+        connection = self.broker.connect()
+        try:
+            channel, queue = self.subscribe(connection)
+            self.say_where_we_are(queue)
+            channel.start_consuming()
+            if not self.done:
+                self.queue_is_new = True
+                why = f"queue {queue!r} was deleted, or the delivery timeout passed"
+                raise pika.exceptions.ConsumerCancelled(why)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            problem = refusal(error)
+            if problem.code == UNREACHABLE:
+                raise
+            raise problem from error
+        finally:
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                connection.close()
+
+    def subscribe(self, connection: pika.BlockingConnection) -> tuple[BlockingChannel, str]:
         """Declare exchange, queue and bindings, and subscribe; return channel and queue."""
-        options = self.options
+        options, again = self.options, self.broker.connections > 1
         channel = declare(connection, options.exchange, options.type, again=again)
         own = options.own_queue
         declared = channel.queue_declare(own or "", durable=options.durable, exclusive=not own)
         queue = declared.method.queue
         for key in options.bind or [""]:
             channel.queue_bind(queue, options.exchange, key)
-        channel.basic_qos(prefetch_count=min(options.limit or PREFETCH, PREFETCH))
+        # If the last connection died young, perhaps of the next message, take no other with it.
+        most = 1 if self.broker.short_lived else min(options.limit or PREFETCH, PREFETCH)
+        channel.basic_qos(prefetch_count=most)
         channel.basic_consume(queue, self.on_message)
         return channel, queue
 
-    def read(self, connection: pika.BlockingConnection, lost: Exception | None) -> None:
-        """Read from one connection until done; raises pika's errors when it is lost."""
-        channel, queue = self.subscribe(connection, again=bool(lost))
-        deleted = isinstance(lost, pika.exceptions.ConsumerCancelled)
-        if lost and self.options.durable and not deleted:
+    def say_where_we_are(self, queue: str) -> None:
+        """Say what we wait for, and what a lost connection has cost."""
+        options = self.options
+        if self.broker.connections > 1 and options.durable and not self.queue_is_new:
             say("*", "Connected again; what was sent meanwhile is in the queue")
-        elif lost:
+        elif self.broker.connections > 1:
             say("!", "Connected again; what was sent meanwhile has gone past us")
-        wanted = f"{self.options.exchange!r} ({self.options.type}"
-        wanted += "".join(f", {key!r}" for key in self.options.bind or []) + ")"
-        kind = "durable" if self.options.durable else "gone when we go"
-        say("*", f"Our queue is {queue!r}: {kind}")
-        say("*", f"Waiting for copies from {wanted}. To exit press CTRL+C")
-        while not self.done:
-            connection.process_data_events(time_limit=None)
-            if not channel.consumer_tags:
-                raise why_cancelled(channel, queue)
+        self.queue_is_new = False
+        keys = "".join(f", {key!r}" for key in options.bind or [])
+        say("*", f"Our queue is {queue!r}: {'durable' if options.durable else 'gone when we go'}")
+        source = f"{options.exchange!r} ({options.type}{keys})"
+        say("*", f"Waiting for copies from {source}. To exit press CTRL+C")
 
     def on_message(self, channel, method, properties, body: bytes) -> None:
         """Print one message, then acknowledge it."""
-        if self.done:  # it stays in the queue
-            return
         notes = [f"key {method.routing_key!r}"] if method.routing_key else []
         notes += ["redelivered"] if method.redelivered else []
         say("x", f"Received {show(body)}" + (f" ({', '.join(notes)})" if notes else ""))
         channel.basic_ack(method.delivery_tag)
         self.count += 1
-        self.done = self.count == self.options.limit
+        if self.count == self.options.limit:
+            self.done = True
+            channel.stop_consuming()  # what has come beyond that stays in the queue
 
 
 def warn_of_half_wildcards(keys: list[str]) -> None:
@@ -154,43 +162,32 @@ def warn_of_half_wildcards(keys: list[str]) -> None:
                 say("!", f"In {key!r} the {word!r} is no pattern: * and # stand for whole words")
 
 
-def listen(options: argparse.Namespace, broker: dict) -> int:
+def listen(options: argparse.Namespace, broker: Broker) -> int:
     """Subscribe, and again whenever the broker was away; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
-    subscriber, lost = Subscriber(options), None
     if options.type == "topic":
         warn_of_half_wildcards(options.bind)
     elif options.type == "direct" and set("*#") & set("".join(options.bind)):
         takes = "A direct exchange takes '*' and '#' letter by letter"
         say("!", f"{takes}; patterns need --type topic")
-    try:
-        while not subscriber.done:
-            connection = connect(lost=lost, **broker)
-            try:
-                subscriber.read(connection, lost)
-            except pika.exceptions.AMQPError as error:
-                if explain(error).code != UNREACHABLE:
-                    raise refusal(error) from error
-                lost = error
-            finally:
-                with contextlib.suppress(pika.exceptions.AMQPError):
-                    connection.close()
-    except KeyboardInterrupt:
-        pass
-    say("*", f"{subscriber.count} messages received")
+    subscriber = Subscriber(options, broker)
+    with contextlib.suppress(KeyboardInterrupt):
+        broker.keep_trying(subscriber.read)
+    count = subscriber.count
+    say("*", f"{count} message{'s' * (count != 1)} received")
     return OK
 
 
-def print_graph(options: argparse.Namespace, broker: dict) -> int:
+def print_graph(options: argparse.Namespace, broker: Broker) -> int:
     """Print what is bound to one exchange, or to any, as it is now; return the exit code."""
     page = Page(first_broker(broker), options.management_port, options.management_url)
-    print(draw.graph(page, options.exchange))
+    print(draw.graph(page, options.exchange), flush=True)
     return OK
 
 
-def delete(options: argparse.Namespace, broker: dict) -> int:
+def delete(options: argparse.Namespace, broker: Broker) -> int:
     """Delete an exchange, and with it its bindings; return the exit code."""
-    connection = connect(**broker)
+    connection = broker.connect()
     there = exists(connection, options.exchange)
     try:
         connection.channel().exchange_delete(options.exchange)
@@ -204,13 +201,14 @@ def delete(options: argparse.Namespace, broker: dict) -> int:
     return OK
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Do what is asked for; return the exit code."""
     if options.draw:
         return print_graph(options, broker)
-    return delete(options, broker) if options.delete else listen(options, broker)
+    if options.delete:
+        return broker.keep_trying(lambda: delete(options, broker))
+    return listen(options, broker)
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run(lambda options: main(options, broker_of(options)), parse())

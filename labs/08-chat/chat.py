@@ -17,30 +17,29 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements():
-    import producer
     from chatroom.conversation import Conversation
     from chatroom.options import chat_parser, way_and_name
     from chatroom.room import Ended, Room
     from chatroom.way import Way
+    from kit.amqp import OK, UNREACHABLE, USAGE, Parser, run, say
     from kit.screen import Alarm, can_show
-    from producer import OK, UNREACHABLE, USAGE, Parser
 
 EXAMPLES = """examples:
   labs/08-chat/chat.py --host broker.example --vhost class --username ada --password
   labs/08-chat/chat.py --via pubsub --project my-project --username ada"""
 
 
-def parse() -> tuple[argparse.Namespace, Way, str]:
-    """Return the options, the way to the room and who speaks."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = chat_parser(__doc__, EXAMPLES, "chat.py", speaks=True)
     options = parser.parse_args()
     if not has_keyboard():
         without_a_terminal(parser)
-    return options, *way_and_name(parser, options)
+    return options
 
 
 def has_keyboard() -> bool:
-    """Tell whether there is a terminal whose keys can be read one by one."""
+    """Return True if there is a terminal whose keys can be read one by one."""
     try:
         import termios  # noqa: F401  (not on Windows)
     except ImportError:
@@ -78,11 +77,10 @@ def main(options: argparse.Namespace, way: Way, name: str) -> int:
     if screen.error:
         raise screen.error
     for message in unsent:
-        producer.say("!", f"Not said: {message.text!r} (the connection was lost)")
-    producer.say("*", f"Left {options.room!r}")
+        say("!", f"Not said: {message.text!r} (the connection was lost)")
+    say("*", f"Left {options.room!r}")
     return UNREACHABLE if unsent else OK
 
 
 if __name__ == "__main__":
-    chosen, chosen_way, chosen_name = parse()
-    producer.run(lambda: main(chosen, chosen_way, chosen_name), chosen.verbose)
+    run(lambda options: main(options, *way_and_name(options)), parse())

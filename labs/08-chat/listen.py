@@ -21,26 +21,23 @@ with requirements():
     from rich.console import Console
     from rich.text import Text
 
-    import producer
     from chatroom.conversation import Conversation, Notice, Said
     from chatroom.options import chat_parser, way_and_name
     from chatroom.room import BEAT, Ended, Entered, Room
     from chatroom.way import Way
-    from producer import OK
+    from kit.amqp import OK, run, say
 
 EXAMPLES = """examples:
   labs/08-chat/listen.py --host broker.example --vhost class --username ada
   labs/08-chat/listen.py --via pubsub --project my-project"""
 
 
-def parse() -> tuple[argparse.Namespace, Way]:
-    """Return the options and the way to the room."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = chat_parser(__doc__, EXAMPLES, "listen.py", speaks=False)
     parser.add_argument("--mode", choices=["print", "rich"], default="print",
         help="rich: in colours (default: %(default)s)")  # fmt: skip
-    options = parser.parse_args()
-    way, _ = way_and_name(parser, options)
-    return options, way
+    return parser.parse_args()
 
 
 def show(line: Said | Notice) -> None:
@@ -72,13 +69,12 @@ def main(options: argparse.Namespace, way: Way) -> int:
             for line in conversation.take(event) + conversation.miss():
                 show_line(line)
             if isinstance(event, Entered):
-                producer.say("*", f"Listening in {options.room!r}. To exit press CTRL+C")
+                say("*", f"Listening in {options.room!r}. To exit press CTRL+C")
     except KeyboardInterrupt:
         room.leave()
-        producer.say("*", "Stopped")
+        say("*", "Stopped")
     return OK
 
 
 if __name__ == "__main__":
-    chosen, chosen_way = parse()
-    producer.run(lambda: main(chosen, chosen_way), chosen.verbose)
+    run(lambda options: main(options, way_and_name(options)[0]), parse())

@@ -14,11 +14,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements():
-    import producer
     from chatroom.message import LONGEST_TEXT, SAID, Message, new_id
     from chatroom.options import chat_parser, way_and_name
     from chatroom.way import Way
-    from producer import OK
+    from kit.amqp import OK, run, say
 
 EXAMPLES = """examples:
   labs/08-chat/say.py --host broker.example --vhost class --username ada --password \\
@@ -26,14 +25,14 @@ EXAMPLES = """examples:
   labs/08-chat/say.py --via pubsub --project my-project --username ada --message hello"""
 
 
-def parse() -> tuple[argparse.Namespace, Way, str]:
-    """Return the options, the way to the room and who speaks."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = chat_parser(__doc__, EXAMPLES, "say.py", speaks=True)
     parser.add_argument("--message", required=True, metavar="TEXT", help="what to say")
     options = parser.parse_args()
     if not 0 < len(options.message.strip()) <= LONGEST_TEXT:
         parser.error(f"--message: 1 to {LONGEST_TEXT} characters")
-    return options, *way_and_name(parser, options)
+    return options
 
 
 def main(options: argparse.Namespace, way: Way, name: str) -> int:
@@ -43,10 +42,9 @@ def main(options: argparse.Namespace, way: Way, name: str) -> int:
         way.publish(Message(SAID, name, options.message, new_id()))
     finally:
         way.close()
-    producer.say("x", f"Said {options.message!r} in {options.room!r}")
+    say("x", f"Said {options.message!r} in {options.room!r}")
     return OK
 
 
 if __name__ == "__main__":
-    chosen, chosen_way, chosen_name = parse()
-    producer.run(lambda: main(chosen, chosen_way, chosen_name), chosen.verbose)
+    run(lambda options: main(options, *way_and_name(options)), parse())

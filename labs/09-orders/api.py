@@ -18,8 +18,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements("09-orders"):
-    import producer
     from kit.address import add_http, port_of
+    from kit.amqp import Broker
+    from kit.management import run_lab
     from kit.web import listen, serve
     from shop.counts import Counts
     from shop.ledger import Ledger
@@ -35,8 +36,8 @@ EXAMPLES = """examples:
   ./api.py --inline --erp http://127.0.0.1:8010"""
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "api.py")
     add_data(parser)
     add_http(parser, port_of(SHOP, SHOP_PORT))
@@ -44,7 +45,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
         help="print, book and count inside the request; no broker, no services")  # fmt: skip
     add_erp(parser)
     options = parser.parse_args()
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]:
@@ -71,7 +72,7 @@ def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]
     return do_it_all
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Take orders until told to stop; return the exit code."""
     store, news = Store(folder(options.data)), News()
     listener = listen(options.http_bind, options.http_port)
@@ -84,5 +85,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse())

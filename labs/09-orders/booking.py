@@ -14,7 +14,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements("09-orders"):
-    import producer
+    from kit.amqp import Broker
+    from kit.management import run_lab
     from shop.ledger import Ledger
     from shop.options import add_delays, add_erp, shop_parser
     from shop.service import Service
@@ -23,20 +24,19 @@ EXAMPLES = """examples:
   ./booking.py --retries 0.5,1        # impatient: two more tries"""
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "booking.py")
     add_erp(parser)
     add_delays(parser)
     options = parser.parse_args()
-    return options, producer.broker_options(parser, options)
+    return options
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Book orders until told to stop; return the exit code."""
     return Service("booking", Ledger(options.erp).book, options, broker).run()
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse())

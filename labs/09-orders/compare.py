@@ -28,10 +28,9 @@ from kit.say import requirements
 with requirements("09-orders"):
     import httpx
 
-    import producer
-    from kit.management import url_of
+    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, number, say
+    from kit.management import run_lab, url_of
     from kit.script import Script
-    from producer import OK, UNEXPECTED, BrokerError, connect, number, say
     from shop import topology
     from shop.figures import Figures, table
     from shop.options import add_delays, shop_parser
@@ -45,8 +44,8 @@ PATIENCE = 120  # seconds for what takes some
 ORDER = {"customer_name": "Daníel", "product_ids": [2, 4, 42]}
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "compare.py", stays=False)
     parser.set_defaults(exchange="orders-compare")
     add = parser.add_argument_group("work").add_argument
@@ -60,7 +59,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     add_delays(parser)
     options = parser.parse_args()
     options.exchange += f"-{uuid.uuid4().hex[:6]}"  # nobody else's: it is deleted in the end
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 def end(script: Script) -> None:
@@ -70,13 +69,12 @@ def end(script: Script) -> None:
 
 
 @contextmanager
-def shop(options: argparse.Namespace, broker: dict, *, inline: bool) -> Iterator[httpx.Client]:
+def shop(options: argparse.Namespace, broker: Broker, *, inline: bool) -> Iterator[httpx.Client]:
     """Run a shop of either kind, each program a process of its own; give a client of it."""
     port = free_port()
     erp, anywhere = ["--erp", f"http://{HERE}:{port}"], ["--http-port", 0]
     mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
     names = ["--exchange", options.exchange]
-    names += ["--cafile", options.cafile] if options.cafile else []
     retries = ["--retries", ",".join(map(str, options.retries))]
     programs = {"erp": ["--http-port", port, *mood], "api": [*anywhere, *names]}
     if inline:
@@ -123,10 +121,10 @@ def measure(title: str, client: httpx.Client, options: argparse.Namespace) -> Fi
     return Figures(title, answers, seconds, time.monotonic() - began)
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Measure both; return the exit code."""
     stop_as_with_ctrl_c()
-    connect(**broker).close()
+    broker.connect().close()
     rows = []
     ways = {"inside the request": True, "through queues": False}
     say("*", f"{options.orders} orders from {options.clients} customers at a time, twice")
@@ -140,7 +138,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
         hint = "the same again; and if the machine is busy, when it is not"
         raise BrokerError(f"the comparison failed: {why}", hint, UNEXPECTED) from error
     finally:
-        connection = connect(**broker)
+        connection = broker.connect()
         topology.delete(connection.channel(), options.exchange, options.retries)
         connection.close()
     print(*table(rows), sep="\n")
@@ -148,5 +146,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse())

@@ -24,11 +24,10 @@ with requirements("09-orders"):
     from fastapi import FastAPI, HTTPException, Response
     from fastapi import Path as InPath
 
-    import producer
     from kit.address import add_http, port_of
+    from kit.amqp import number, run, say
     from kit.management import plain_parser
     from kit.web import listen, serve
-    from producer import number, say
     from shop.options import ERP, SHOP_PORT, add_data, folder
     from shop.order import LARGEST, NewOrder
     from shop.store import open_database
@@ -120,5 +119,4 @@ def main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    chosen = parse()
-    producer.run(lambda: main(chosen), chosen.verbose)
+    run(main, parse())

@@ -13,13 +13,13 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
-from kit.say import requirements
+from kit.say import clean, requirements
 
 with requirements("09-orders"):
     from pika.adapters.blocking_connection import BlockingChannel
 
-    import producer
-    from producer import OK, connect, say, show
+    from kit.amqp import OK, Broker, say, show
+    from kit.management import run_lab
     from shop import topology
     from shop.options import shop_parser
 
@@ -28,8 +28,8 @@ EXAMPLES = """examples:
   ./parked.py --replay            # after the trouble is mended"""
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "parked.py", stays=False)
     parser.add_argument("services", nargs="*", metavar="SERVICE",
         help=f"{', '.join(topology.STEPS)} (default: all)")  # fmt: skip
@@ -39,7 +39,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
     options = parser.parse_args()
     if unknown := set(options.services) - set(topology.STEPS):
         parser.error(f"there is no service {unknown.pop()!r}, only {', '.join(topology.STEPS)}")
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 def parked(channel: BlockingChannel, exchange: str, service: str) -> Iterator[tuple]:
@@ -56,9 +56,9 @@ def parked(channel: BlockingChannel, exchange: str, service: str) -> Iterator[tu
         yield method, properties, body
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Show what is parked, and do with it what is wanted; return the exit code."""
-    connection = connect(**broker)
+    connection = broker.connect()
     channel, count = connection.channel(), 0
     topology.declare(channel, options.exchange)
     channel.confirm_delivery()
@@ -71,7 +71,8 @@ def main(options: argparse.Namespace, broker: dict) -> int:
             if options.replay or options.drop:
                 channel.basic_ack(method.delivery_tag)
             say("x", f"{what} {service}: {show(body)}")
-            say("*", f"    attempts: {headers.get('attempts')}   reason: {headers.get('reason')}")
+            attempts, why = (clean(str(headers.get(key))) for key in ("attempts", "reason"))
+            say("*", f"    attempts: {attempts}   reason: {why}")
             count += 1
     connection.close()
     if not count:
@@ -80,5 +81,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse())

@@ -15,7 +15,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements("09-orders"):
-    import producer
+    from kit.amqp import Broker
+    from kit.management import run_lab
     from shop.options import add_data, add_delays, folder, shop_parser
     from shop.pick_list import print_pick_list
     from shop.service import Service
@@ -24,21 +25,20 @@ EXAMPLES = """examples:
   ./printer.py --retries 0.5,1        # impatient: two more tries"""
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "printer.py")
     add_data(parser)
     add_delays(parser)
     options = parser.parse_args()
-    return options, producer.broker_options(parser, options)
+    return options
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Print pick lists until told to stop; return the exit code."""
     work = partial(print_pick_list, folder=folder(options.data / "pick-lists"))
     return Service("printer", work, options, broker).run()
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse())

@@ -20,8 +20,8 @@ from kit.say import requirements
 with requirements("09-orders"):
     import pika
 
-    import producer
-    from producer import OK, REFUSED, BrokerError, number, say
+    from kit.amqp import OK, REFUSED, Broker, BrokerError, number, say
+    from kit.management import run_lab
     from shop import topology
     from shop.link import keep_connected
     from shop.options import add_data, folder, shop_parser
@@ -35,14 +35,14 @@ AT_ONCE = 100  # orders that are read from the outbox at a time
 LOOK_EVERY = 0.1  # seconds
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "relay.py")
     add_data(parser)
     parser.add_argument("--again", type=number(int, 1, LARGEST), metavar="NUMBER",
         help="send this order, whether it was sent or not, and end")  # fmt: skip
     options = parser.parse_args()
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 class Relay:
@@ -74,13 +74,13 @@ class Relay:
         say("x", f"Order {order} is with the broker once more")
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Hand orders on until told to stop; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
     relay = Relay(Store(folder(options.data)), options.exchange)
     use = relay.run
     if options.again:
-        broker = broker | {"retry_for": 0}  # somebody waits for it
+        broker.retry_for = 0  # somebody waits for it
 
         def use(connection, channel) -> None:
             relay.again(channel, options.again)
@@ -93,5 +93,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse())

@@ -22,11 +22,10 @@ with requirements("09-orders"):
     import httpx
     from pika.adapters.blocking_connection import BlockingChannel
 
-    import producer
     from kit import crew
     from kit.address import port_of
-    from kit.management import url_of
-    from producer import OK, REFUSED, BrokerError, connect, number, say
+    from kit.amqp import OK, REFUSED, Broker, BrokerError, number, say
+    from kit.management import run_lab, url_of
     from shop import topology
     from shop.options import ERP, SHOP, SHOP_PORT, add_data, add_delays, shop_parser
 
@@ -38,8 +37,8 @@ INLINE = ("erp", "api")
 FOLDER = Path(__file__).resolve().parent
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "run.py", stays=False)
     add = parser.add_argument
     add("programs", nargs="*", metavar="PROGRAM", help=f"{', '.join(PROGRAMS)} (default: all)")
@@ -67,7 +66,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
         parser.error(f"there is no program {unknown.pop()!r}, only {', '.join(PROGRAMS)}")
     if options.inline and (options.programs or options.delete):
         parser.error("--inline goes alone: it runs the API and the ERP")
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 def commands(options: argparse.Namespace) -> dict[str, list]:
@@ -76,7 +75,6 @@ def commands(options: argparse.Namespace) -> dict[str, list]:
     erp_port = options.erp_port or free_port()
     erp = ["--erp", f"http://{HERE}:{erp_port}"]
     broker = ["--exchange", options.exchange]
-    broker += ["--cafile", options.cafile] if options.cafile else []
     retries = ["--retries", ",".join(f"{delay:g}" for delay in options.retries)]
     mood = ["--seconds", options.erp_seconds, "--fail-every", options.erp_fail_every]
     every = {
@@ -113,9 +111,9 @@ def running(options: argparse.Namespace, channel: BlockingChannel) -> list[str]:
     return [name for name in PROGRAMS if name in found or (name == "api" and "status" in found)]
 
 
-def delete(options: argparse.Namespace, broker: dict) -> int:
+def delete(options: argparse.Namespace, broker: Broker) -> int:
     """Delete what the shop has left; return the exit code. Raises BrokerError if it runs."""
-    connection = connect(**broker)
+    connection = broker.connect()
     channel = connection.channel()
     if found := running(options, channel):
         connection.close()
@@ -130,7 +128,7 @@ def delete(options: argparse.Namespace, broker: dict) -> int:
     return OK
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Run the programs until told to stop; return the exit code."""
     if options.delete:
         return delete(options, broker)
@@ -139,5 +137,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse())

@@ -25,12 +25,11 @@ from kit.say import requirements
 with requirements():
     import pika
 
-    import producer
+    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, run, say
     from kit.management import url_of
     from kit.script import Script
     from logpipe.options import add_game_options, make_parser
     from logpipe.reader import read_tables
-    from producer import OK, UNEXPECTED, BrokerError, connect, say
 
 EXAMPLES = """experiments:
   one       one worker
@@ -54,12 +53,11 @@ TITLES = ["", "logged", "in files", "twice", "missing", "seconds"]
 class Pipeline:
     """A simulator, workers, and the folder with their files."""
 
-    def __init__(self, options: argparse.Namespace, broker: dict, folder: Path) -> None:
+    def __init__(self, options: argparse.Namespace, broker: Broker, folder: Path) -> None:
         self.options, self.broker, self.folder = options, broker, folder
         self.name = f"experiment-{uuid.uuid4().hex[:8]}"
         self.rows, self.truth = folder / "rows", folder / "truth.json"
         self.environment = os.environ | {"AMQP_URL": url_of(broker)}
-        self.tls = ["--cafile", broker["cafile"]] if broker["cafile"] else []
         self.scripts: list[Script] = []
         self.workers: list[Script] = []
         self.rows.mkdir()
@@ -68,7 +66,7 @@ class Pipeline:
         """Start a program of this folder."""
         with signals_put_off():
             script = Script(
-                [sys.executable, HERE / program, *map(str, arguments), *self.tls],
+                [sys.executable, HERE / program, *map(str, arguments)],
                 self.environment,
                 own_session=True,  # Ctrl-C is for us, and we end them
             )
@@ -110,7 +108,7 @@ class Pipeline:
 
     def waiting(self) -> int:
         """Return how many records wait in the queues."""
-        connection = connect(**self.broker)
+        connection = self.broker.connect()
         channel = connection.channel()
         queues = [] if self.options.fanout else [f"{self.name}.{name}" for name in CHANNELS]
         counts = [channel.queue_declare(q, passive=True).method.message_count for q in queues]
@@ -135,7 +133,7 @@ class Pipeline:
                 script.kill()
             script.wait()
         with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-            connection = connect(**self.broker)
+            connection = self.broker.connect()
             channel = connection.channel()
             for name in CHANNELS:
                 channel.queue_delete(f"{self.name}.{name}")
@@ -219,10 +217,10 @@ def report(pipeline: Pipeline, title: str) -> bool:
     return False
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Run an experiment; return the exit code."""
     stop_as_with_ctrl_c()
-    connect(**broker).close()
+    broker.keep_trying(broker.connect).close()
     experiment = EXPERIMENTS[options.experiment]
     with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
         pipeline = Pipeline(options, broker, Path(folder))
@@ -243,17 +241,16 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     return OK if right or options.fanout else UNEXPECTED
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "experiment.py")
     parser.add_argument("experiment", choices=list(EXPERIMENTS), help="which one")
     parser.add_argument("--fanout", action="store_true",
         help="no queues but those that the workers make for themselves")  # fmt: skip
     add_game_options(parser, players=40, rounds=10)
     options = parser.parse_args()
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run(lambda options: main(options, options.parser.broker(options)), parse())

@@ -30,12 +30,12 @@ from kit.say import requirements
 with requirements():
     import pika
 
-    import producer
+    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, run
     from kit.management import url_of
     from kit.script import Script
     from logpipe.combat import Arena
     from logpipe.options import make_parser
-    from producer import OK, UNEXPECTED, BrokerError, Producer, connect
+    from producer import Producer
     from rabbit_logging import RabbitHandler, as_message
 
 EXAMPLES = """what the figures say:
@@ -62,10 +62,10 @@ FULL = Size(games=((0.005, 60), (0.001, 100), (0, 400)), times=5, records=30_000
 class OneByOne(logging.Handler):
     """Publishes a record and waits for its confirm, in the middle of the game."""
 
-    def __init__(self, prefix: str, broker: dict) -> None:
+    def __init__(self, prefix: str, broker: Broker) -> None:
         super().__init__()
         self._prefix = prefix
-        self._connection = connect(**broker)
+        self._connection = broker.connect()
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
         for channel in ("lobby", "combat"):
@@ -100,12 +100,12 @@ def play(handler: logging.Handler, players: int, turn_seconds: float) -> float:
 
 
 def measure_game(
-    prefix: str, broker: dict, players: int, turn_seconds: float, times: int
+    prefix: str, broker: Broker, players: int, turn_seconds: float, times: int
 ) -> tuple[list[float], int]:
     """Return the seconds of each way, and how many records the RabbitHandler dropped at most."""
     ways: list[Callable[[], logging.Handler]] = [
         logging.NullHandler,
-        lambda: RabbitHandler(prefix=prefix, flush_seconds=60, **broker),
+        lambda: RabbitHandler(prefix=prefix, flush_seconds=60, broker=broker),
         lambda: OneByOne(prefix, broker),
     ]
     seconds: list[list[float]] = [[] for _ in ways]
@@ -119,18 +119,17 @@ def measure_game(
     return list(map(statistics.median, seconds)), dropped
 
 
-def measure_workers(prefix: str, broker: dict, workers: int, records: int) -> float:
+def measure_workers(prefix: str, broker: Broker, workers: int, records: int) -> float:
     """Return how many records a second some workers take off a full queue."""
     fields = {"event": "hit", "run": "1", "game": 1, "player": 1, "target": 2, "damage": 10}
     body = json.dumps({"logger": "arena.combat", "message": "A hits B: 10", "fields": fields})
-    with Producer(f"{prefix}combat", durable=True, persistent=True, **broker) as full:
+    with Producer(f"{prefix}combat", durable=True, persistent=True, broker=broker) as full:
         full.send_all([body] * records)
     environment = os.environ | {"AMQP_URL": url_of(broker)}
-    tls = ["--cafile", broker["cafile"]] if broker["cafile"] else []
     scripts: list[Script] = []
     with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
         command = [sys.executable, HERE / "worker.py", "--prefix", prefix, "--channel", "combat"]
-        command += ["--output", folder, "--exit-when-empty", *tls]
+        command += ["--output", folder, "--exit-when-empty"]
         try:
             for _ in range(workers):
                 with signals_put_off():
@@ -151,26 +150,26 @@ def measure_workers(prefix: str, broker: dict, workers: int, records: int) -> fl
 
 def print_game(title: str, seconds: list[float], dropped: int) -> None:
     """Print the figures of one pace."""
-    print(title)
+    print(title, flush=True)
     for way, taken in zip(("not shipped", "RabbitHandler", "one by one"), seconds, strict=True):
         slower = f"{100 * (taken / seconds[0] - 1):+.1f} %" if way != "not shipped" else ""
         lost = f"   {dropped} records dropped" if dropped and way == "RabbitHandler" else ""
         print(f"  {way:<14}{taken:>8.2f} s{slower:>12}{lost}".rstrip(), flush=True)
 
 
-def clean_up(prefix: str, broker: dict) -> None:
+def clean_up(prefix: str, broker: Broker) -> None:
     """Delete the queues."""
     with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-        connection = connect(**broker)
+        connection = broker.connect()
         for name in ("lobby", "combat"):
             connection.channel().queue_delete(prefix + name)
         connection.close()
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Measure; return the exit code."""
     stop_as_with_ctrl_c()
-    connect(**broker).close()
+    broker.keep_trying(broker.connect).close()
     log = logging.getLogger("arena")
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -184,7 +183,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
                 *measure_game(prefix, broker, players, turn_seconds, size.times),
             )
         clean_up(prefix, broker)
-        print("The workers, records a second")
+        print("The workers, records a second", flush=True)
         for workers in (1, 4):
             rates = [
                 measure_workers(prefix, broker, workers, size.records)
@@ -196,14 +195,13 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     return OK
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "overhead.py")
     parser.add_argument("--quick", action="store_true", help="rougher figures, in seconds")
     options = parser.parse_args()
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run(lambda options: main(options, options.parser.broker(options)), parse())

@@ -11,27 +11,26 @@ with the same message_id. A program that forks must make its handler after the f
 name with other settings ends the shipping, for all channels.
 """
 
+import contextlib
+import copy
 import datetime
-import itertools
 import json
 import logging
-import logging.handlers
 import math
-import queue
+import re
 import threading
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pika
 
-from producer import OK, UNREACHABLE, BrokerError, connect, explain, say
+from kit.amqp import OK, UNEXPECTED, UNREACHABLE, Broker, BrokerError, say
 
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 LONGEST = 150  # bytes of a channel's name: with a prefix it must be a queue's, of 255 at most
-WINDOW = 10_000  # records on their way, not confirmed yet
-TICK = 0.05  # seconds: what has been logged meanwhile is sent together
+TICK = 0.05  # seconds between two looks into an empty buffer
 
 
 class Message(NamedTuple):
@@ -42,13 +41,13 @@ class Message(NamedTuple):
     body: bytes
 
 
-class RabbitHandler(logging.handlers.QueueHandler):
+class RabbitHandler(logging.Handler):
     """Put records into a buffer, from which a thread of its own ships them.
 
     When the buffer is full the newest record is dropped, since the first ones tell how trouble
     began; a record of our own says how many are missing, in the place where they are. `close`,
     which logging calls at exit, ships what is left, for `flush_seconds` at most. With `fanout`
-    records go to that exchange and not to queues. `broker` is as in producer.connect.
+    records go to that exchange and not to queues. `where` is what Broker takes.
     """
 
     def __init__(
@@ -57,14 +56,16 @@ class RabbitHandler(logging.handlers.QueueHandler):
         fanout: str = "",
         prefix: str = "log.",
         capacity: int = 10_000,
-        flush_seconds: float = 5,
-        **broker,
+        flush_seconds: float = 10,
+        broker: Broker | None = None,
+        **where,
     ) -> None:
-        super().__init__(queue.Queue(capacity))
-        self.flush_seconds = flush_seconds
+        super().__init__()
+        self.capacity, self.flush_seconds = capacity, flush_seconds
         self.dropped: Counter[str] = Counter()  # by channel; only the logging side writes it
         self._was_full = False
-        self.shipper = Shipper(self.queue, self.dropped, fanout, prefix, broker)
+        broker = copy.copy(broker) if broker else Broker(**where)
+        self.shipper = Shipper(broker, fanout, prefix, self.dropped)
         self.addFilter(self._is_the_program_s)
         self.shipper.start()
 
@@ -73,27 +74,27 @@ class RabbitHandler(logging.handlers.QueueHandler):
         """Return the exit code for a program that must not lose a record; right once closed."""
         if self.shipper.problem:
             return self.shipper.problem.code
-        return UNREACHABLE if self.dropped or self.shipper.left() else OK
+        return UNREACHABLE if self.dropped or self.shipper.buffer else OK
 
-    def prepare(self, record: logging.LogRecord) -> Message:
-        """Make a record's message now: what it speaks of may have changed when it is sent."""
-        return as_message(record)
-
-    def enqueue(self, message: Message) -> None:
-        """Hand a message to the thread, or drop it."""
-        if not self.shipper.stopping.is_set():
-            try:
-                return self.queue.put_nowait(message)
-            except queue.Full:
-                self._was_full = True
-        self.dropped[message.channel] += 1
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record to the thread, or drop it; logging lets in one thread at a time."""
+        try:
+            message = as_message(record)  # now: what it speaks of may change until it is sent
+        except Exception:
+            return self.handleError(record)
+        is_full = len(self.shipper.buffer) >= self.capacity
+        if is_full or self.shipper.stopping.is_set():
+            self.dropped[message.channel] += 1
+            self._was_full |= is_full
+        else:
+            self.shipper.buffer.append(message)
 
     def close(self) -> None:
         """Ship what is left, and say what could not be shipped."""
         if not self.shipper.stopping.is_set():
             self.shipper.stopping.set()
             self.shipper.join(self.flush_seconds)
-            if left := self.shipper.left():
+            if left := len(self.shipper.buffer):
                 within = "" if self.shipper.problem else f" within {self.flush_seconds:g} s"
                 say("!", f"{left} log records not shipped{within}")
             if self.dropped:
@@ -108,121 +109,86 @@ class RabbitHandler(logging.handlers.QueueHandler):
 
 
 class Shipper(threading.Thread):
-    """The thread that owns the connection: takes messages out of the buffer until told to stop."""
+    """The thread that owns the connection: ships what is in the buffer until told to stop.
 
-    def __init__(
-        self, buffer: queue.Queue, dropped: Counter[str], fanout: str, prefix: str, broker: dict
-    ) -> None:
+    A message leaves the buffer when the broker has confirmed it, and not earlier.
+    """
+
+    def __init__(self, broker: Broker, fanout: str, prefix: str, dropped: Counter[str]) -> None:
         super().__init__(name="rabbit-logging", daemon=True)
+        self.buffer: deque[Message] = deque()  # the handler appends, we take from the left
         self.stopping = threading.Event()
         self.problem: BrokerError | None = None  # why it gave up for good
         self.shipped = 0  # what the broker has confirmed
-        self._buffer, self._dropped, self._said = buffer, dropped, Counter()
-        self._fanout, self._prefix = fanout, prefix
-        self._broker = broker | {"retry_for": math.inf}
-        self._again: deque[Message] = deque()  # to be sent once more
-        self._unconfirmed: dict[int, Message] = {}  # by delivery tag
-
-    def left(self) -> int:
-        """Return how many messages the broker has not confirmed yet."""
-        return self._buffer.qsize() + len(self._again) + len(self._unconfirmed)
+        self._broker, self._fanout, self._prefix = broker, fanout, prefix
+        self._broker.retry_for = math.inf
+        self._dropped, self._noted = dropped, Counter()
 
     def run(self) -> None:
         """Ship, over as many connections as it takes."""
-        lost = None
-        while not self._is_done():
-            try:
-                connection = connect(lost=lost, **self._broker)
-                self._open(connection)
-                while not self._is_done():
-                    self._tick(connection)
-                connection.close()
-            except pika.exceptions.AMQPError as error:
-                self._again.extendleft(reversed(self._unconfirmed.values()))
-                self._unconfirmed.clear()
-                full = isinstance(error, pika.exceptions.ConnectionBlockedTimeout)
-                if explain(error).code != UNREACHABLE and not full:
-                    return self._give_up(explain(error))
-                lost = error
-            except Exception as error:  # what connect() raises, or a mistake of ours
-                return self._give_up(error if isinstance(error, BrokerError) else explain(error))
+        try:
+            self._broker.keep_trying(self._ship)
+        except BrokerError as error:
+            self._give_up(error)
+        except Exception as error:  # a mistake of ours
+            self._give_up(BrokerError(f"{type(error).__name__}: {error}", "", UNEXPECTED))
 
     def _give_up(self, problem: BrokerError) -> None:
         self.problem = problem
         say("!", f"No log records are shipped any more: {problem}")
 
-    def _is_done(self) -> bool:
-        all_said = self._said.total() == self._dropped.total()
-        return self.stopping.is_set() and not self.left() and all_said
-
-    def _open(self, connection: pika.BlockingConnection) -> None:
-        # As in producer.py: a BlockingChannel would wait for each confirm. The asynchronous channel
-        # inside it goes on sending meanwhile.
-        self._channel = connection.channel()._impl
-        self._channel.confirm_delivery(self._on_ack)
-        self._channel.add_on_return_callback(self._on_return)
-        self._channel.add_on_close_callback(self._on_close)
-        self._tag, self._declared, self._returned = 0, set(), set()
-        self._closed: Exception | None = None
-        if self._fanout:
-            self._channel.exchange_declare(self._fanout, "fanout", durable=True)
-
-    def _tick(self, connection: pika.BlockingConnection) -> None:
-        """Send what there is to send, and take in the broker's answers."""
-        for message in itertools.islice(self._waiting(), WINDOW - len(self._unconfirmed)):
-            self._publish(message)
-        connection.process_data_events(time_limit=TICK)
-        if self._closed:
-            raise self._closed
-
-    def _waiting(self) -> Iterator[Message]:
-        """Yield the messages to send now, and behind them how many were dropped after them."""
-        while self._again:
-            yield self._again.popleft()
+    def _ship(self) -> None:
+        """Ship over a new connection until all is done; raises pika's errors."""
+        if self._is_done():
+            return
+        connection = self._broker.connect()
         try:
-            while True:
-                yield self._buffer.get_nowait()
-        except queue.Empty:
-            pass
-        for channel, total in self._dropped.copy().items():
-            if count := total - self._said[channel]:
-                self._said[channel] = total
-                yield note_of_dropped(channel, count)
+            channel = connection.channel()
+            channel.confirm_delivery()
+            self._declared: set[str] = set()
+            if self._fanout:
+                channel.exchange_declare(self._fanout, "fanout", durable=True)
+            while not self._is_done():
+                if not self.buffer:
+                    self._note_what_was_dropped()
+                if not self.buffer or not self._publish(channel, self.buffer[0]):
+                    connection.process_data_events(time_limit=TICK)  # heartbeats, too
+        finally:
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                connection.close()
 
-    def _publish(self, message: Message) -> None:
+    def _is_done(self) -> bool:
+        noted = self._noted.total() == self._dropped.total()
+        return self.stopping.is_set() and not self.buffer and noted
+
+    def _publish(self, channel, message: Message) -> bool:
+        """Publish the first message of the buffer; return whether the broker has it."""
         target = self._prefix + message.channel
-        self._tag += 1
-        self._unconfirmed[self._tag] = message  # before anything that may raise
         if not self._fanout and target not in self._declared:
-            self._channel.queue_declare(target, durable=True)
+            channel.queue_declare(target, durable=True)
             self._declared.add(target)
         properties = pika.BasicProperties(
             content_type="application/json", delivery_mode=2, message_id=message.id
         )
-        self._channel.basic_publish(
-            self._fanout, target, message.body, properties, mandatory=not self._fanout
-        )
+        try:  # basic_publish returns when the broker has confirmed it
+            channel.basic_publish(
+                self._fanout, target, message.body, properties, mandatory=not self._fanout
+            )
+        except pika.exceptions.UnroutableError:  # its queue was deleted, and is made anew
+            self._declared.discard(target)
+            return False
+        except pika.exceptions.NackError:  # the queue is full, perhaps
+            return False
+        self.buffer.popleft()
+        self.shipped += 1
+        return True
 
-    def _on_ack(self, frame: pika.frame.Method) -> None:
-        last, refused = frame.method.delivery_tag, isinstance(frame.method, pika.spec.Basic.Nack)
-        tags = [last]
-        if frame.method.multiple:
-            tags = list(itertools.takewhile(lambda tag: tag <= last, self._unconfirmed))
-        for tag in tags:
-            message = self._unconfirmed.pop(tag)
-            if refused or message.id in self._returned:
-                self._returned.discard(message.id)
-                self._again.append(message)
-            else:
-                self.shipped += 1
-
-    def _on_return(self, channel, method, properties, body: bytes) -> None:
-        """Remember a message that came back: its queue was deleted, and will be made anew."""
-        self._returned.add(properties.message_id)
-        self._declared.discard(method.routing_key)
-
-    def _on_close(self, channel, why: Exception) -> None:
-        self._closed = why
+    def _note_what_was_dropped(self) -> None:
+        """Put a message where others are missing."""
+        for channel, total in self._dropped.copy().items():
+            if count := total - self._noted[channel]:
+                self._noted[channel] = total
+                self.buffer.append(note_of_dropped(channel, count))
 
 
 # ---- records as messages
@@ -249,8 +215,9 @@ def as_message(record: logging.LogRecord) -> Message:
     except Exception:  # a key that is no text, a list in itself, an endless number
         whole["fields"] = {str(key): show(value) for key, value in whole["fields"].items()}
         text = json.dumps(whole)
-    channel = record.name.rpartition(".")[2].encode(errors="replace")[:LONGEST]
-    channel = channel.decode(errors="ignore")
+    # RabbitMQ takes line ends out of a queue's name, and pika would wait for the old one.
+    channel = re.sub(r"[\0-\x1f\x7f]", "?", record.name.rpartition(".")[2])
+    channel = channel.encode(errors="replace")[:LONGEST].decode(errors="ignore")
     return Message(channel, str(uuid.uuid4()), text.encode())
 
 

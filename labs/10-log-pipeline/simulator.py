@@ -21,10 +21,9 @@ from kit.process import stop_as_with_ctrl_c
 from kit.say import requirements
 
 with requirements():
-    import producer
+    from kit.amqp import OK, Broker, number, reason, run, say
     from logpipe.combat import Arena
     from logpipe.options import add_game_options, add_prefix, make_parser, queue_name
-    from producer import OK, number, reason, say
     from rabbit_logging import RabbitHandler
 
 EXAMPLES = """examples:
@@ -32,8 +31,8 @@ EXAMPLES = """examples:
   ./simulator.py --truth truth.json               # and write down what tables.py should say"""
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "simulator.py", gives_up=False)
     add_game_options(parser, players=12, rounds=10)
     add_prefix(parser)
@@ -43,7 +42,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
         help="ship to this fanout exchange, not to queues")  # fmt: skip
     add("--buffer", type=number(int, 1), default=10_000, metavar="N",
         help="records that wait for the broker, at most (default: %(default)s)")  # fmt: skip
-    add("--flush-seconds", type=number(float, 0), default=5, metavar="SECONDS",
+    add("--flush-seconds", type=number(float, 0), default=10, metavar="SECONDS",
         help="at the end, ship the rest for this long (default: %(default)s)")  # fmt: skip
     add("--truth", type=Path, metavar="FILE", help="write down what happened, as JSON")
     options = parser.parse_args()
@@ -52,7 +51,7 @@ def parse() -> tuple[argparse.Namespace, dict]:
             options.truth.open("a").close()
     except OSError as error:
         parser.error(f"--truth: cannot write {options.truth} ({reason(error)})")
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 def play(arena: Arena) -> dict:
@@ -73,7 +72,7 @@ def play(arena: Arena) -> dict:
     return truth | {"records": dict(arena.logged)}
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Play, then ship the rest; return the exit code."""
     stop_as_with_ctrl_c()
     arena = Arena(options.players, options.rounds, options.seed, options.turn_seconds)
@@ -90,7 +89,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
                 prefix=options.prefix,
                 capacity=options.buffer,
                 flush_seconds=options.flush_seconds,
-                **broker,
+                broker=broker,
             )
             log.addHandler(handler)
             at_the_end.callback(handler.close)
@@ -113,5 +112,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run(lambda options: main(options, options.parser.broker(options)), parse())

@@ -16,16 +16,15 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements():
-    import producer
+    from kit.amqp import EXIT_CODES, OK, UNEXPECTED, BrokerError, number, reason, run, say
     from kit.management import plain_parser
     from logpipe.reader import Tables, read_tables
     from logpipe.transforms import OTHER, REJECTS
-    from producer import OK, UNEXPECTED, BrokerError, number, reason, say
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = plain_parser(__doc__, producer.EXIT_CODES)
+    parser = plain_parser(__doc__, EXIT_CODES)
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="where worker.py writes: its --output")
     add("--game", type=number(int, 1), metavar="N", help="of this game only, of each run")
@@ -36,7 +35,7 @@ def parse() -> argparse.Namespace:
 def print_table(title: str, rows: list[dict]) -> None:
     """Print one table, numbers to the right."""
     if not rows:
-        print(f"{title}: no rows\n")
+        print(f"{title}: no rows\n", flush=True)
         return
     lines = [[*rows[0]], *([*map(str, row.values())] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -46,7 +45,7 @@ def print_table(title: str, rows: list[dict]) -> None:
         cells = zip(line, widths, rights, strict=True)
         text = (cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells)
         print(" ", "  ".join(text).rstrip())
-    print()
+    print(flush=True)
 
 
 def as_json(tables: Tables, of_game) -> str:
@@ -78,7 +77,7 @@ def main(options: argparse.Namespace) -> int:
     if not tables.records:
         say("!", f"There is no file of rows in {options.folder}")
     if options.json:
-        print(as_json(tables, of_game))
+        print(as_json(tables, of_game), flush=True)
         return OK
     print_table("participants", [*filter(of_game, tables.participants())])
     print_table("podium", [*filter(of_game, tables.podium())])
@@ -90,5 +89,4 @@ def main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    chosen = parse()
-    producer.run(lambda: main(chosen), chosen.verbose)
+    run(main, parse())

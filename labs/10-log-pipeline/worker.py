@@ -23,31 +23,30 @@ from kit.say import requirements
 with requirements():
     import pika
 
-    import producer
-    from logpipe.options import add_prefix, make_parser, queue_name
-    from logpipe.sink import ENDINGS, Sink
-    from logpipe.transforms import OTHER, REJECTS, Row, to_row
-    from producer import (
+    from kit.amqp import (
         INTERRUPTED,
         OK,
         UNEXPECTED,
-        UNREACHABLE,
+        Broker,
         BrokerError,
-        connect,
-        explain,
         number,
         reason,
+        run,
         say,
-        why_cancelled,
+        show,
     )
+    from logpipe.options import add_prefix, make_parser, queue_name
+    from logpipe.sink import ENDINGS, Sink
+    from logpipe.transforms import OTHER, REJECTS, Row, to_row
 
 EXAMPLES = """examples:
   ./worker.py --channel lobby --channel combat --output rows --exit-when-empty"""
 TICK = 0.1  # seconds: how long to wait for records before we look at the clock
+CALM = 5  # seconds after which a connection is no longer expected to die of the next record
 
 
-def parse() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse() -> argparse.Namespace:
+    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "worker.py")
     add_prefix(parser)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -65,14 +64,14 @@ def parse() -> tuple[argparse.Namespace, dict]:
     add = parser.add_argument_group("stopping").add_argument
     add("--exit-when-empty", action="store_true", help="stop when no record is waiting")
     options = parser.parse_args()
-    return options, producer.broker_options(parser, options)
+    return options
 
 
 class Worker:
     """Reads records over as many connections as it takes."""
 
-    def __init__(self, options: argparse.Namespace, sink: Sink) -> None:
-        self.options, self.sink = options, sink
+    def __init__(self, options: argparse.Namespace, broker: Broker, sink: Sink) -> None:
+        self.options, self.broker, self.sink = options, broker, sink
         self.records, self.reading, self.stopping = 0, False, False
         self.batch: list[Row] = []  # in hand, in no file yet
         self._begun = 0.0  # when the first of them came
@@ -80,21 +79,45 @@ class Worker:
         self._delivered = self._looked = 0  # records that came: so far, and when we last looked
         self._kinds: set[str] = set()  # of records that no transform is for
 
-    def read(self, connection: pika.BlockingConnection) -> None:
-        """Read until it is time to stop; raises pika's errors when the connection is lost."""
-        channel = connection.channel()
-        queues = self._declare(channel)
-        channel.basic_qos(prefetch_count=2 * self.options.batch)
+    def read(self) -> None:
+        """Read over a new connection until it is time to stop; raises pika's errors."""
+        connection = self.broker.connect()
+        self.reading = True
+        try:
+            channel = connection.channel()
+            queues = self._declare(channel)
+            # If the last connection died young, perhaps of the next record, take no other with it.
+            self._consume(channel, queues, batch=1 if self.broker.short_lived else None)
+            names = ", ".join(queues)
+            say("*", f"Waiting for records on {names}. To exit press CTRL+C")
+            self._read(channel, queues)
+        except pika.exceptions.AMQPError:
+            self.batch.clear()  # it comes again
+            raise
+        finally:
+            self.reading = False
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                connection.close()
+
+    def _consume(self, channel, queues: list[str], batch: int | None = None) -> None:
+        """Subscribe, for batches of this size."""
+        self._calm = time.monotonic() + CALM
+        self._batch = batch or self.options.batch
+        channel.basic_qos(prefetch_count=1 if batch == 1 else 2 * self._batch)
         for queue in queues:
             channel.basic_consume(queue, self._on_message)
-        names = ", ".join(queues)
-        say("*", f"Waiting for records on {names}. To exit press CTRL+C")
+
+    def _read(self, channel, queues: list[str]) -> None:
         while not self._is_done(channel, queues):
-            connection.process_data_events(time_limit=TICK)
+            channel.connection.process_data_events(time_limit=TICK)
             if len(channel.consumer_tags) < len(queues):
-                raise self._cancelled(channel, queues)
+                why = f"queue {' or '.join(queues)} was deleted, or the delivery timeout passed"
+                raise pika.exceptions.ConsumerCancelled(why)
             if self.batch and time.monotonic() - self._begun >= self.options.batch_seconds:
                 self._save(channel)
+            if self._batch < self.options.batch and time.monotonic() > self._calm:
+                channel.stop_consuming()
+                self._consume(channel, queues)
         if self.batch:
             self._save(channel)
 
@@ -110,7 +133,7 @@ class Worker:
         return [queue]
 
     def _is_done(self, channel, queues: list[str]) -> bool:
-        """Tell whether to stop. A queue of our own goes when we go: we empty it first."""
+        """Return True if it is time to stop. A queue of our own goes when we go: empty it first."""
         if self.stopping and not self.options.fanout:
             return True
         if not (self.stopping or self.options.exit_when_empty):
@@ -130,11 +153,11 @@ class Worker:
         self.batch.append(row)
         self._last = method.delivery_tag
         if row["table"] == REJECTS:
-            say("!", f"Kept in table {REJECTS!r}: {producer.show(body)} ({row['why']})")
+            say("!", f"Kept in table {REJECTS!r}: {show(body)} ({row['why']})")
         elif row["table"] == OTHER and row["kind"] not in self._kinds:
             self._kinds.add(row["kind"])
             say("!", f"No transform for {row['kind']!r}: kept in table {OTHER!r}")
-        if len(self.batch) >= self.options.batch:
+        if len(self.batch) >= self._batch:
             self._save(channel)
 
     def _save(self, channel) -> None:
@@ -152,22 +175,15 @@ class Worker:
         say("x", f"{len(self.batch)} records in {path.name}")
         self.batch.clear()
 
-    def _cancelled(self, channel, queues: list[str]) -> Exception:
-        for queue in queues:
-            error = why_cancelled(channel, queue)
-            if channel.is_closed:
-                return error
-        return error
 
-
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Read, and again whenever the broker was away; return the exit code."""
     try:
         sink = Sink(options.output, options.format)
     except OSError as error:
         what = f"cannot use {options.output} ({reason(error)})"
         raise BrokerError(what, "another --output", UNEXPECTED) from None
-    worker, lost, code, read = Worker(options, sink), None, OK, False
+    worker, code = Worker(options, broker, sink), OK
 
     def stop(*_: object) -> None:
         if not worker.reading:  # but waiting for the broker, which may take for ever
@@ -176,21 +192,7 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        while not read:
-            connection = connect(lost=lost, **broker)
-            worker.reading = True
-            try:
-                worker.read(connection)
-                read = True
-            except pika.exceptions.AMQPError as error:
-                if explain(error).code != UNREACHABLE:
-                    raise explain(error) from error
-                lost = error
-                worker.batch.clear()  # it comes again
-            finally:
-                worker.reading = False
-                with contextlib.suppress(pika.exceptions.AMQPError):
-                    connection.close()
+        broker.keep_trying(worker.read)
     except KeyboardInterrupt:
         if worker.batch:
             say("!", f"{len(worker.batch)} records in hand go back to the queue")
@@ -200,5 +202,4 @@ def main(options: argparse.Namespace, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run(lambda options: main(options, options.parser.broker(options)), parse())

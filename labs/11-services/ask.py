@@ -20,10 +20,9 @@ with requirements("11-services"):
 
     import httpx
 
-    import producer
     from conference.options import ATTENDEES, MAIL, MONOLITH, address_of
+    from kit.amqp import OK, REFUSED, UNREACHABLE, BrokerError, run
     from kit.management import plain_parser
-    from producer import OK, REFUSED, UNREACHABLE, BrokerError
 
 SERVICES = {"monolith": MONOLITH, "attendees": ATTENDEES, "mail": MAIL}
 EXAMPLES = """examples:
@@ -69,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
             trust_env=False,  # a proxy could not reach a service on this machine
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        why = str(error).partition("] ")[2].lower() or str(error) or type(error).__name__
+        why = str(error).partition("] ")[2] or str(error) or type(error).__name__
         what = f"no answer from {address} ({why})"
         raise BrokerError(what, f"./{options.service}.py, in another pane", UNREACHABLE) from None
     status = f"{answer.status_code} {answer.reason_phrase}"
@@ -103,5 +102,4 @@ def explain(detail: object) -> str:
 
 
 if __name__ == "__main__":
-    chosen = parse()
-    producer.run(lambda: main(chosen), chosen.verbose)
+    run(main, parse())

@@ -21,7 +21,6 @@ with requirements("11-services"):
     import pydantic
     from fastapi import FastAPI
 
-    import producer
     from conference.consumer import Consumer, Message
     from conference.copies import TABLES, Copies
     from conference.database import Database
@@ -30,8 +29,10 @@ with requirements("11-services"):
     from conference.options import ATTENDEES, MONOLITH, address_of, parse, service_parser
     from conference.web import new_application
     from kit.address import web_address
+    from kit.amqp import Broker, number, say, show
+    from kit.counts import count
+    from kit.management import run_lab
     from kit.web import Background, listen, serve
-    from producer import number, say, show
 
 EXAMPLES = """examples:
   ./attendees.py --monolith http://monolith:8011     # where the accounts are
@@ -63,7 +64,7 @@ class Polling(Background):
 class Listening(Background):
     """Hears of every change from a durable queue behind the exchange for accounts."""
 
-    def __init__(self, copies: Copies, names: Names, broker: dict) -> None:
+    def __init__(self, copies: Copies, names: Names, broker: Broker) -> None:
         super().__init__()
         self.copies, self.names = copies, names
         self.consumer = Consumer(broker, [names.copy], self._prepare, self._take, prefetch=100)
@@ -80,7 +81,7 @@ class Listening(Background):
 
     def _prepare(self, connection: pika.BlockingConnection) -> None:
         """Make sure that every change from now on is in our queue, and all before in the copy."""
-        if not exists(connection, self.names.copy):
+        if not count(connection, self.names.copy):
             self.copies.not_complete()  # first, or who dies here would never know
         channel = connection.channel()
         self.names.declare_copy(channel)
@@ -95,19 +96,6 @@ class Listening(Background):
             self.copies.take(Account.model_validate_json(message.body))
         except pydantic.ValidationError:
             say("!", f"This is no account, and thrown away: {show(message.body)}")
-
-
-def exists(connection: pika.BlockingConnection, queue: str) -> bool:
-    """Tell whether there is a queue of this name."""
-    channel = connection.channel()  # the broker closes it if there is none
-    try:
-        channel.queue_declare(queue, passive=True)
-    except pika.exceptions.ChannelClosedByBroker as error:
-        if error.reply_code != 404:
-            raise
-        return False
-    channel.close()
-    return True
 
 
 def application(copies: Copies, via: str) -> FastAPI:
@@ -142,7 +130,7 @@ def application(copies: Copies, via: str) -> FastAPI:
     return app
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Answer, and keep the copy up to date, until stopped; return the exit code."""
     copies = Copies(Database(options.data, "attendees.sqlite3", TABLES), options.monolith)
     if options.via == "polling":
@@ -155,8 +143,8 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     return code
 
 
-def options() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def options() -> argparse.Namespace:
+    """Return the options."""
     parser = service_parser(__doc__, EXAMPLES, "attendees.py", ATTENDEES)
     add = parser.add_argument_group("accounts").add_argument
     add("--via", choices=["messages", "polling"], default="messages",
@@ -170,5 +158,4 @@ def options() -> tuple[argparse.Namespace, dict]:
 
 
 if __name__ == "__main__":
-    chosen, where = options()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, options())

@@ -28,11 +28,10 @@ with requirements("11-services"):
     import httpx
     import pika
 
-    import producer
     from conference.names import Names
-    from kit.management import lab_parser, url_of
+    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, number, say
+    from kit.management import lab_parser, run_lab, url_of
     from kit.script import Script
-    from producer import OK, UNEXPECTED, BrokerError, broker_options, connect, number, say
 
 EXAMPLES = """what the columns say:
   requests       how often the service asked the monolith
@@ -79,9 +78,8 @@ class Way:
 class Comparison:
     """All ways at the same time, with the same changes."""
 
-    def __init__(self, folder: Path, prefix: str, broker: dict, polls: list[float]) -> None:
+    def __init__(self, folder: Path, prefix: str, broker: Broker, polls: list[float]) -> None:
         self.folder, self.common = folder, ["--prefix", prefix]
-        self.common += ["--cafile", broker["cafile"]] if broker["cafile"] else []
         self.environment = os.environ | {"AMQP_URL": url_of(broker)}
         self.ways = [
             Way(f"polling, every {every:g} s", "--via", "polling", "--every", every)
@@ -168,19 +166,19 @@ def address_in(service: Script) -> str:
     return re.search(r"http://[\w.:]+\d", service.wait_for("Answering", within=DEADLINE).text)[0]
 
 
-def clean_up(prefix: str, broker: dict) -> None:
+def clean_up(prefix: str, broker: Broker) -> None:
     """Delete what the services have made on the broker."""
     names = Names(prefix)
     with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-        connection = connect(**broker)
+        connection = broker.connect()
         names.delete(connection.channel())
         connection.close()
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Compare the ways; return the exit code."""
     stop_as_with_ctrl_c()
-    connect(**broker).close()
+    broker.connect().close()
     prefix = f"compare-{uuid.uuid4().hex[:8]}."
     with tempfile.TemporaryDirectory(prefix="conference-") as folder:
         comparison = Comparison(Path(folder), prefix, broker, options.every)
@@ -198,8 +196,8 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     return OK
 
 
-def options() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def options() -> argparse.Namespace:
+    """Return the options."""
     parser = lab_parser(__doc__, EXAMPLES, "compare.py")
     add = parser.add_argument
     add("--changes", type=number(int, 1, 1000), default=10, metavar="N",
@@ -207,9 +205,8 @@ def options() -> tuple[argparse.Namespace, dict]:
     add("--every", type=number(float, 0.05, 10), nargs="+", default=[0.2, 1], metavar="SECONDS",
         help="how often those ask who poll (default: 0.2 1)")  # fmt: skip
     options = parser.parse_args()
-    return options, broker_options(parser, options)
+    return options
 
 
 if __name__ == "__main__":
-    chosen, where = options()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, options())

@@ -28,13 +28,12 @@ with requirements("11-services"):
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
 
-    import producer
     from conference.database import Database
     from conference.options import FIRST_PORT, MAIL, SMTP, add_data
     from kit.address import add_http, port_of
+    from kit.amqp import UNEXPECTED, BrokerError, number, reason, run, say
     from kit.management import plain_parser
     from kit.web import address_of, listen, serve
-    from producer import UNEXPECTED, BrokerError, number, reason, say
 
 EXAMPLES = """examples:
   ./mail.py --refuse nobody@example.com     # 550 for this address: there is no such mailbox
@@ -167,5 +166,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    chosen = parse()
-    producer.run(lambda: main(chosen), chosen.verbose)
+    run(main, parse())

@@ -16,7 +16,6 @@ from kit.say import requirements
 with requirements("11-services"):
     from fastapi import FastAPI
 
-    import producer
     from conference.database import Database
     from conference.messages import (
         Account,
@@ -31,8 +30,9 @@ with requirements("11-services"):
     from conference.relay import Relay
     from conference.site import TABLES, Site
     from conference.web import new_application
+    from kit.amqp import Broker, say
+    from kit.management import run_lab
     from kit.web import listen, serve
-    from producer import say
 
 EXAMPLES = """examples:
   ./monolith.py --http-port 0 --data /tmp/site      # any free port; the data elsewhere
@@ -103,7 +103,7 @@ def application(site: Site, relay: Relay) -> FastAPI:
     return app
 
 
-def main(options, broker: dict) -> int:
+def main(options, broker: Broker) -> int:
     """Answer, and publish, until stopped; return the exit code."""
     names = Names(options.prefix)
     site = Site(Database(options.data, "monolith.sqlite3", TABLES), names)
@@ -115,5 +115,4 @@ def main(options, broker: dict) -> int:
 
 
 if __name__ == "__main__":
-    chosen, where = parse(service_parser(__doc__, EXAMPLES, "monolith.py", MONOLITH))
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, parse(service_parser(__doc__, EXAMPLES, "monolith.py", MONOLITH)))

@@ -20,13 +20,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 from kit.say import requirements
 
 with requirements("11-services"):
-    import producer
     from conference.database import Database
     from conference.names import Names
     from conference.options import parse, site_parser
     from kit import crew
-    from kit.management import url_of
-    from producer import OK, UNEXPECTED, BrokerError, connect, number, say
+    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, number, say
+    from kit.management import run_lab, url_of
 
 HERE = Path(__file__).resolve().parent
 SERVICES = ("monolith", "attendees", "workflow", "mail")
@@ -41,17 +40,16 @@ def command(service: str, options: argparse.Namespace) -> list:
     words += ["--verbose"] if options.verbose else []
     if service != "mail":
         words += ["--prefix", options.prefix]
-        words += ["--cafile", options.cafile] if options.cafile else []
     if service == "attendees":
         words += ["--via", options.via, "--every", options.every]
     return words
 
 
-def delete(options: argparse.Namespace, broker: dict) -> int:
+def delete(options: argparse.Namespace, broker: Broker) -> int:
     """Delete what the site has left, unless it runs; return the exit code."""
     for path in options.data.glob("*.sqlite3"):
         Database(path.parent, path.name, "").close()  # fails if its service runs
-    connection = connect(**broker | {"retry_for": 0})
+    connection = broker.connect()
     channel = connection.channel()
     names = Names(options.prefix)
     names.declare_copy(channel)
@@ -71,7 +69,7 @@ def delete(options: argparse.Namespace, broker: dict) -> int:
     return OK
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Run the services until somebody stops them, or one of them ends; return the exit code."""
     if options.delete:
         return delete(options, broker)
@@ -80,8 +78,8 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     return crew.run({service: command(service, options) for service in wanted}, environment)
 
 
-def options() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def options() -> argparse.Namespace:
+    """Return the options."""
     parser = site_parser(__doc__, EXAMPLES, "run.py")
     parser.add_argument("services", nargs="*", metavar="SERVICE",
         help=f"{', '.join(SERVICES)} (default: all)")  # fmt: skip
@@ -91,14 +89,13 @@ def options() -> tuple[argparse.Namespace, dict]:
         help="how the attendees service learns of changes (default: %(default)s)")  # fmt: skip
     add("--every", type=number(float, 0.05, 86400), default=5, metavar="SECONDS",
         help="with --via polling: ask so often (default: %(default)s)")  # fmt: skip
-    options, broker = parse(parser)
+    options = parse(parser)
     if unknown := [name for name in options.services if name not in SERVICES]:
         parser.error(f"there is no service {unknown[0]!r}: {', '.join(SERVICES)}")
     if len(set(options.services)) < len(options.services):
         parser.error("each service once")
-    return options, broker
+    return options
 
 
 if __name__ == "__main__":
-    chosen, where = options()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, options())

@@ -14,13 +14,12 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
 
-from kit.say import requirements
+from kit.say import clean, requirements
 
 with requirements("11-services"):
     import pika
     import pydantic
 
-    import producer
     from conference.consumer import Consumer, Message, TryLater
     from conference.database import Database
     from conference.messages import Decision
@@ -28,8 +27,9 @@ with requirements("11-services"):
     from conference.options import FIRST_PORT, SMTP, host_and_port, parse, service_parser
     from conference.post import TABLES, NoMailServer, Post, Refused
     from kit.address import port_of
+    from kit.amqp import OK, Broker, number, say, show
+    from kit.management import run_lab
     from kit.net import HERE
-    from producer import OK, connect, number, say, show
 
 EXAMPLES = """examples:
   ./workflow.py --smtp mail.example:25        # another mail server
@@ -41,7 +41,9 @@ LONGEST = 30  # seconds between two tries
 class Workflow:
     """Sends one mail after the other."""
 
-    def __init__(self, post: Post, names: Names, options: argparse.Namespace, broker: dict) -> None:
+    def __init__(
+        self, post: Post, names: Names, options: argparse.Namespace, broker: Broker
+    ) -> None:
         self.post, self.names = post, names
         self.first_delay, self.most_tries = options.retry_delay, options.tries
         self.delay, self.sent = self.first_delay, 0
@@ -117,9 +119,9 @@ class Workflow:
         say("!", f"Parked: {what or show(message.body)} ({why})")
 
 
-def show_parked(names: Names, broker: dict, again: bool) -> int:
+def show_parked(names: Names, broker: Broker, again: bool) -> int:
     """Print what is parked, and why; put it back if wanted; return the exit code."""
-    connection = connect(**broker | {"retry_for": 0})
+    connection = broker.connect()
     channel = connection.channel()
     channel.confirm_delivery()
     names.declare_presentations(channel)
@@ -129,9 +131,10 @@ def show_parked(names: Names, broker: dict, again: bool) -> int:
         if method is None:
             break  # somebody else was here
         headers = properties.headers or {}
-        say("x", f"{show(body)}: {headers.get('reason')}")
+        say("x", f"{show(body)}: {clean(str(headers.get('reason')))}")
         if again:
-            queue = headers.get("queue", names.approved)
+            ours, queue = (names.approved, names.rejected), headers.get("queue")
+            queue = queue if queue in ours else names.approved
             kept = pika.BasicProperties(delivery_mode=2)
             channel.basic_publish("", queue, body, kept, mandatory=True)
             channel.basic_ack(method.delivery_tag)
@@ -140,7 +143,7 @@ def show_parked(names: Names, broker: dict, again: bool) -> int:
     return OK
 
 
-def main(options: argparse.Namespace, broker: dict) -> int:
+def main(options: argparse.Namespace, broker: Broker) -> int:
     """Send mails, or show what is parked; return the exit code."""
     names = Names(options.prefix)
     if options.parked:
@@ -149,8 +152,8 @@ def main(options: argparse.Namespace, broker: dict) -> int:
     return Workflow(post, names, options, broker).run()
 
 
-def options() -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def options() -> argparse.Namespace:
+    """Return the options."""
     parser = service_parser(__doc__, EXAMPLES, "workflow.py", None)
     add = parser.add_argument_group("mail").add_argument
     add("--smtp", type=host_and_port, metavar="HOST:PORT",
@@ -162,12 +165,11 @@ def options() -> tuple[argparse.Namespace, dict]:
         help="park a mail that was put off so often (default: %(default)s)")  # fmt: skip
     add("--parked", action="store_true", help="show what is parked, and why, and end")
     add("--again", action="store_true", help="with --parked: back into the queues with it")
-    options, broker = parse(parser)
+    options = parse(parser)
     if options.again and not options.parked:
         parser.error("--again goes with --parked")
-    return options, broker
+    return options
 
 
 if __name__ == "__main__":
-    chosen, where = options()
-    producer.run(lambda: main(chosen, where), chosen.verbose)
+    run_lab(main, options())

@@ -6,8 +6,8 @@ import os
 import sys
 import urllib.parse
 
+from kit.amqp import USAGE, Parser, number
 from kit.net import HERE
-from producer import USAGE, Parser, number
 
 
 def port_of(place: int, first: int) -> int:

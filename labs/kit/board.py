@@ -9,6 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from kit.pulse import MINUTE, Look, Queue
+from kit.say import clean
 from kit.statistics import Consumer
 
 GAP = "  "
@@ -239,14 +240,6 @@ class Board:
         if cell_len(text) <= wide:
             return text
         return set_cell_size(text, max(wide - 1, 0)).rstrip() + self.cut
-
-
-def clean(text: str) -> str:
-    """Return a name so that it can neither move the cursor nor turn the line around."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "replace").decode()
-        for one in text
-    )
 
 
 def figure(number: float | None) -> str:

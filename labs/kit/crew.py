@@ -11,7 +11,7 @@ from honcho.manager import Manager
 from honcho.printer import Message, Printer
 from honcho.process import Process
 
-from producer import OK
+from kit.amqp import OK
 
 STOPPED = {130, 143}  # what honcho returns after Ctrl-C and SIGTERM
 

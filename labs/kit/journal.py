@@ -65,6 +65,7 @@ class Bar:
 
     `outcome` is done, lost, abandoned, requeued or rejected as the journal says; cut (its worker
     was killed), returned (never begun; the broker took it back), working or waiting (no end yet).
+    `fate` says it in the words of the scripts' last line.
     """
 
     process: Process
@@ -77,7 +78,8 @@ class Bar:
     outcome: str = "waiting"
     seconds: float | None = None  # how long the work was to take
     acknowledged: bool = True
-    returned: bool = False  # it went, or will go, back to the queue
+    returned: bool = False  # it went back to the queue
+    kept: bool = False  # it went, or will go, back to the queue
     released: float | None = None  # when the broker ceased to count it as the worker's
     gone: bool = False  # nobody will get it any more
     again: bool = False  # it had been done before
@@ -86,6 +88,17 @@ class Bar:
     def succeeded(self) -> bool:
         """Whether the work was done, known to the broker or not."""
         return self.outcome == "done"
+
+    @property
+    def fate(self) -> str:
+        """What became of it: worked, lost, returned or failed; "" while that is open."""
+        if self.outcome in ("working", "waiting"):
+            return ""
+        if self.succeeded:
+            return "worked"
+        if self.outcome == "rejected":
+            return "failed"
+        return "returned" if self.kept else "lost"
 
     def shift(self, by: float) -> None:
         """Move its times by some seconds."""

@@ -6,13 +6,25 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import urllib.parse
+from collections.abc import Callable
 
 import pika
 
-import producer
-from broker import Broker
-from producer import BrokerError, Parser, add_broker_options, number
+import broker as local
+from kit.amqp import (
+    EXIT_CODES,
+    UNREACHABLE,
+    VERSION,
+    Broker,
+    BrokerError,
+    Parser,
+    explain,
+    number,
+    reason,
+    run,
+)
 
 LETS_IN_NOBODY = (401, 403)
 NAME_THEM = "name the queues, or see --management-port"
@@ -26,17 +38,18 @@ def plain_parser(doc: str, epilog: str, verbose: str = "show tracebacks") -> Par
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-v", "--verbose", action="store_true", help=verbose)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {producer.VERSION}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    parser.set_defaults(parser=parser)
     return parser
 
 
 def lab_parser(doc: str, examples: str, name: str) -> Parser:
     """Return a parser with a lab program's options for the broker."""
-    epilog = f"{examples}\n\n{producer.EXIT_CODES}"
-    parser = plain_parser(doc, epilog, "show tracebacks and pika's own log")
-    add_broker_options(parser)
+    epilog = f"{examples}\n\n{EXIT_CODES}"
+    parser = plain_parser(doc, epilog, "show tracebacks")
+    parser.add_broker_options()
     # The scripts have these too; here nobody needs to choose.
-    parser.set_defaults(queue="-", heartbeat=60, name=name, retry_for=0)
+    parser.set_defaults(heartbeat=60, name=name, retry_for=0)
     return parser
 
 
@@ -51,14 +64,12 @@ def broker_parser(doc: str, examples: str, name: str) -> Parser:
     return parser
 
 
-def first_broker(broker: dict) -> pika.URLParameters:
+def first_broker(broker: Broker) -> pika.URLParameters:
     """Return where the first of the brokers is that connect() would try."""
-    return producer.broker_parameters(
-        **{name: value for name, value in broker.items() if name != "retry_for"}
-    )[0]
+    return broker.parameters[0]
 
 
-def url_of(broker: dict) -> str:
+def url_of(broker: Broker) -> str:
     """Return the URL of the broker that the options name: for an environment, never for `ps`."""
     where = first_broker(broker)
     login, scheme = where.credentials, "amqps" if where.ssl_options else "amqp"
@@ -66,6 +77,15 @@ def url_of(broker: dict) -> str:
     user, password, vhost = (urllib.parse.quote(part, safe="") for part in parts)
     host = f"[{where.host}]" if ":" in where.host else where.host
     return f"{scheme}://{user}:{password}@{host}:{where.port}/{vhost}"
+
+
+def name_of_queue(text: str) -> str:
+    """Check the name of a queue that may be there: an argparse type."""
+    # RabbitMQ leaves line breaks out, and pika then waits for ever.
+    if 0 < len(os.fsencode(text)) < 256 and not re.search(r"[\r\n\ud800-\udfff]", text):
+        return text
+    what = "the name of a queue has 1 to 255 bytes of UTF-8 and no line breaks"
+    raise argparse.ArgumentTypeError(what)
 
 
 def page_url(text: str) -> urllib.parse.SplitResult:
@@ -77,6 +97,19 @@ def page_url(text: str) -> urllib.parse.SplitResult:
             return url
     # The text is not repeated: it may hold a password.
     raise argparse.ArgumentTypeError("a page's URL is http://host:port, without user and password")
+
+
+def run_lab(main: Callable[[argparse.Namespace, Broker], int], options: argparse.Namespace) -> None:
+    """Run a program with the broker that its options name; what pika raises is explained."""
+
+    def start(options: argparse.Namespace) -> int:
+        broker = options.parser.broker(options)
+        try:
+            return main(options, broker)
+        except pika.exceptions.AMQPError as error:
+            raise explain(error, broker.where) from error
+
+    run(start, options)
 
 
 class Page:
@@ -123,12 +156,12 @@ class Page:
                 return json.loads(body)
             why = "does not let you in" if status in LETS_IN_NOBODY else f"says {status}"
         except (OSError, OverflowError, ValueError, http.client.HTTPException) as error:
-            why = f"does not answer ({producer.reason(error)})"
+            why = f"does not answer ({reason(error)})"
         self.line.close()
         raise BrokerError(
             f"the management page on {self.place} {why}",
             NAME_THEM,
-            producer.UNREACHABLE,
+            UNREACHABLE,
         )
 
     def queues(self, columns: str = "") -> dict[str, dict]:
@@ -153,5 +186,5 @@ def default_port(where: pika.URLParameters) -> int:
     """Return the page's port: of the environment, of our own broker, or as 15672 goes with 5672."""
     if port := int(os.environ.get("LAB_MANAGEMENT_PORT") or 0):
         return port
-    local = Broker("lab")
-    return local.page if local.port == where.port else where.port + 10_000
+    ours = local.Broker("lab")
+    return ours.page if ours.port == where.port else where.port + 10_000

@@ -5,6 +5,7 @@ Pulse feels them again and again in a thread of its own, through restarts of the
 
 import collections
 import contextlib
+import copy
 import itertools
 import re
 import threading
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field
 
 import pika
 
-import producer
+from kit.amqp import REFUSED, UNREACHABLE, Broker, BrokerError, reason
+from kit.counts import let_go
 from kit.management import Page
 from kit.statistics import Consumer, Reader, Statistics
-from producer import REFUSED, BrokerError, connect
 
 MISSING, NOT_OURS = "there is no such queue", "another connection's own"
 MOST_COUNTED = 100  # queues counted one by one; of more, the page's figures must do
@@ -96,7 +97,8 @@ class Counter:
             answer = self.channel.queue_declare(name, passive=True).method
         except pika.exceptions.ChannelClosedByBroker as error:
             says = {404: MISSING, 405: NOT_OURS}
-            why = says.get(error.reply_code) or producer.reason(error)
+            why = says.get(error.reply_code) or reason(error)
+            let_go(self.connection)
             if "inaccessible" in error.reply_text:
                 why = "its node is down"
             self.refused[name] = time.monotonic() + ASK_AGAIN, why
@@ -148,14 +150,14 @@ class Pulse(threading.Thread):
 
     def __init__(
         self,
-        broker: dict,
+        broker: Broker,
         page: Page,
         names: Sequence[str],
         interval: float,
         tell: Callable[[], None],
     ) -> None:
         super().__init__(daemon=True)
-        self.broker = broker | {"retry_for": 0}
+        self.broker = copy.copy(broker)  # each loop has its own
         self.names, self.interval, self.tell = names, interval, tell
         self.page = Background(Reader(page).look, Statistics(trouble=SILENT))
         self.latest: Look | None = None
@@ -170,17 +172,17 @@ class Pulse(threading.Thread):
         try:
             while not self.stopping.is_set():
                 try:
-                    self._connection = connect(**self.broker)
+                    self._connection = self.broker.connect()
                     been_there = True
                     self._leave_a_gap()
                     self._look_on(Counter(self._connection))
                 except BrokerError as error:
                     # A broker that is just booting or stopping may refuse what it lets in later.
-                    if error.code != producer.UNREACHABLE and not been_there:
+                    if error.code != UNREACHABLE and not been_there:
                         raise
                     self._is_away(_shortly(error), patient=error.code == REFUSED)
                 except (pika.exceptions.AMQPError, OSError) as error:
-                    self._is_away(producer.reason(error))
+                    self._is_away(reason(error))
         except BaseException as error:
             self.error = error
         self.tell()

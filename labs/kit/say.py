@@ -18,6 +18,14 @@ class Trouble(Exception):
         self.hint, self.code, self.final = hint, code, final
 
 
+def clean(text: str) -> str:
+    """Return a name so that it can neither move the cursor nor turn the line around."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "replace").decode()
+        for one in text
+    )
+
+
 def say(text: str) -> None:
     """Print a line about the state of the program."""
     print(f" [*] {text}", flush=True)

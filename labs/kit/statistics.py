@@ -4,8 +4,8 @@ import collections
 import time
 from dataclasses import dataclass, field
 
+from kit.amqp import BrokerError
 from kit.management import Page
-from producer import BrokerError
 
 SLOW = 2  # seconds between questions whose answers change every 5 s
 PAGE_AGAIN, LOGIN_AGAIN = 2, 10  # seconds: after a refused login later, as the broker logs it

@@ -17,7 +17,7 @@ class Glyphs(NamedTuple):
     edge: str  # a bar's first column
     done: str
     again: str  # done once more
-    failed: str
+    vain: str
     working: str  # not finished
     waiting: str
     idle: str

@@ -222,9 +222,9 @@ class Picture:
             shift = 0.07 * self.until / self.wide * bar.redelivered
             axes.text((begin + end) / 2 + shift, y, text, ha="center", va="center", bbox=on,
                       zorder=5, clip_on=True, gid="message")  # fmt: skip
-        word = "again" if bar.again else scene.WORDS.get(bar.outcome)
-        if bar.outcome in scene.FAILED and bar.outcome != "cut":
-            axes.plot([end], [y], "x", color=RED, markersize=7, mew=1.8, zorder=6, gid="failed")
+        word = "again" if bar.again else scene.word_of(bar)
+        if bar.outcome in scene.IN_VAIN and bar.outcome != "cut":
+            axes.plot([end], [y], "x", color=RED, markersize=7, mew=1.8, zorder=6, gid="vain")
         if word:
             self._write_end(axes, end, y - BAR / 2 - 0.03, word)
 

@@ -113,6 +113,5 @@ def release_bar(bar: Bar, again: float) -> None:
         ends = [process.stopped, process.killed, gap, again]
         released, back = min(end for end in ends if end is not None), True
     bar.released = None if released in (None, NEVER) else max(bar.received, min(released, again))
-    bar.returned = back and bar.released is not None
-    unsettled = bar.outcome in ("working", "waiting")
-    bar.gone = again == NEVER and not (bar.succeeded or unsettled or back)
+    bar.kept, bar.returned = back, back and bar.released is not None
+    bar.gone = again == NEVER and bar.fate == "lost"

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figures:
-    """What is counted; seconds from the first message sent. tasks = worked + lost + left."""
+    """What is counted; seconds from the first message sent.
+
+    tasks = worked + lost + failed + left.
+    """
 
     tasks: int  # distinct messages
     worked: int  # of them done
     lost: int  # gone for good, as far as the journal tells
-    left: int  # neither: waiting or in work when the journal ends
+    returned: int  # deliveries that went back to the queue
+    failed: int  # moved to QUEUE.failed, as their work failed again
+    left: int  # none of these: waiting or in work when the journal ends
     redelivered: int  # deliveries
     duplicates: int  # done more often than once: the extra times
     finish: float | None  # the last was done
@@ -29,12 +34,15 @@ def figure(messages: Sequence, workers: int) -> Figures:
     ends = [bar.end for bar in bars if bar.succeeded]
     worked = sum(message.done > 0 for message in messages)
     lost = sum(message.lost for message in messages)
+    failed = sum(message.failed for message in messages)
     known = [length for length in map(work_of, in_order(messages)) if length is not None]
     return Figures(
         tasks=len(messages),
         worked=worked,
         lost=lost,
-        left=len(messages) - worked - lost,
+        returned=sum(bar.fate == "returned" for bar in bars),
+        failed=failed,
+        left=len(messages) - worked - lost - failed,
         redelivered=sum(bar.redelivered for bar in bars),
         duplicates=sum(max(0, message.done - 1) for message in messages),
         finish=max(ends) if ends else None,
@@ -100,7 +108,8 @@ def count(number: int, what: str) -> str:
 def in_words(figures: Figures) -> list[str]:
     """Return what stands under a picture: the counts, the finishing time, and the bound."""
     f = figures
-    counts = f"tasks {f.tasks}   worked {f.worked}   lost {f.lost}"
+    counts = f"tasks {f.tasks}   worked {f.worked}   lost {f.lost}   returned {f.returned}"
+    counts += f"   failed {f.failed}"
     counts += f"   left {f.left}" * bool(f.left)
     lines = [f"{counts}   redelivered {f.redelivered}   duplicates {f.duplicates}"]
     if f.finish is None:

@@ -134,12 +134,12 @@ def page(runs: Sequence[Run], svg: str) -> str:
 
 def table(runs: Sequence[Run]) -> str:
     """Return the figures as an HTML table."""
-    titles = "run", "workers", "tasks", "worked", "lost", "left", "redelivered", "duplicates"
-    times = "finishing time", "shortest possible"
-    rows = ["".join(f"<th>{title}</th>" for title in (*titles, *times))]
+    counts = "workers", "tasks", "worked", "lost", "returned", "failed", "left", "redelivered"
+    titles = "run", *counts, "duplicates", "finishing time", "shortest possible"
+    rows = ["".join(f"<th>{title}</th>" for title in titles)]
     for run in runs:
         f = run.figures
-        cells = [run.name, f.workers, f.tasks, f.worked, f.lost, f.left, f.redelivered]
-        cells += [f.duplicates, *("" if t is None else in_seconds(t) for t in (f.finish, f.bound))]
+        cells = [run.name, *(getattr(f, name) for name in counts), f.duplicates]
+        cells += ["" if time is None else in_seconds(time) for time in (f.finish, f.bound)]
         rows.append("".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells))
     return "<table>\n" + "\n".join(f"<tr>{row}</tr>" for row in rows) + "\n</table>"

@@ -37,7 +37,7 @@ class Lane:
 
 
 class Link(NamedTuple):
-    """From the end of a delivery that failed to the next delivery of the same message."""
+    """From the end of a delivery that came to nothing to the next one of the same message."""
 
     lost: Bar
     again: Bar
@@ -69,6 +69,11 @@ class Message:
     def lost(self) -> bool:
         """Whether it is gone for good and was never done."""
         return bool(self.bars) and self.bars[-1].gone and not self.done
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was moved to QUEUE.failed, and was never done."""
+        return bool(self.bars) and self.bars[-1].fate == "failed" and not self.done
 
 
 @dataclass(eq=False)

@@ -11,15 +11,8 @@ from kit.timeline_lines import plain
 from kit.timeline_run import Lane, Run, Step
 
 MANY_LANES, MANY_BARS = 40, 2000  # more are drawn without texts
-WORDS = {  # what stands at the end of a bar
-    "lost": "lost",
-    "abandoned": "abandoned",
-    "cut": "killed",
-    "requeued": "given back",
-    "rejected": "rejected",
-    "working": "not finished",
-}
-FAILED = ("lost", "abandoned", "cut", "requeued", "rejected")
+WORDS = {"abandoned": "abandoned", "cut": "killed", "working": "not finished"}  # else its fate
+IN_VAIN = ("lost", "abandoned", "cut", "requeued", "rejected")  # outcomes
 MISHAPS = 12  # told one by one
 
 
@@ -52,10 +45,15 @@ def work_span(bar: Bar, now: float) -> tuple[float, float] | None:
     return bar.end, bar.end  # consumer.py only takes it
 
 
+def word_of(bar: Bar) -> str:
+    """Return what stands at the end of a bar, "" if its work was done."""
+    return WORDS.get(bar.outcome, "" if bar.succeeded else bar.fate)
+
+
 def style_of(bar: Bar) -> str:
     """Return the name of the style in which the work on a delivery is drawn."""
-    if bar.outcome in FAILED:
-        return "failed"
+    if bar.outcome in IN_VAIN:
+        return "vain"
     return "again" if bar.again else bar.outcome
 
 
@@ -135,8 +133,8 @@ def tell(bar: Bar, worker: str) -> str:
     if bar.begun is not None and bar.end is not None:
         parts.append(f"worked {in_seconds(bar.end - bar.begun)}")
     parts += ["redelivered"] * bar.redelivered + ["done again"] * bar.again
-    outcome = WORDS.get(bar.outcome, bar.outcome)
-    parts.append("never begun" if bar.outcome == "returned" else outcome)
+    parts += ["never begun"] * (bar.outcome == "returned")
+    parts += [word for word in (WORDS.get(bar.outcome), bar.fate) if word]
     return ", ".join(parts)
 
 
@@ -144,29 +142,27 @@ def tell_mishaps(run: Run) -> list[str]:
     """Return a line for each delivery that came to nothing: when, where, and what became of it."""
     names = {id(bar): lane.worker for lane in run.lanes for bar in lane.bars}
     following = {id(link.lost): link.again for link in run.links}
-    failed = [
-        bar
-        for bar in run.bars
-        if bar.outcome in FAILED or (bar.gone and bar.outcome != "done") or id(bar) in following
+    in_vain = [
+        bar for bar in run.bars if bar.outcome in IN_VAIN or bar.gone or id(bar) in following
     ]
     lines = []
-    for bar in sorted(failed, key=lambda bar: bar.end or bar.received):
-        word = WORDS.get(bar.outcome, bar.outcome)
-        if bar.begun is None:
-            word = "never begun"
-        if bar.succeeded:
-            word = "done, but the broker did not know"
+    for bar in sorted(in_vain, key=lambda bar: bar.end or bar.received):
+        word = "never begun" if bar.begun is None else word_of(bar)
+        word = "done, but the broker did not know" if bar.succeeded else word
         again = following.get(id(bar))
         if again:
-            fate = f"handed out again to {shorten(names[id(again)], 30)}"
-            if again.succeeded:
-                fate += f", done there at {in_seconds(again.end)}"
+            then = f"handed out again to {shorten(names[id(again)], 30)}"
+            then += f", done there at {in_seconds(again.end)}" if again.succeeded else ""
+        elif bar.fate == "failed":
+            word, then = "failed", f"moved to {shorten(f'{bar.process.queue}.failed', 30)!r}"
+        elif bar.fate == "lost":
+            then = "lost for good"
         else:
-            back = "back in the queue" if bar.returned else "not handed out again"
-            fate = "gone for good" if bar.gone else back
-        who = f"{shorten(names[id(bar)], 30)}: {word}"
+            then = "returned to the queue" if bar.returned else "not handed out again"
+        what = then if then.startswith(word) else f"{word}; {then}"
+        who = f"{shorten(names[id(bar)], 30)}: {what}"
         when = bar.received if bar.end is None else bar.end
-        lines.append(f"{in_seconds(when)}, {shorten(bar.message, 30)!r} at {who}; {fate}")
+        lines.append(f"{in_seconds(when)}, {shorten(bar.message, 30)!r} at {who}")
     if len(lines) > MISHAPS:
         lines[MISHAPS - 1 :] = [f"... and {len(lines) - MISHAPS + 1} more that came to nothing"]
     return lines

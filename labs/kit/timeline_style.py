@@ -11,7 +11,7 @@ DONE = {"facecolor": BLUE, "edgecolor": DARK, "linewidth": 0.8}
 STYLES = {
     "done": DONE,
     "again": {**DONE, "hatch": "|||", "linewidth": 1.0},
-    "failed": {"facecolor": "white", "edgecolor": RED, "hatch": "/////", "linewidth": 1.0},
+    "vain": {"facecolor": "white", "edgecolor": RED, "hatch": "/////", "linewidth": 1.0},
     "working": {"facecolor": "white", "edgecolor": DARK, "linestyle": "--", "linewidth": 1.0},
     "waiting": {"facecolor": GREY, "edgecolor": "#707070", "linewidth": 0.5},
     "returned": {"facecolor": "white", "edgecolor": RED, "linestyle": "--", "linewidth": 0.7},
@@ -19,7 +19,7 @@ STYLES = {
 LEGEND = {
     "done": "working, done",
     "again": "done once more (duplicate)",
-    "failed": "worked on in vain: lost, abandoned, killed ...",
+    "vain": "worked on in vain: lost, returned, failed",
     "working": "not finished",
     "waiting": "waiting its turn at the worker",
     "returned": "waited, never begun",

@@ -17,14 +17,14 @@ from kit.timeline_figures import in_seconds, in_words
 from kit.timeline_run import Lane, Run
 
 PIPED, NARROWEST = 100, 40  # columns
-STYLES = {"done": "cyan", "again": "magenta", "failed": "red", "working": "yellow"}
+STYLES = {"done": "cyan", "again": "magenta", "vain": "red", "working": "yellow"}
 MEANINGS = {
     "done": "working, done",
     "again": "done once more",
-    "failed": "worked on in vain",
+    "vain": "worked on in vain",
     "working": "not finished",
     "waiting": "waiting at the worker (2: two of them)",
-    "cross": "lost, abandoned, killed ...",
+    "cross": "lost, returned, failed or killed",
     "redelivered": "redelivered",
     "link": "to who got it next",
     "idle": "nothing to do",
@@ -96,7 +96,7 @@ class Picture:
         self.row_of.update((id(bar), row) for bar in lane.bars)
         self._draw_life(lane, row)
         # What must not be missed is drawn last.
-        order = {id(bar): (bar.outcome in scene.FAILED, bar.redelivered) for bar in lane.bars}
+        order = {id(bar): (bar.outcome in scene.IN_VAIN, bar.redelivered) for bar in lane.bars}
         for bar in sorted(lane.bars, key=lambda bar: order[id(bar)]):
             self._draw_bar(bar, row)
         for life in lane.lives:
@@ -138,11 +138,11 @@ class Picture:
         if bar.redelivered:
             self.canvas.put(row, begin, self.glyphs.redelivered, "bold")
             self.used.add("redelivered")
-        failed = bar.outcome in scene.FAILED
-        room = end - begin - failed
+        in_vain = bar.outcome in scene.IN_VAIN
+        room = end - begin - in_vain
         if not self.crowded and (text := self.fitting(bar.message, room)):
             self.canvas.put(row, begin + 1, text, f"{style} reverse")
-        if failed:
+        if in_vain:
             self.canvas.put(row, end, self.glyphs.cross, "bold red")
             self.used.add("cross")
 
@@ -266,7 +266,7 @@ class Picture:
         """Return what each character means."""
         g = self.glyphs
         samples = {
-            "done": g.edge + g.done * 2, "again": g.edge + g.again * 2, "failed": g.failed * 3,
+            "done": g.edge + g.done * 2, "again": g.edge + g.again * 2, "vain": g.vain * 3,
             "working": g.working * 3, "waiting": f"2{g.waiting * 2}", "cross": g.cross,
             "redelivered": g.redelivered, "link": g.level * 2 + g.corners[0], "idle": g.idle * 3,
             "gap": g.gap * 3,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
-from producer import OK, UNEXPECTED, BrokerError, reason, say
+from kit.amqp import OK, UNEXPECTED, BrokerError, reason, say
 
 LAST_REQUESTS = 30  # seconds for those that are being answered when we are told to stop
 WAITING_CLIENTS = 1024  # that are not accepted yet

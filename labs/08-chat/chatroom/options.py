@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from chatroom.message import checked_name, checked_room
 from chatroom.way import Way
+from kit.amqp import UNEXPECTED, Parser
 from kit.management import lab_parser
-from producer import UNEXPECTED, Parser, broker_options
 
 ASK = ""  # --password without a word
 HEARTBEAT = 10  # seconds: people wait less patiently than machines for a broker that is silent
-NOT_FOR_PUBSUB = ("host", "port", "vhost", "password", "url", "cafile")
+NOT_FOR_PUBSUB = ("host", "port", "vhost", "password", "url")
 
 
 def chat_parser(doc: str, examples: str, program: str, *, speaks: bool) -> Parser:
@@ -33,8 +33,9 @@ def chat_parser(doc: str, examples: str, program: str, *, speaks: bool) -> Parse
     return parser
 
 
-def way_and_name(parser: Parser, options: argparse.Namespace) -> tuple[Way, str]:
+def way_and_name(options: argparse.Namespace) -> tuple[Way, str]:
     """Return the way to the room that the options ask for, and the name of who speaks."""
+    parser: Parser = options.parser
     name = options.username or ""
     if options.via == "pubsub":
         way = _way_via_pubsub(parser, options)
@@ -54,8 +55,8 @@ def _way_via_rabbitmq(parser: Parser, options: argparse.Namespace) -> Way:
     if options.speaks and options.password is None:
         options.username = None  # a name in the room and no more: the login is that of the URL
     elif options.speaks and options.password == ASK:
-        options.password = None  # then broker_options asks
-    return ViaRabbitMQ(options.room, broker_options(parser, options))
+        options.password = None  # then parser.broker asks
+    return ViaRabbitMQ(options.room, parser.broker(options))
 
 
 def _way_via_pubsub(parser: Parser, options: argparse.Namespace) -> Way:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from chatroom.message import HERE, JOINED, LEFT, MARK, SAID, Message, new_id
 from chatroom.way import Way
-from producer import UNEXPECTED, BrokerError, reason
+from kit.amqp import UNEXPECTED, BrokerError, reason
 
 KEPT = 50  # messages that are shown to someone who joins late
 BEAT = 5  # seconds between two "I am still here"
 RETRY = 0.5  # seconds between two tries to come back
+TRIES = 3  # to get past what cannot be read
 REMEMBERED = 50_000  # ids, to know what comes twice: more than a stream of 1 MB can hold
 
 
@@ -107,8 +108,9 @@ class Room(threading.Thread):
         self.tell(Ended(error))
 
     def _be_there(self) -> None:
-        entered = False
+        entered, unreadable = False, 0
         while not self._leaving.is_set():
+            begun = time.monotonic()
             try:
                 self.way.listen(self._on_message)
                 self._arrive(again=entered)
@@ -116,12 +118,18 @@ class Room(threading.Thread):
                 self._stay()
                 self._go()
             except BrokerError as error:
+                # What is kept in the room comes at each try, what is in our own queue but once.
+                if time.monotonic() - begun > BEAT:
+                    unreadable = 0
+                unreadable += error.code == UNEXPECTED
                 # A broker that is just booting may refuse what it lets in a moment later.
-                if not entered or error.code == UNEXPECTED:
-                    self.way.hang_up()
-                    raise
-                self.tell(Lost(reason(error.__cause__ or error)))
+                is_final = not entered or unreadable == TRIES
+                if not is_final:
+                    why = error if error.code == UNEXPECTED else reason(error.__cause__ or error)
+                    self.tell(Lost(str(why)))
                 self.way.hang_up()
+                if is_final:
+                    raise
                 self._leaving.wait(RETRY)
 
     def _arrive(self, again: bool) -> None:

@@ -13,7 +13,7 @@ import pika
 
 from chatroom.message import HERE, Message, from_bytes
 from chatroom.way import Way
-from producer import broker_parameters, connect, explain, why_cancelled
+from kit.amqp import UNEXPECTED, Broker, explain
 
 # A stream forgets its oldest segment when it is too long. That much is read by whoever joins, or
 # comes back: a stream that was made anew meanwhile counts from 0 again, so "from where I was" is no
@@ -27,21 +27,21 @@ PREFETCH = 100  # a stream wants one, and acknowledgements: they ask for more, a
 
 
 class ViaRabbitMQ(Way):
-    """The way to a room through a broker; `broker` is what producer.connect takes."""
+    """The way to a room through a broker."""
 
-    def __init__(self, room: str, broker: dict) -> None:
+    def __init__(self, room: str, broker: Broker) -> None:
         self.exchange, self.stream, self.here = (
             f"chat.{room}{part}" for part in ("", ".log", ".here")
         )
-        self.broker = broker | {"retry_for": 0}
-        where = {key: value for key, value in broker.items() if key != "retry_for"}
-        self.login = broker_parameters(**where)[0].credentials.username
+        self.broker = broker
+        self.login = broker.parameters[0].credentials.username
         self._connection: pika.BlockingConnection | None = None
+        self._careful = False
 
     def open(self) -> None:
         """Connect; make the exchange, and the stream behind it."""
         with self._explained():
-            self._connection = connect(**self.broker)
+            self._connection = self.broker.connect()
             self._channel = self._connection.channel()
             # It goes when the last queue is deleted that was bound to it: nothing is left over.
             self._channel.exchange_declare(self.exchange, "fanout", durable=True, auto_delete=True)
@@ -52,14 +52,15 @@ class ViaRabbitMQ(Way):
     def listen(self, on_message: Callable[[Message], None]) -> None:
         """Connect; read the stream from its beginning."""
         self.open()
-        self._on_message, self._cancelled = on_message, False
+        self._on_message = on_message
         with self._explained():
             channel = self._channel
             channel.exchange_declare(self.here, "fanout", durable=True, auto_delete=True)
             mine = channel.queue_declare("", exclusive=True).method.queue
             channel.queue_bind(mine, self.here)
-            channel.add_on_cancel_callback(self._on_cancel)
-            channel.basic_qos(prefetch_count=PREFETCH)
+            # After a message that pika could not decode, take at least those before it.
+            channel.basic_qos(prefetch_count=1 if self._careful else PREFETCH)
+            self._careful = False
             channel.basic_consume(mine, self._on_here, auto_ack=True)
             channel.basic_consume(
                 self.stream, self._on_said, arguments={"x-stream-offset": "first"}
@@ -84,8 +85,8 @@ class ViaRabbitMQ(Way):
         """Receive; heartbeats are answered meanwhile."""
         with self._explained():
             self._connection.process_data_events(time_limit=seconds)
-            if self._cancelled or self._channel.is_closed:  # the stream was deleted, or worse
-                raise why_cancelled(self._channel, self.stream)
+            if len(self._channel.consumer_tags) < 2:
+                raise pika.exceptions.ConsumerCancelled(f"queue {self.stream!r} was deleted")
 
     def wake(self) -> None:
         """End a wait: the only thing that another thread may do with this connection."""
@@ -99,7 +100,8 @@ class ViaRabbitMQ(Way):
 
     def _on_said(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)
-        place = f"{properties.headers['x-stream-offset']} {hash(body)}"
+        offset = (properties.headers or {}).get("x-stream-offset")
+        place = f"{offset} {hash(body)}"
         self._on_message(from_bytes(body, properties.user_id, place))
 
     def _on_here(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
@@ -107,13 +109,14 @@ class ViaRabbitMQ(Way):
         if message.kind == HERE:  # nothing else belongs there
             self._on_message(message)
 
-    def _on_cancel(self, method) -> None:
-        self._cancelled = True
-
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn what pika raises into BrokerError, which says it in words."""
         try:
             yield
         except (pika.exceptions.AMQPError, OSError) as error:
-            raise explain(error, "RabbitMQ", f" user {self.login!r}") from error
+            problem = explain(error, self.broker.where)
+            if problem.code == UNEXPECTED:
+                self._careful = True
+                problem.hint = f"labs/queues.py --delete {self.stream}: the room begins anew"
+            raise problem from error

@@ -9,8 +9,8 @@ from chatroom.message import Message
 class Way(ABC):
     """A way to a room. One thread calls all of this; only `wake` may be called from any other.
 
-    Every method may raise producer.BrokerError. After one with the code UNREACHABLE, `hang_up` and
-    `listen` again may help: what was said meanwhile comes then.
+    Every method may raise BrokerError. After one with the code UNREACHABLE, `hang_up` and `listen`
+    again may help: what was said meanwhile comes then.
     """
 
     @abstractmethod

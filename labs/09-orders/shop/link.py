@@ -2,53 +2,60 @@
 
 import contextlib
 import sqlite3
-import time
 from collections.abc import Callable
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from producer import UNREACHABLE, connect, explain, say
+from kit.amqp import Broker, say
 from shop import topology
 
 NOT_FOUND = 404  # an exchange or a queue of ours was deleted
-PAUSE = 0.5  # seconds: a broker that answers and refuses at once is not asked without a pause
 DATABASE_PAUSE = 1  # second
 
 
 def keep_connected(
-    exchange: str, broker: dict, use: Callable[[pika.BlockingConnection, BlockingChannel], None]
+    exchange: str,
+    broker: Broker,
+    use: Callable[[pika.BlockingConnection, BlockingChannel], None],
 ) -> None:
     """Call `use` with a connection and a channel with confirms, until it returns.
 
     Another connection is made when one is lost; `use` then begins anew. So it does when a database
-    fails: what was not acknowledged comes back. `broker` is as in connect. Raises BrokerError.
+    fails: what was not acknowledged comes back. Raises BrokerError.
     """
-    lost, ended = None, False
-    while not ended:
-        connection = connect(lost=lost, **broker)
+
+    def connect_and_use() -> None:
+        connection = broker.connect()
+        if broker.connections > 1:
+            say("*", "Connected again")
         try:
-            channel = connection.channel()
-            topology.declare(channel, exchange)
-            channel.confirm_delivery()
-            if lost:
-                say("*", "Connected again")
-            use(connection, channel)
-            ended = True
+            while not use_once(exchange, connection, use):
+                connection.sleep(DATABASE_PAUSE)
         except pika.exceptions.AMQPError as error:
-            problem = explain(error)
-            deleted = getattr(error, "reply_code", None) == NOT_FOUND  # and declared again
-            if problem.code != UNREACHABLE and not deleted:
-                close(connection)
-                raise problem from error
-            lost = error
-            time.sleep(PAUSE)
-        except sqlite3.Error as error:
-            say("!", f"The database fails: {error}; trying again in {DATABASE_PAUSE} s")
-            lost = None
-            time.sleep(DATABASE_PAUSE)
+            close(connection)
+            if getattr(error, "reply_code", None) != NOT_FOUND:
+                raise
+            # The next connection declares it again.
+            raise pika.exceptions.ConsumerCancelled(error.reply_text.partition(" - ")[2]) from error
         # Not after a Ctrl-C in the middle of pika's work: it would wait for an answer for ever.
         close(connection)
+
+    broker.keep_trying(connect_and_use)
+
+
+def use_once(exchange: str, connection: pika.BlockingConnection, use: Callable) -> bool:
+    """Call `use` with a new channel; return False if the database failed."""
+    channel = connection.channel()
+    topology.declare(channel, exchange)
+    channel.confirm_delivery()
+    try:
+        use(connection, channel)
+    except sqlite3.Error as error:
+        say("!", f"The database fails: {error}; trying again in {DATABASE_PAUSE} s")
+        channel.close()  # what we hold goes back to its queue
+        return False
+    return True
 
 
 def close(connection: pika.BlockingConnection) -> None:

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from kit.address import port_of, web_address
+from kit.amqp import UNEXPECTED, BrokerError, Parser, number, reason
 from kit.management import lab_parser
 from kit.net import HERE
-from producer import UNEXPECTED, BrokerError, Parser, number, reason
 
 DELAYS = "1,4,16"
 SHOP_PORT = 8009

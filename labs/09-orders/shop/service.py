@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pika
 from pydantic import ValidationError
 
-from producer import INTERRUPTED, OK, say, show, why_cancelled
+from kit.amqp import INTERRUPTED, OK, Broker, say, show
 from shop import topology
 from shop.link import keep_connected
 from shop.order import Event, Hopeless, Order, what_is_wrong
@@ -28,7 +28,7 @@ class Service:
     """
 
     def __init__(
-        self, name: str, work: Callable[[Order], str], options: Namespace, broker: dict
+        self, name: str, work: Callable[[Order], str], options: Namespace, broker: Broker
     ) -> None:
         self.name, self.step, self.work = name, STEPS[name], work
         self.exchange, self.delays, self.broker = options.exchange, options.retries, broker
@@ -61,7 +61,7 @@ class Service:
             while not self.stopping:
                 connection.process_data_events(time_limit=TICK)
                 if not channel.consumer_tags:
-                    raise why_cancelled(channel, queue)
+                    raise topology.cancelled(queue)
         finally:
             self.consuming = False
 

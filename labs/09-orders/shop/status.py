@@ -6,7 +6,7 @@ import time
 import pika
 from pydantic import ValidationError
 
-from producer import BrokerError, say, show, why_cancelled
+from kit.amqp import Broker, BrokerError, say, show
 from shop import topology
 from shop.link import keep_connected
 from shop.news import News
@@ -23,7 +23,7 @@ TURN = 1  # second after which we ask whether another API has ended
 class Status(threading.Thread):
     """The thread that has the API's connection; orders are taken with and without it."""
 
-    def __init__(self, exchange: str, broker: dict, store: Store, news: News) -> None:
+    def __init__(self, exchange: str, broker: Broker, store: Store, news: News) -> None:
         super().__init__(daemon=True)
         self.exchange, self.broker, self.store, self.news = exchange, broker, store, news
         self.oldest: list = []  # what waited longest in the outbox when we last looked
@@ -43,12 +43,14 @@ class Status(threading.Thread):
                 if not told:
                     say("!", f"Another API has the events of {self.exchange!r}; waiting")
                 told = True
+                self.broker.short_lived = 0  # it is well, and has refused us
                 time.sleep(TURN)
 
     def listen(self, connection: pika.BlockingConnection, channel) -> None:
         """Take events from one connection; raises pika's errors when it is lost."""
         queue = topology.queue_of(self.exchange, "status")
-        channel.basic_qos(prefetch_count=PREFETCH)
+        # If the last connection died young, perhaps of the next event, nothing else goes with it.
+        channel.basic_qos(prefetch_count=1 if self.broker.short_lived else PREFETCH)
         # Alone: of two APIs with a database each, both would take what is the other's.
         channel.basic_consume(queue, self.on_event, exclusive=True)
         say("*", f"Connected to the broker; waiting for events on {queue!r}")
@@ -60,7 +62,7 @@ class Status(threading.Thread):
                     looked = time.monotonic()
                 connection.process_data_events(time_limit=LOOK_EVERY)
                 if not channel.consumer_tags:
-                    raise why_cancelled(channel, queue)
+                    raise topology.cancelled(queue)
         finally:
             self.tell(AWAY)
 

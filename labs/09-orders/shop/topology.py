@@ -72,6 +72,12 @@ def declare_parked(channel: BlockingChannel, exchange: str, service: str) -> str
     return name
 
 
+def cancelled(queue: str) -> pika.exceptions.ConsumerCancelled:
+    """Return why a consumer of a queue is one no more, as far as a consumer can know."""
+    why = f"queue {queue!r} was deleted, or the delivery timeout passed"
+    return pika.exceptions.ConsumerCancelled(why)
+
+
 def publish(
     channel: BlockingChannel,
     exchange: str,

@@ -3,8 +3,8 @@
 import argparse
 import re
 
+from kit.amqp import Parser, number
 from kit.management import lab_parser
-from producer import Parser, number
 
 
 def make_parser(doc: str, examples: str, name: str, *, gives_up: bool = True) -> Parser:

@@ -34,12 +34,14 @@ TRANSFORMS = {
 }
 
 
-def to_row(record_id: str | None, body: bytes) -> Row:
+def to_row(record_id: str | bytes | None, body: bytes) -> Row:
     """Return the row of a message; nothing is thrown away, whatever it is.
 
     What is no record of ours goes to a table too, and not back to the queue, where it would come
     for ever, nor to a queue for the dead, into which nobody looks.
     """
+    if isinstance(record_id, bytes):  # as pika leaves what is not UTF-8
+        record_id = record_id.decode(errors="backslashreplace")
     try:
         if not record_id:
             raise ValueError("it has no message_id")

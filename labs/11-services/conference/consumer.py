@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from producer import UNREACHABLE, connect, explain, say, why_cancelled
+from kit.amqp import Broker, say
 
 TICK = 0.5  # seconds after which we look whether to stop
 
@@ -44,7 +44,7 @@ class Consumer:
 
     def __init__(
         self,
-        broker: dict,
+        broker: Broker,
         queues: list[str],
         prepare: Callable[[pika.BlockingConnection], None],
         handle: Callable[[Message], None],
@@ -63,28 +63,27 @@ class Consumer:
 
     def run(self) -> None:
         """Consume until stopped. Raises BrokerError if the broker refuses."""
-        lost: Exception | None = None
-        while not self.stopping:
-            connection = connect(lost=lost, **self.broker)
-            try:
-                self._connection = connection
-                while not self.stopping:
-                    self.prepare(connection)
-                    self._consume(connection)
-            except pika.exceptions.AMQPError as error:
-                problem = explain(error)
-                if problem.code != UNREACHABLE:
-                    raise problem from error
-                lost = error
-            finally:
-                with contextlib.suppress(pika.exceptions.AMQPError):
-                    connection.close()
+        self.broker.keep_trying(self._connect_and_consume)
+
+    def _connect_and_consume(self) -> None:
+        """Consume over one connection."""
+        if self.stopping:
+            return
+        self._connection = connection = self.broker.connect()
+        try:
+            while not self.stopping:
+                self.prepare(connection)
+                self._consume(connection)
+        finally:
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                connection.close()
 
     def _consume(self, connection: pika.BlockingConnection) -> None:
         """Handle messages until stopped, or until one has to wait."""
         channel = connection.channel()
         channel.confirm_delivery()
-        channel.basic_qos(prefetch_count=self.prefetch)
+        # If the last connection died young, perhaps of the next message, nothing else goes with it.
+        channel.basic_qos(prefetch_count=1 if self.broker.short_lived else self.prefetch)
         inbox: collections.deque[Message] = collections.deque()
         for queue in self.queues:
 
@@ -97,7 +96,8 @@ class Consumer:
             connection.process_data_events(time_limit=TICK)
             for queue in self.queues:
                 if queue not in channel.consumer_tags:
-                    raise why_cancelled(channel, queue)
+                    why = f"queue {queue!r} was deleted, or the delivery timeout passed"
+                    raise pika.exceptions.ConsumerCancelled(why)
             try:
                 while inbox and not self.stopping:
                     message = inbox.popleft()

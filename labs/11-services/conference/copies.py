@@ -13,7 +13,7 @@ from conference.database import Database
 from conference.messages import Account, Badge
 from conference.site import describe
 from conference.web import Conflict, Missing
-from producer import say
+from kit.amqp import say
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -55,7 +55,7 @@ class Copies:
         except httpx.HTTPStatusError as error:
             why = f"it says {error.response.status_code}"
         except httpx.HTTPError as error:
-            why = str(error).partition("] ")[2].lower() or type(error).__name__
+            why = str(error).partition("] ")[2] or type(error).__name__
         except pydantic.ValidationError:
             why = "these are no accounts"
         else:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from producer import UNEXPECTED, BrokerError
+from kit.amqp import UNEXPECTED, BrokerError
 
 PATIENCE = 1  # seconds for a service that is ending to let go of its file
 

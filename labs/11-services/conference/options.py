@@ -9,9 +9,9 @@ import math
 from pathlib import Path
 
 from kit.address import add_http, port_of
+from kit.amqp import Parser
 from kit.management import lab_parser
 from kit.net import HERE
-from producer import Parser, broker_options
 
 FIRST_PORT = 8011
 MONOLITH, ATTENDEES, MAIL, SMTP = range(4)  # each one's place in the row of ports
@@ -47,12 +47,12 @@ def service_parser(doc: str, examples: str, name: str, place: int | None) -> Par
     return parser
 
 
-def parse(parser: Parser) -> tuple[argparse.Namespace, dict]:
-    """Return the options, and those that connect() wants."""
+def parse(parser: Parser) -> argparse.Namespace:
+    """Return the options."""
     options = parser.parse_args()
     if len(options.prefix.encode(errors="replace")) > 100:
         parser.error("a --prefix has at most 100 bytes")
-    return options, broker_options(parser, options)
+    return options
 
 
 def host_and_port(text: str) -> tuple[str, int]:

@@ -74,7 +74,7 @@ class Post:
         except smtplib.SMTPResponseException as error:  # to our greeting: 421, say
             raise NoMailServer(answer(error.smtp_code, error.smtp_error)) from error
         except OSError as error:  # smtplib's own are among them: they concern every mail
-            raise NoMailServer(f"{error.strerror or error}".lower()) from error
+            raise NoMailServer(str(error.strerror or error)) from error
 
     def remember(self, mail: EmailMessage) -> None:
         """Write down that the mail server has taken a mail."""

@@ -11,16 +11,16 @@ import pika
 
 from conference.names import Names
 from conference.site import Site
+from kit.amqp import Broker, say
 from kit.web import Background
-from producer import UNREACHABLE, connect, explain, say
 
 PATIENCE = 2  # seconds to publish the rest, when the monolith is stopped
 
 
 class Relay(Background):
-    """The thread that owns the monolith's connection; `broker` is what producer.connect takes."""
+    """The thread that owns the monolith's connection."""
 
-    def __init__(self, site: Site, names: Names, broker: dict) -> None:
+    def __init__(self, site: Site, names: Names, broker: Broker) -> None:
         super().__init__()
         self.site, self.names, self.broker = site, names, broker
         self._connection: pika.BlockingConnection | None = None
@@ -46,20 +46,17 @@ class Relay(Background):
 
     def work(self) -> None:
         """Publish, over one connection after the other, until stopped. Raises BrokerError."""
-        lost: Exception | None = None
-        while not self._stopping:
-            connection = connect(lost=lost, **self.broker)
-            try:
-                self._publish_all(connection)
-            except pika.exceptions.AMQPError as error:
-                problem = explain(error)
-                if problem.code != UNREACHABLE:
-                    raise problem from error
-                lost = error
-            finally:
-                self._connection = None
-                with contextlib.suppress(pika.exceptions.AMQPError):
-                    connection.close()
+        self.broker.keep_trying(self._connect_and_publish)
+
+    def _connect_and_publish(self) -> None:
+        """Publish over one connection."""
+        connection = self.broker.connect()
+        try:
+            self._publish_all(connection)
+        finally:
+            self._connection = None
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                connection.close()
 
     def _publish_all(self, connection: pika.BlockingConnection) -> None:
         """Publish whatever comes, until stopped."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pika
 
+from kit.amqp import Broker, BrokerError
+from kit.counts import count
 from kit.process import signals_put_off
 from kit.say import warn
 from kit.speed.program import Program
-from producer import BrokerError, Producer, connect
+from producer import Producer
 
 ROOT = Path(__file__).resolve().parents[3]
 PEERS = ROOT / "labs" / "13-how-fast" / "peers"
@@ -23,7 +25,7 @@ class Bench:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.connection = connect(url=url, retry_for=0)
+        self.connection = Broker(url=url, retry_for=0).connect()
         self.queues: list[str] = []
         self.programs: list[Program] = []
 
@@ -61,7 +63,8 @@ class Bench:
         """Return a new channel, on a new connection if the broker has closed the one we had."""
         with contextlib.suppress(pika.exceptions.AMQPError):
             return self.connection.channel()
-        self.connection = connect(url=self.url, retry_for=5)
+        broker = Broker(url=self.url, retry_for=5)
+        self.connection = broker.keep_trying(broker.connect)
         return self.connection.channel()
 
     def fill(self, queue: str, bodies: Iterable[str | bytes], persistent: bool = True) -> None:
@@ -71,15 +74,7 @@ class Bench:
 
     def count(self, queue: str) -> tuple[int, int]:
         """Return the ready messages and the consumers of a queue, which need not be there yet."""
-        channel = self.channel()
-        try:
-            found = channel.queue_declare(queue, passive=True).method
-        except pika.exceptions.ChannelClosedByBroker as error:
-            if error.reply_code != 404:
-                raise
-            return 0, 0
-        channel.close()
-        return found.message_count, found.consumer_count
+        return count(self.connection, queue) or (0, 0)
 
     def start(
         self, command: list[str], queue: str, *, pause: float = 0, stdin: Path | None = None,

@@ -46,9 +46,9 @@ def living(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
 
     workers = taking_part(peers, *ways.DEFAULT_PEERS)
     targets = [
-        Target("start", KIT_WORKER, 1.2, ways.BARE_WORKER),
+        Target("start", KIT_WORKER, 1.3, ways.BARE_WORKER),
         Target("start", KIT_WORKER, 0.1, "Celery, default"),
-        Target("memory", KIT_WORKER, 1.2, ways.BARE_WORKER),
+        Target("memory", KIT_WORKER, 1.3, ways.BARE_WORKER),
     ]
     return [
         Measurement(

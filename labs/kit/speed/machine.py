@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from kit.amqp import Broker, BrokerError
+from kit.management import Page
 from kit.speed import ways
 from kit.speed.bench import Bench
 from kit.speed.program import LINUX
@@ -32,16 +34,23 @@ def load() -> str:
         return "not known"
 
 
+def broker(url: str) -> str:
+    """Return what the broker is, as its management page says."""
+    try:
+        told = Page(Broker(url=url).parameters[0]).get("overview")
+    except BrokerError as error:
+        return f"not known: {error}"
+    return f"RabbitMQ {told['rabbitmq_version']}, Erlang/OTP {told['erlang_version']}"
+
+
 def describe(bench: Bench, peers: bool) -> dict[str, str]:
     """Return what belongs above the figures."""
-    broker = bench.connection._impl.server_properties  # pika shows it nowhere else
-    platform_of_broker = broker.get("platform", "")
     found = {
         "Date": time.strftime("%Y-%m-%d %H:%M"),
         "Processor": f"{processor()}, {os.cpu_count()} cores",
         "System": platform.platform(terse=True),
         "Load before": load(),
-        "Broker": f"{broker.get('product')} {broker.get('version')}, {platform_of_broker}",
+        "Broker": broker(bench.url),
         "Python": platform.python_version(),
     }
     for name in PACKAGES if peers else PACKAGES[:1]:

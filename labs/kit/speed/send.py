@@ -62,7 +62,7 @@ def sending(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
     senders = [*ways.SENDERS]
     targets = [
         Target("rate", ways.KIT_SENDER, 10, ways.ONE_BY_ONE),
-        Target("rate", ways.KIT_SENDER, 0.9, ways.UNCONFIRMED),
+        Target("rate", ways.KIT_SENDER, 0.8, ways.UNCONFIRMED),
     ]
     if peers:
         found = [sender for sender in ways.PEER_SENDERS if ways.has(sender.needs)]

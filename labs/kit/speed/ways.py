@@ -173,6 +173,8 @@ WORKERS = (
     Worker("qprocessor.py", KIT, kit_worker),
     Worker(BARE_WORKER, BARE, peer_worker("pika_worker.py")),
 )
+# What the scripts do, without what else they do: the main thread has the connection, another works.
+TWO_THREADS = Worker("bare pika, two threads", BARE, peer_worker("pika_threads.py"))
 SILENT = Worker("bare pika, silent*", BARE, peer_worker("pika_worker.py"), quiet=True)
 PEER_WORKERS = (
     Worker("kombu", PEER, peer_worker("kombu_worker.py"), "kombu"),

@@ -62,8 +62,8 @@ def working(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
     for name, prefetch in PREFETCHES.items():
         workers, targets = [*ways.WORKERS], []
         if prefetch in (1, 100):
-            workers.append(ways.SILENT)
-            targets.append(Target("rate", "qprocessor.py", 0.8, ways.BARE_WORKER))
+            workers += [ways.TWO_THREADS, ways.SILENT]
+            targets.append(Target("rate", "qprocessor.py", 0.8, ways.TWO_THREADS.name))
         if peers and prefetch in (1, 100):
             every = (*ways.PEER_WORKERS, *ways.SILENT_PEERS)
             workers += [worker for worker in every if ways.has(worker.needs)]

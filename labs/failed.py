@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Show the messages that failed, in QUEUE.failed, and move them back to be worked on again.
+
+    labs/failed.py jobs                  # look: what failed, why, where and when
+    labs/failed.py jobs --retry          # move all of them back to their first queue
+
+A message is acknowledged here only once its first queue has it: a crash may double it, not lose it.
+"""
+
+import argparse
+import copy
+
+from kit.say import requirements
+
+with requirements():
+    import pika
+
+    from kit import amqp
+    from kit.amqp import OK, REFUSED, BrokerError, explain, number, queue_name, run, say, show
+    from kit.management import lab_parser
+
+EXAMPLES = """examples:
+  labs/failed.py --vhost ada --username ada jobs --retry -n 1    # move the first one back
+
+Looking takes the messages and returns them: their order stays, and they are marked redelivered.
+If QUEUE.failed is a quorum queue of RabbitMQ 4, each look counts towards its delivery limit of 20.
+A message at the limit is copied to the end of the queue: the broker would drop it."""
+ABOUT = "error", "worker", "failed-at", "first-queue"  # headers that qprocessor.py adds
+NOT_OURS = "CC", "x-delivery-count", "x-acquired-count"  # headers for the broker, or from it
+LAST_RETURN = 20  # returned once more, a message vanishes from a quorum queue of RabbitMQ 4
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = lab_parser(__doc__, EXAMPLES, "failed.py")
+    add = parser.add_argument
+    add("queue", type=queue_name, metavar="QUEUE", help="the queue whose messages failed")
+    add("--retry", action="store_true", help="move them back to their first queue")
+    add("-n", "--limit", type=number(int, 1), metavar="N", help="the first N (default: all)")
+    return parser.parse_args()
+
+
+def plain(header: object) -> str:
+    """Return a header as a person reads it, without characters that a terminal would obey."""
+    text = header.decode(errors="replace") if isinstance(header, bytes) else str(header)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:300])
+
+
+def move(channel, queue: str, delivery: tuple, without: tuple = ()) -> None:
+    """Publish a delivery to a queue, and acknowledge it once that is confirmed."""
+    method, properties, body = delivery
+    headers = {k: v for k, v in (properties.headers or {}).items() if k not in without + NOT_OURS}
+    properties = copy.copy(properties)
+    properties.headers, properties.user_id = headers or None, None  # it refuses another's user_id
+    channel.basic_publish("", queue, body, properties, mandatory=True)
+    channel.basic_ack(method.delivery_tag)
+
+
+def save(channel, failed: str, delivery: tuple) -> None:
+    """Copy a message to the end of the queue, if it would not survive its return."""
+    if (delivery[1].headers or {}).get("x-delivery-count") == LAST_RETURN:
+        move(channel, failed, delivery)
+
+
+def look(channel, failed: str, count: int) -> None:
+    """Print a line for each of the first messages; they return when the connection is closed."""
+    for _ in range(count):  # a nack would put them at the end of a quorum queue of RabbitMQ 3
+        method, properties, body = delivery = channel.basic_get(failed)
+        if not method:
+            break
+        about = [plain((properties.headers or {}).get(name, "?")) for name in ABOUT]
+        say("x", "{body} of {3}: {0} ({1}, {2})".format(*about, body=show(body)))
+        save(channel, failed, delivery)
+
+
+def retry(channel, failed: str, count: int) -> int:
+    """Move the first messages back to their first queues; return how many were moved."""
+    for moved in range(count):
+        method, properties, body = delivery = channel.basic_get(failed)
+        if not method:
+            return moved
+        queue = (properties.headers or {}).get("first-queue")
+        queue = queue if isinstance(queue, str) else failed.removesuffix(".failed")
+        try:
+            move(channel, queue, delivery, without=ABOUT)
+        except (pika.exceptions.UnroutableError, pika.exceptions.NackError) as error:
+            save(channel, failed, delivery)
+            is_full = isinstance(error, pika.exceptions.NackError)
+            why = "it takes no more" if is_full else "there is no such queue"
+            what, hint = f"cannot move {show(body)} to {queue!r}: {why}", "start its worker first"
+            raise BrokerError(what, hint, REFUSED) from error
+        say("x", f"Moved {show(body)} to {queue!r}")
+    return count
+
+
+def main(options: argparse.Namespace, broker: amqp.Broker) -> int:
+    """Show the failed messages, or move them back; return the exit code."""
+    failed, moved = f"{options.queue}.failed", 0
+    try:
+        with broker.keep_trying(broker.connect) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            there = channel.queue_declare(failed, passive=True).method.message_count
+            count = min(there, options.limit or there)
+            if options.retry:
+                moved = retry(channel, failed, count)
+            else:
+                look(channel, failed, count)
+    except pika.exceptions.AMQPError as error:
+        if getattr(error, "reply_code", None) != 404:
+            raise explain(error, broker.where) from error
+        say("*", f"There is no queue {failed!r}: no message of {options.queue!r} has failed")
+        return OK
+    say("*", f"{there - moved} message{'s' * (there - moved != 1)} in {failed!r}")
+    return OK
+
+
+if __name__ == "__main__":
+    run(lambda options: main(options, options.parser.broker(options)), parse())
