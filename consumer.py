@@ -52,73 +52,84 @@ class Reader:
         self.broker.queue = options.queue
         # To stop by itself it must acknowledge: then the broker has back what comes too late.
         self.auto_ack = not (options.acknowledge or options.limit or options.exit_when_empty)
+        self.wanted = options.limit or math.inf
         self.count = self.signal = 0
+        self.looked_at = -1  # what the count was
+        self.is_stopping = self.is_empty = False
 
     def read(self) -> None:
         """Connect and read; Broker.keep_trying calls this again after a loss."""
-        if self.signal:  # it came just before the loss
+        if self.signal or self.wanted == 0:  # as the last connection was lost
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
-        wanted = options.limit - self.count if options.limit else math.inf
-        # Never so many that they fill the memory; one, if the last connection perhaps ended because
-        # of a message: no other one shall be returned with it.
-        most = 1 if self.broker.short_lived else min(options.prefetch or 10_000, wanted)
+        # A limit, as our memory has one; 1 if the last connection perhaps died of the next message.
+        most = 1 if self.broker.short_lived else min(options.prefetch or 10_000, self.wanted)
         channel.basic_qos(prefetch_count=most)
-        # With --limit many at a time: each single acknowledgement lets the broker push one more.
-        batch = most if options.limit else 1
+        # With --limit many at once: each single acknowledgement lets the broker push one more.
+        self.batch = most if options.limit else 1
+        self.channel, self.printed, self.unacknowledged = channel, 0, 0
+        self.tag = channel.basic_consume(options.queue, self.on_message, auto_ack=self.auto_ack)
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
-        messages = channel.consume(options.queue, self.auto_ack, inactivity_timeout=TICK)
-        printed = acknowledged = 0  # delivery tags, which count from 1
-        trouble: OSError | None = None
+        connection.call_later(TICK, self.look_around)
         try:
-            for method, properties, body in messages:
-                if method:
-                    self.print_message(method, properties, body)
-                    printed = method.delivery_tag
-                    if not self.auto_ack and printed - acknowledged == batch and printed < wanted:
-                        channel.basic_ack(printed, multiple=True)
-                        acknowledged = printed
-                elif options.exit_when_empty:
-                    ready = channel.queue_declare(options.queue, passive=True).method.message_count
-                    if ready == 0:
-                        break
-                if self.signal or printed == wanted:
-                    break
-            else:  # the broker has cancelled the consumer
-                if not self.signal:
-                    why = f"queue {options.queue!r} was deleted, or the delivery timeout passed"
-                    raise pika.exceptions.ConsumerCancelled(why)
-        except OSError as error:  # nobody reads what we print, or its disk is full
-            trouble = error
-        channel.cancel()
-        if self.auto_ack:
-            self.report_lost(channel, printed)
-        elif printed > acknowledged:
-            channel.basic_ack(printed, multiple=True)
-        if trouble:
-            raise trouble
-        connection.close()
+            channel.start_consuming()  # until the consumer is cancelled, by us or by the broker
+        except OSError:  # nobody reads what we print, or its disk is full
+            self.stop()
+            raise
+        if not (self.is_stopping or self.signal):
+            connection.close()
+            why = f"queue {options.queue!r} was deleted, or the delivery timeout passed"
+            raise pika.exceptions.ConsumerCancelled(why)
+        if connection.is_open:
+            connection.close()
 
-    def print_message(self, method, properties, body: bytes) -> None:
-        """Print one message."""
-        delivery = {"connection": self.broker.connections, "delivery_tag": method.delivery_tag}
-        delivery["message_id"] = properties.message_id
-        again = method.redelivered
-        self.journal.write("received", body, **delivery, redelivered=again, bytes=len(body))
+    def on_message(self, channel, method, properties, body: bytes) -> None:
+        """Print one message, then acknowledge it."""
+        tag, again = method.delivery_tag, method.redelivered
+        where = {"connection": self.broker.connections, "delivery_tag": tag}
+        where["message_id"] = properties.message_id
+        self.journal.write("received", body, **where, redelivered=again, bytes=len(body))
         if not self.options.quiet:
             say("x", f"Received {show(body)}")
-        self.count += 1
-        self.journal.write("done", body, **delivery, acknowledged=True)
+        self.journal.write("done", body, **where, acknowledged=True)
+        self.count, self.printed, self.wanted = self.count + 1, self.printed + 1, self.wanted - 1
+        if not self.auto_ack:
+            self.unacknowledged = tag
+            if self.wanted and self.printed % self.batch == 0:
+                self.acknowledge()
+        if self.wanted == 0:
+            self.stop()
 
-    def report_lost(self, channel: BlockingChannel, printed: int) -> None:
-        """Say how many messages were auto-acknowledged and came too late."""
-        with contextlib.suppress(pika.exceptions.AMQPError):
-            if lost := count_deliveries(channel) - printed:
-                say("!", f"{lost} more had been handed over, LOST: they were auto-acknowledged")
+    def acknowledge(self) -> None:
+        """Acknowledge what was printed."""
+        if self.unacknowledged:
+            self.channel.basic_ack(self.unacknowledged, multiple=True)
+            self.unacknowledged = 0
+
+    def look_around(self) -> None:
+        """Stop if it is time to; the connection calls this every TICK seconds."""
+        if self.options.exit_when_empty and not self.is_stopping:
+            before, self.looked_at = self.looked_at, self.count
+            ready = self.channel.queue_declare(self.options.queue, passive=True).method
+            self.is_empty = ready.message_count == 0 and before == self.count
+        if self.signal or self.is_empty:
+            self.stop()
+        else:
+            self.channel.connection.call_later(TICK, self.look_around)
+
+    def stop(self) -> None:
+        """Cancel the consumer; what was auto-acknowledged and comes too late is lost."""
+        self.is_stopping = True
+        self.channel.basic_cancel(self.tag)
+        self.acknowledge()
+        if self.auto_ack:
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                if lost := count_deliveries(self.channel) - self.printed:
+                    say("!", f"{lost} more had been handed over, LOST: they were auto-acknowledged")
 
     def on_signal(self, number: int, frame: object) -> None:
-        """Remember a signal; end at once if there is no connection, or if it is the second."""
+        """Remember the signal; end at once if there is no connection, or if it is the second."""
         if self.signal or not self.broker.is_connected:
             raise KeyboardInterrupt
         self.signal = number

@@ -87,7 +87,7 @@ class Worker:
 
     def consume(self) -> None:
         """Connect and receive messages; Broker.keep_trying calls this again after a loss."""
-        if self.signal:  # it came just before the loss
+        if self.signal or self.wanted == 0:  # as the last connection was lost
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
@@ -99,14 +99,16 @@ class Worker:
         try:
             channel.start_consuming()  # until the consumer is cancelled, by us or by the broker
             if not (self.is_stopping or self.signal):
+                connection.close()
                 why = f"queue {options.queue!r} was deleted, or the delivery timeout passed"
                 raise pika.exceptions.ConsumerCancelled(why)
-            while self.is_busy():
+            while self.is_busy() and connection.is_open:
                 connection.process_data_events(time_limit=TICK)  # heartbeats, and settle()
         finally:
             if options.acknowledge:
                 self.drop_waiting()  # the broker hands it out again
-        connection.close()
+        if connection.is_open:
+            connection.close()
 
     def on_message(self, channel, method, properties, body: bytes) -> None:
         """Hand a delivery over to the working thread."""
@@ -140,7 +142,10 @@ class Worker:
         """Return what became of a task: "worked", "kept", an error, or None as we are stopped."""
         options, text = self.options, task.body.decode(errors="replace")
         seconds = len(text) * options.seconds_per_character
-        notes = [describe(text, seconds), "redelivered" if task.method.redelivered else ""]
+        try:
+            notes = [describe(text, seconds), "redelivered" if task.method.redelivered else ""]
+        except Exception as error:
+            return error
         say("x", f"Received {show(task.body)} ({', '.join(filter(None, notes))})")
         self.note("working", task, seconds=seconds)
         self.begun += 1
@@ -179,7 +184,10 @@ class Worker:
     def fail(self, task: Task, error: BaseException) -> None:
         """Give a task that failed one more try; after that, set it aside."""
         line = traceback.extract_tb(error.__traceback__)[-1]
-        why = f"{type(error).__name__}: {error}, {os.path.basename(line.filename)}:{line.lineno}"
+        what = repr(f"{type(error).__name__}: {error}")[1:-1][:200]  # on one line
+        why = f"{what}, {os.path.basename(line.filename)}:{line.lineno}"
+        if self.options.verbose:
+            traceback.print_exception(error)
         what = f"Failed on {show(task.body)} ({why})."
         if not self.options.acknowledge:
             self.fates["lost"] += 1
@@ -263,6 +271,7 @@ class Worker:
 
     def is_busy(self) -> bool:
         """Return True while a task is in hand that we want to see done."""
+        self.settle()
         if self.trouble:
             raise self.trouble
         return self.held > 0 and self.signal != signal.SIGINT
@@ -286,18 +295,18 @@ class Worker:
 
     def on_signal(self, number: int, frame: object) -> None:
         """Remember a signal; end at once if there is no connection, or by a second Ctrl-C."""
-        again, self.signal = self.signal == signal.SIGINT, number
-        if again or not self.broker.is_connected:
+        before, self.signal = self.signal, number
+        is_repeated = number == before == signal.SIGTERM  # supervisors do that
+        if before == signal.SIGINT or not (self.broker.is_connected or is_repeated):
             raise KeyboardInterrupt
 
     def report(self) -> bool:
         """Say what became of the messages; return whether one was abandoned in mid-work."""
         self.drop_waiting()
         with contextlib.suppress(KeyboardInterrupt):
-            while self.signal == signal.SIGTERM and self.is_busy():  # there was no connection
+            # Without a connection we are here while the last task is in hand.
+            while (self.signal or self.wanted == 0) and self.is_busy():
                 time.sleep(TICK)
-                self.settle()
-        self.settle()
         back = self.options.acknowledge
         if self.held:
             self.fates["returned" if back else "lost"] += 1
