@@ -217,7 +217,8 @@ def explain(error: Exception, where: str = "the broker", queue: str = "") -> Bro
         hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
         return BrokerError(f"{where} refuses: {why}", hint, REFUSED)
     if re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
-        what = f"pika cannot decode the next message of queue {queue!r} ({why})"
+        where = f" of queue {queue!r}" if queue else ""
+        what = f"pika cannot decode the next message{where} ({why})"
         hint = "take out the first that waits there: management page, Get messages, Reject requeue"
         return BrokerError(what, hint, UNEXPECTED)
     hint = "check --host and --port (AMQP is usually 5672), and that the broker runs"

@@ -153,7 +153,7 @@ def test_loses_every_nth_message_for_good_when_auto_acknowledged(lab: Lab, worke
     assert [line.text for line in script.find("[!]")] == [
         f" [!] Lost '{body}': neither done nor acknowledged" for body in "cf"
     ]
-    assert script.lines[-1].text == stopped(worked=5, lost=2)
+    assert script.text("stdout").splitlines()[-1] == stopped(worked=5, lost=2)
     assert lab.remains() == []
 
 
@@ -324,7 +324,7 @@ def test_a_limit_takes_exactly_n_and_the_rest_remains(
     script = worker(lab, "-n", 5, *options)
     assert script.wait() == 0
     assert received(script) == ["0", "1", "2", "3", "4"]
-    assert script.lines[-1].text == stopped(worked=5)
+    assert script.text("stdout").splitlines()[-1] == stopped(worked=5)
     remains = sorted(lab.remains(), key=lambda message: int(message[0]))
     assert [body for body, _ in remains] == [b"%d" % n for n in range(5, 20)]
     if options == ONE_BY_ONE:  # else some may have been handed over, and back
@@ -344,7 +344,7 @@ def test_exit_when_empty_ends_on_an_empty_queue(lab: Lab, worker: Run):
     lab.declare()
     script = worker(lab, "--exit-when-empty")
     assert script.wait() == 0
-    assert script.lines[-1].text == stopped()
+    assert script.text("stdout").splitlines()[-1] == stopped()
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
@@ -356,7 +356,7 @@ def test_exit_when_empty_does_first_what_waits(
     lab.publish("L" * 50, *["s"] * 30)
     script = worker(lab, "--exit-when-empty", *options)
     assert script.wait() == 0
-    assert script.lines[-1].text == stopped(worked=31)
+    assert script.text("stdout").splitlines()[-1] == stopped(worked=31)
     assert lab.remains() == []
 
 
@@ -381,7 +381,7 @@ def test_a_signal_ends_an_idle_worker_with_0(lab: Lab, worker: Run, options: tup
     getattr(script, stop)()
     assert script.wait() == 0
     assert script.text("stderr") == ""
-    assert script.lines[-1].text == stopped()
+    assert script.text("stdout").splitlines()[-1] == stopped()
 
 
 def test_sigterm_in_a_task_finishes_and_acknowledges_it_and_leaves_the_rest(lab: Lab, worker: Run):
@@ -554,7 +554,7 @@ def test_no_failing_work_empties_the_queue(
     script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=with_work(tmp_path, code))
     assert script.wait() == 0
     assert f"({said}" in script.find("Moved to")[0].text
-    assert script.lines[-1].text == stopped(returned=4, failed=4)
+    assert script.text("stdout").splitlines()[-1] == stopped(returned=4, failed=4)
     assert lab.remains() == []
     assert sorted(lab.take("q.failed")) == [b"a", b"b", b"c", b"d"]
 
@@ -577,7 +577,7 @@ def test_describe_that_fails_is_a_failure_of_the_message_too(lab: Lab, worker: R
     script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=copy)
     assert script.wait() == 0
     script.wait_for("Failed on 'a' (KeyError: 'a'")
-    assert script.lines[-1].text == stopped(worked=1, returned=1, failed=1)
+    assert script.text("stdout").splitlines()[-1] == stopped(worked=1, returned=1, failed=1)
     assert lab.take("q.failed") == [b"a"]
 
 
@@ -594,7 +594,7 @@ def test_an_error_may_say_anything(lab: Lab, worker: Run, tmp_path: Path, text: 
     assert script.wait() == 0
     assert len(script.find(" [!] ")) == len(script.text("stderr").splitlines()) == 2
     assert "\x1b" not in script.text() and len(script.text()) < 3000
-    assert script.lines[-1].text == stopped(worked=1, returned=1, failed=1)
+    assert script.text("stdout").splitlines()[-1] == stopped(worked=1, returned=1, failed=1)
     assert lab.take("q.failed") == [b"bad"]
 
 
@@ -615,7 +615,7 @@ def test_failures_with_a_success_between_are_not_in_a_row(lab: Lab, worker: Run,
     copy = with_work(tmp_path, "if text == 'bad': raise ValueError('no')")
     script = worker(lab, "--exit-when-empty", script=copy)
     assert script.wait() == 0
-    assert script.lines[-1].text == stopped(worked=3, lost=3)
+    assert script.text("stdout").splitlines()[-1] == stopped(worked=3, lost=3)
     assert not script.find("in a row")
 
 
@@ -640,7 +640,7 @@ def test_a_strangers_properties_do_no_harm_to_a_message_that_failed(
     assert copies
     script = worker(lab, *ONE_BY_ONE, "--exit-when-empty", script=with_work(tmp_path, "1 / 0"))
     assert script.wait() == 0
-    assert script.lines[-1].text == stopped(returned=1, failed=1)
+    assert script.text("stdout").splitlines()[-1] == stopped(returned=1, failed=1)
     [(_, properties, body)] = lab.take_all("q.failed")
     assert (body, properties.delivery_mode) == (b"bad", 2)
     assert properties.expiration is None
@@ -673,7 +673,7 @@ def test_a_message_whose_work_fails_is_lost_without_acknowledge_and_counted_so(
         script.terminate()
     assert script.wait() == 0
     assert script.find("Failed on")[0].text.endswith(". LOST: it was auto-acknowledged")
-    assert script.lines[-1].text == stopped(worked=1, lost=1)
+    assert script.text("stdout").splitlines()[-1] == stopped(worked=1, lost=1)
     assert lab.remains() == []
 
 
