@@ -59,7 +59,7 @@ class Reader:
 
     def read(self) -> None:
         """Connect and read; Broker.keep_trying calls this again after a loss."""
-        if self.signal or self.wanted == 0:  # as the last connection was lost
+        if self.signal or self.wanted == 0:  # when the last connection was lost
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
@@ -128,18 +128,18 @@ class Reader:
                 if lost := count_deliveries(self.channel) - self.printed:
                     say("!", f"{lost} more had been handed over, LOST: they were auto-acknowledged")
 
-    def on_signal(self, number: int, frame: object) -> None:
+    def on_signal(self, signum: int, frame: object) -> None:
         """Remember the signal; end at once if there is no connection, or if it is the second."""
         if self.signal or not self.broker.is_connected:
             raise KeyboardInterrupt
-        self.signal = number
+        self.signal = signum
 
 
 def main(options: argparse.Namespace) -> int:
     """Read until it is time to stop; return the exit code."""
     reader = Reader(options)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, reader.on_signal)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, reader.on_signal)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             reader.broker.keep_trying(reader.read)

@@ -85,9 +85,24 @@ class Worker:
     Tasks go over in one queue and come back in another, with what became of them.
     """
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        started = {name: getattr(options, name) for name in ("queue", "acknowledge", "prefetch")}
+        self.options, self.journal = options, Journal(options.journal, options.name, **started)
+        self.broker = options.parser.broker(options, self.journal)
+        self.broker.queue = options.queue
+        # To stop by itself it must acknowledge: then the broker has back what comes too late.
+        self.auto_ack = not (options.acknowledge or options.limit or options.exit_when_empty)
+        self.tasks: SimpleQueue[Task] = SimpleQueue()
+        self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
+        self.in_hand: Task | None = None  # the task that is worked on
+        self.trouble: Exception | None = None  # what ended the working thread
+        self.wanted = options.limit or math.inf  # so many more
+        self.held = self.begun = self.too_late = self.looked_empty = self.failures = self.signal = 0
+        self.fates = dict.fromkeys(("worked", "lost", "returned", "failed"), 0)
+
     def consume(self) -> None:
         """Connect and receive messages; Broker.keep_trying calls this again after a loss."""
-        if self.signal or self.wanted == 0:  # as the last connection was lost
+        if self.signal or self.wanted == 0:  # when the last connection was lost
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
@@ -129,8 +144,8 @@ class Worker:
     def work_forever(self) -> None:
         """Work on one task after the other: this is the second thread."""
         try:
-            while task := self.tasks.get():
-                self.in_hand = task
+            while True:
+                self.in_hand = task = self.tasks.get()
                 if result := self.work_on(task):
                     self.results.put((task, result))
                     with contextlib.suppress(pika.exceptions.AMQPError):  # the connection is lost
@@ -153,7 +168,7 @@ class Worker:
             work(text, seconds)
         except BaseException as error:  # sys.exit() too: it would end this thread alone
             return error
-        if self.signal == signal.SIGINT:
+        if self.signal == signal.SIGINT:  # the main thread says that it was abandoned
             return None
         if options.lose_every and self.begun % options.lose_every == 0:
             say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
@@ -248,21 +263,6 @@ class Worker:
 
     # ---- Bookkeeping
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        started = {name: getattr(options, name) for name in ("queue", "acknowledge", "prefetch")}
-        self.options, self.journal = options, Journal(options.journal, options.name, **started)
-        self.broker = options.parser.broker(options, self.journal)
-        self.broker.queue = options.queue
-        # To stop by itself it must acknowledge: then the broker has back what comes too late.
-        self.auto_ack = not (options.acknowledge or options.limit or options.exit_when_empty)
-        self.tasks: SimpleQueue[Task] = SimpleQueue()
-        self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
-        self.in_hand: Task | None = None  # the task that is worked on
-        self.trouble: Exception | None = None  # what ended the working thread
-        self.wanted = options.limit or math.inf  # so many more
-        self.held = self.begun = self.too_late = self.looked_empty = self.failures = self.signal = 0
-        self.fates = dict.fromkeys(("worked", "lost", "returned", "failed"), 0)
-
     def most_at_once(self) -> int:
         """Return how many messages to hold: never so many that they fill the memory."""
         if self.broker.short_lived:  # because of one message? Let no other one be returned with it
@@ -280,24 +280,28 @@ class Worker:
         """Forget the tasks that have not begun."""
         back = self.options.acknowledge
         with contextlib.suppress(Empty):
-            while task := self.tasks.get_nowait():
+            while True:
+                self.note("abandoned", self.tasks.get_nowait(), returned=back)
                 self.held -= 1
                 self.wanted += 1
-                self.too_late += not back
-                self.fates["returned"] += back
-                self.note("abandoned", task, returned=back)
+                if back:
+                    self.fates["returned"] += 1
+                else:
+                    self.too_late += 1
 
     def note(self, event: str, task: Task, **details) -> None:
         """Write into the journal what happened to a task."""
-        delivery = {"connection": task.connection, "delivery_tag": task.method.delivery_tag}
-        delivery["message_id"] = task.properties.message_id
-        self.journal.write(event, task.body, **delivery, **details)
+        if self.journal.path:
+            delivery = {"connection": task.connection, "delivery_tag": task.method.delivery_tag}
+            delivery["message_id"] = task.properties.message_id
+            self.journal.write(event, task.body, **delivery, **details)
 
-    def on_signal(self, number: int, frame: object) -> None:
+    def on_signal(self, signum: int, frame: object) -> None:
         """Remember a signal; end at once if there is no connection, or by a second Ctrl-C."""
-        before, self.signal = self.signal, number
-        is_repeated = number == before == signal.SIGTERM  # supervisors do that
-        if before == signal.SIGINT or not (self.broker.is_connected or is_repeated):
+        before, self.signal = self.signal, signum
+        if before == signum == signal.SIGTERM:  # supervisors send it twice
+            return
+        if before == signal.SIGINT or not self.broker.is_connected:
             raise KeyboardInterrupt
 
     def report(self) -> bool:
@@ -332,8 +336,8 @@ def times_returned(properties: pika.BasicProperties) -> int:
 def main(options: argparse.Namespace) -> int:
     """Work until it is time to stop; return the exit code."""
     worker = Worker(options)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, worker.on_signal)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, worker.on_signal)
     threading.Thread(target=worker.work_forever, daemon=True).start()
     try:
         with contextlib.suppress(KeyboardInterrupt):

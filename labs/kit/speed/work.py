@@ -68,8 +68,8 @@ def working(bench: Bench, sizes: Sizes, peers: bool) -> list[Measurement]:
             every = (*ways.PEER_WORKERS, *ways.SILENT_PEERS)
             workers += [worker for worker in every if ways.has(worker.needs)]
         if peers and prefetch == 1:
-            targets.append(Target("rate", "qprocessor.py", 1.5, "dramatiq"))
-            targets.append(Target("rate", "qprocessor.py", 1.8, "Celery"))
+            targets.append(Target("rate", "qprocessor.py", 1.2, "dramatiq"))
+            targets.append(Target("rate", "qprocessor.py", 1.5, "Celery"))
         found.append(
             measurement(
                 bench, sizes, f"working-{name}", "Working", prefetch, workers, b"Done", targets
