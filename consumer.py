@@ -249,8 +249,8 @@ class Journal:
 
     def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
         script, pid = os.path.basename(sys.argv[0]), os.getpid()
-        self.path, self.worker = path, name or f"{script}-{pid}"
-        self.who = {"host": socket.gethostname(), "pid": pid, "worker": self.worker}
+        self.path, worker = path, name or f"{script}-{pid}"
+        self.who = {"host": socket.gethostname(), "pid": pid, "worker": worker}
         self.write("started", script=script, **started)
 
     def write(self, event: str, body: bytes | None = None, **details) -> None:

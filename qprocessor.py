@@ -226,9 +226,10 @@ class Worker:
         channel = declare_queue(task.channel.connection, queue, durable=True)
         channel.confirm_delivery()
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        headers = {"error": why, "failed-at": now, "first-queue": self.options.queue}
+        about = {"error": why, "failed-at": now, "first-queue": self.options.queue}
+        about["worker"] = self.journal.who["worker"]
         properties = copy.copy(task.properties)
-        properties.headers = (properties.headers or {}) | headers | {"worker": self.journal.worker}
+        properties.headers = (properties.headers or {}) | about
         for name in FOR_THE_BROKER:
             properties.headers.pop(name, None)
         properties.delivery_mode, properties.user_id, properties.expiration = 2, None, None
@@ -449,8 +450,8 @@ class Journal:
 
     def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
         script, pid = os.path.basename(sys.argv[0]), os.getpid()
-        self.path, self.worker = path, name or f"{script}-{pid}"
-        self.who = {"host": socket.gethostname(), "pid": pid, "worker": self.worker}
+        self.path, worker = path, name or f"{script}-{pid}"
+        self.who = {"host": socket.gethostname(), "pid": pid, "worker": worker}
         self.write("started", script=script, **started)
 
     def write(self, event: str, body: bytes | None = None, **details) -> None:

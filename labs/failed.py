@@ -10,14 +10,14 @@ A message is acknowledged here only once its first queue has it: a crash may dou
 import argparse
 import copy
 
-from kit.say import requirements
+from kit.say import clean, requirements
 
 with requirements():
     import pika
 
     from kit import amqp
-    from kit.amqp import OK, REFUSED, BrokerError, explain, number, queue_name, run, say, show
-    from kit.management import lab_parser
+    from kit.amqp import OK, REFUSED, BrokerError, count_of, number, queue_name, say, show
+    from kit.management import lab_parser, run_lab
 
 EXAMPLES = """examples:
   labs/failed.py --vhost ada --username ada jobs --retry -n 1    # move the first one back
@@ -43,7 +43,7 @@ def parse() -> argparse.Namespace:
 def plain(header: object) -> str:
     """Return a header as a person reads it, without characters that a terminal would obey."""
     text = header.decode(errors="replace") if isinstance(header, bytes) else str(header)
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:300])
+    return clean(text[:300])
 
 
 def move(channel, queue: str, delivery: tuple, without: tuple = ()) -> None:
@@ -108,12 +108,12 @@ def main(options: argparse.Namespace, broker: amqp.Broker) -> int:
                 look(channel, failed, count)
     except pika.exceptions.AMQPError as error:
         if getattr(error, "reply_code", None) != 404:
-            raise explain(error, broker.where) from error
+            raise
         say("*", f"There is no queue {failed!r}: no message of {options.queue!r} has failed")
         return OK
-    say("*", f"{there - moved} message{'s' * (there - moved != 1)} in {failed!r}")
+    say("*", f"{count_of(there - moved, 'message')} in {failed!r}")
     return OK
 
 
 if __name__ == "__main__":
-    run(lambda options: main(options, options.parser.broker(options)), parse())
+    run_lab(main, parse())

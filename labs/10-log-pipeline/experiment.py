@@ -25,8 +25,8 @@ from kit.say import requirements
 with requirements():
     import pika
 
-    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, run, say
-    from kit.management import url_of
+    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, say
+    from kit.management import run_lab, url_of
     from kit.script import Script
     from logpipe.options import add_game_options, make_parser
     from logpipe.reader import read_tables
@@ -253,4 +253,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run(lambda options: main(options, options.parser.broker(options)), parse())
+    run_lab(main, parse())

@@ -30,8 +30,8 @@ from kit.say import requirements
 with requirements():
     import pika
 
-    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, run
-    from kit.management import url_of
+    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError
+    from kit.management import run_lab, url_of
     from kit.script import Script
     from logpipe.combat import Arena
     from logpipe.options import make_parser
@@ -204,4 +204,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run(lambda options: main(options, options.parser.broker(options)), parse())
+    run_lab(main, parse())

@@ -21,7 +21,8 @@ from kit.process import stop_as_with_ctrl_c
 from kit.say import requirements
 
 with requirements():
-    from kit.amqp import OK, Broker, number, reason, run, say
+    from kit.amqp import OK, Broker, number, reason, say
+    from kit.management import run_lab
     from logpipe.combat import Arena
     from logpipe.options import add_game_options, add_prefix, make_parser, queue_name
     from rabbit_logging import RabbitHandler
@@ -112,4 +113,4 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 if __name__ == "__main__":
-    run(lambda options: main(options, options.parser.broker(options)), parse())
+    run_lab(main, parse())

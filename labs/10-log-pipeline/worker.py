@@ -31,10 +31,10 @@ with requirements():
         BrokerError,
         number,
         reason,
-        run,
         say,
         show,
     )
+    from kit.management import run_lab
     from logpipe.options import add_prefix, make_parser, queue_name
     from logpipe.sink import ENDINGS, Sink
     from logpipe.transforms import OTHER, REJECTS, Row, to_row
@@ -202,4 +202,4 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 if __name__ == "__main__":
-    run(lambda options: main(options, options.parser.broker(options)), parse())
+    run_lab(main, parse())
