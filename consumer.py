@@ -9,7 +9,7 @@
   ./consumer.py --queue hello -n 3                         # three messages
   ./consumer.py --queue hello --exit-when-empty --quiet    # empty the queue, and count
 
-Everything from "shared block" on is the same in all three scripts.
+From "shared block" on it is the same in all three scripts.
 """
 
 import argparse
@@ -39,6 +39,7 @@ except ImportError as missing:
     hint = f"{install} {sys.argv[0]}    (rename files of yours called pika.py ...)"
     raise SystemExit(f"{missing}\n  try: {hint}") from None
 
+AT_MOST = 10_000  # messages that wait here without --prefetch, as our memory has a limit
 TICK = 0.2  # seconds between two looks at whether it is time to stop
 
 
@@ -46,87 +47,68 @@ class Reader:
     """Print a queue's messages until told to stop, over as many connections as it takes."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        started = {name: getattr(options, name) for name in ("queue", "acknowledge", "prefetch")}
-        self.options, self.journal = options, Journal(options.journal, options.name, **started)
-        self.broker = options.parser.broker(options, self.journal)
-        self.broker.queue = options.queue
-        # To stop by itself it must acknowledge: then the broker has back what comes too late.
-        self.auto_ack = not (options.acknowledge or options.limit or options.exit_when_empty)
-        self.wanted = options.limit or math.inf
-        self.count = self.signal = 0
-        self.looked_at = -1  # what the count was
-        self.is_stopping = self.is_empty = False
+        self.options, self.broker = options, options.parser.broker(options)
+        self.wanted = options.limit or math.inf  # so many more
+        # Acknowledge before it is printed, as auto_ack=True would? But that knows no limit.
+        self.is_early = not (options.acknowledge or options.limit)
+        self.count = self.idle = self.signal = 0
+        self.is_empty = False
 
     def read(self) -> None:
         """Connect and read; Broker.keep_trying calls this again after a loss."""
-        if self.signal or self.wanted == 0:  # when the last connection was lost
+        if self.is_time_to_stop():  # since the last connection was lost
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
-        # A limit, as our memory has one; 1 if the last connection perhaps died of the next message.
-        most = 1 if self.broker.short_lived else min(options.prefetch or 10_000, self.wanted)
+        # Only 1 if the last connection perhaps died of a message: no other is returned with it.
+        most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.wanted)
         channel.basic_qos(prefetch_count=most)
         # With --limit many at once: each single acknowledgement lets the broker push one more.
-        self.batch = most if options.limit else 1
-        self.channel, self.printed, self.unacknowledged = channel, 0, 0
-        self.tag = channel.basic_consume(options.queue, self.on_message, auto_ack=self.auto_ack)
+        batch, unacknowledged = most if options.limit else 1, 0
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
-        connection.call_later(TICK, self.look_around)
-        try:
-            channel.start_consuming()  # until the consumer is cancelled, by us or by the broker
-        except OSError:  # nobody reads what we print, or its disk is full
-            self.stop()
-            raise
-        if not (self.is_stopping or self.signal):
+        for method, properties, body in channel.consume(options.queue, inactivity_timeout=TICK):
+            if method:
+                if self.is_early:
+                    channel.basic_ack(method.delivery_tag)
+                self.print_message(method, properties, body)
+                unacknowledged = 0 if self.is_early else method.delivery_tag  # which counts from 1
+            self.idle = 0 if method else self.idle + 1
+            if options.exit_when_empty and self.idle > 1:  # else one may be on its way to us
+                ready = channel.queue_declare(options.queue, passive=True).method.message_count
+                self.is_empty = ready == 0
+            if self.is_time_to_stop():
+                break
+            if unacknowledged and unacknowledged % batch == 0:
+                channel.basic_ack(unacknowledged, multiple=True)
+                unacknowledged = 0
+        else:
             connection.close()
             why = f"queue {options.queue!r} was deleted, or the delivery timeout passed"
             raise pika.exceptions.ConsumerCancelled(why)
-        if connection.is_open:
-            connection.close()
+        channel.cancel()  # what is not printed goes back
+        if unacknowledged:
+            channel.basic_ack(unacknowledged, multiple=True)
+        connection.close()
 
-    def on_message(self, channel, method, properties, body: bytes) -> None:
-        """Print one message, then acknowledge it."""
-        tag, again = method.delivery_tag, method.redelivered
-        where = {"connection": self.broker.connections, "delivery_tag": tag}
-        where["message_id"] = properties.message_id
-        self.journal.write("received", body, **where, redelivered=again, bytes=len(body))
-        if not self.options.quiet:
-            say("x", f"Received {show(body)}")
-        self.journal.write("done", body, **where, acknowledged=True)
-        self.count, self.printed, self.wanted = self.count + 1, self.printed + 1, self.wanted - 1
-        if not self.auto_ack:
-            self.unacknowledged = tag
-            if self.wanted and self.printed % self.batch == 0:
-                self.acknowledge()
-        if self.wanted == 0:
-            self.stop()
+    def print_message(self, method, properties, body: bytes) -> None:
+        """Print one message."""
+        delivery = {"connection": self.broker.connections, "delivery_tag": method.delivery_tag}
+        delivery["message_id"] = properties.message_id
+        again, write = method.redelivered, self.broker.journal.write
+        write("received", body, **delivery, redelivered=again, bytes=len(body))
+        try:
+            if not self.options.quiet:
+                say("x", f"Received {show(body)}")
+        except OSError:
+            if self.is_early:
+                say("!", f"LOST {show(body)}: nobody reads it, and it was auto-acknowledged")
+            raise
+        write("done", body, **delivery, acknowledged=True)
+        self.count, self.wanted = self.count + 1, self.wanted - 1
 
-    def acknowledge(self) -> None:
-        """Acknowledge what was printed."""
-        if self.unacknowledged:
-            self.channel.basic_ack(self.unacknowledged, multiple=True)
-            self.unacknowledged = 0
-
-    def look_around(self) -> None:
-        """Stop if it is time to; the connection calls this every TICK seconds."""
-        if self.options.exit_when_empty and not self.is_stopping:
-            before, self.looked_at = self.looked_at, self.count
-            ready = self.channel.queue_declare(self.options.queue, passive=True).method
-            self.is_empty = ready.message_count == 0 and before == self.count
-        if self.signal or self.is_empty:
-            self.stop()
-        else:
-            self.channel.connection.call_later(TICK, self.look_around)
-
-    def stop(self) -> None:
-        """Cancel the consumer; what was auto-acknowledged and comes too late is lost."""
-        self.is_stopping = True
-        self.channel.basic_cancel(self.tag)
-        self.acknowledge()
-        if self.auto_ack:
-            with contextlib.suppress(pika.exceptions.AMQPError):
-                if lost := count_deliveries(self.channel) - self.printed:
-                    say("!", f"{lost} more had been handed over, LOST: they were auto-acknowledged")
+    def is_time_to_stop(self) -> bool:
+        """Return True after a signal, at the limit, and on an empty queue."""
+        return bool(self.signal) or self.wanted == 0 or self.is_empty
 
     def on_signal(self, signum: int, frame: object) -> None:
         """Remember the signal; end at once if there is no connection, or if it is the second."""
@@ -144,8 +126,8 @@ def main(options: argparse.Namespace) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             reader.broker.keep_trying(reader.read)
     finally:
-        reader.journal.write("stopped", count=reader.count)
-    say("*", f"{count_of(reader.count, 'message')} received")
+        reader.broker.journal.write("stopped", count=reader.count)
+    say("*", f"{reader.count} message{'s' * (reader.count != 1)} received")
     return OK
 
 
@@ -182,7 +164,6 @@ HINTS = {  # what a refusal says, and what to do about it
     "inequivalent|invalid prop": "use another --queue name, or delete that queue and what is in it",
     "access to .* refused": "check --username and --vhost, or ask whoever runs the broker",
     "transient_nonexcl": "add --durable, or permit such queues as labs/rabbitmq/kit.conf does",
-    "prefetch count is not set|by stream": "a stream is read with --acknowledge --prefetch 100",
     "larger than": "send smaller messages, or raise max_message_size on the broker",
     "CERTIFICATE_VERIFY": "trust whoever signed the certificate: export SSL_CERT_FILE=ca.pem",
     "SSL": "that port does not speak TLS: amqps is usually 5671",
@@ -210,22 +191,21 @@ def reason(error: BaseException) -> str:
 
 def explain(error: Exception, where: str = "the broker", queue: str = "") -> BrokerError:
     """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
-    why = reason(error)
     if isinstance(error, BrokerError):
         return error
-    if re.search(r"^[A-Z]+_[A-Z]+ - |^\[SSL", why) and not re.search(PASSING, why):
-        hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
-        return BrokerError(f"{where} refuses: {why}", hint, REFUSED)
-    if re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
-        where = f" of queue {queue!r}" if queue else ""
-        what = f"pika cannot decode the next message{where} ({why})"
-        hint = "take out the first that waits there: management page, Get messages, Reject requeue"
-        return BrokerError(what, hint, UNEXPECTED)
+    why, code = reason(error), UNREACHABLE
+    what = f"cannot reach {where} ({why})"
     hint = "check --host and --port (AMQP is usually 5672), and that the broker runs"
     local = re.search(r" (?:localhost|127\.[\d.]+):(\d+)", where)
-    if local and why != "it hung up":  # who hangs up is there, but perhaps no broker
+    if re.search(r"^[A-Z]+_[A-Z]+ - |^\[SSL", why) and not re.search(PASSING, why):
+        what, code = f"{where} refuses: {why}", REFUSED
+        hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
+    elif re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
+        what, code = f"pika cannot decode the next message of queue {queue!r} ({why})", UNEXPECTED
+        hint = "take out the first that waits there: management page, Get messages, Reject requeue"
+    elif local and why != "it hung up":  # who hangs up is there, but perhaps no broker
         hint = f"labs/broker.py up --port {local[1]}, or docker compose up -d --wait"
-    return BrokerError(f"cannot reach {where} ({why})", hint, UNREACHABLE)
+    return BrokerError(what, hint, code)
 
 
 def say(mark: str, text: str) -> None:
@@ -239,19 +219,12 @@ def show(body: bytes) -> str:
     return repr(text) if len(text) <= 100 else f"{text[:60]!r}... ({len(body)} bytes)"
 
 
-def count_of(count: int, noun: str) -> str:
-    """Return a number and what it counts: 1 message, 2 messages."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 class Journal:
     """Append what happens to a file, if there is a `path`; labs/journal.md has the format."""
 
-    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
-        script, pid = os.path.basename(sys.argv[0]), os.getpid()
-        self.path, worker = path, name or f"{script}-{pid}"
-        self.who = {"host": socket.gethostname(), "pid": pid, "worker": worker}
-        self.write("started", script=script, **started)
+    def __init__(self, path: str | None, worker: str) -> None:
+        self.path = path
+        self.who = {"host": socket.gethostname(), "pid": os.getpid(), "worker": worker}
 
     def write(self, event: str, body: bytes | None = None, **details) -> None:
         """Append one line, by one write: several programs may share the file."""
@@ -275,7 +248,7 @@ class Broker:
 
     def __init__(self, *, host=None, port=None, vhost=None, username=None, password=None, url=None,
                  heartbeat=60, retry_for=60, name=None, journal=None) -> None:  # fmt: skip
-        hosts = host if isinstance(host, list) else [host]
+        hosts, program = host if isinstance(host, list) else [host], os.path.basename(sys.argv[0])
         address = url or os.environ.get("AMQP_URL") or "amqp://"
         try:
             if not re.match("amqps?://", address):
@@ -285,17 +258,17 @@ class Broker:
             what = f"{'--url' if url else 'AMQP_URL'} is not amqp://user:password@host:5672/vhost"
             raise BrokerError(what, "write # / ? in it as %23 %2F %3F", USAGE) from None
         for one, here in zip(hosts, self.parameters, strict=True):
+            here.host, here.port = one or here.host, port or here.port
+            here.virtual_host = here.virtual_host if vhost is None else vhost
             login = here.credentials
             secret = login.password if password is None else password
             here.credentials = pika.PlainCredentials(username or login.username, secret)
-            here.host, here.port = one or here.host, port or here.port
-            here.virtual_host = here.virtual_host if vhost is None else vhost
             here.heartbeat, here.blocked_connection_timeout = heartbeat, 60
             here.socket_timeout, here.stack_timeout = 5, 10
-            here.client_properties = {"connection_name": name or os.path.basename(sys.argv[0])}
+            here.client_properties = {"connection_name": name or program}
         self.where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in self.parameters)
-        self.retry_for, self.journal = retry_for, journal or Journal()
-        self.queue = ""  # what is read
+        self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
+        self.retry_for, self.queue = retry_for, ""  # the queue that is read
         self.is_connected, self.connections, self.short_lived = False, 0, 0
 
     def connect(self) -> pika.BlockingConnection:
@@ -321,21 +294,20 @@ class Broker:
         error = state.outcome.exception()
         if not isinstance(error, (pika.exceptions.AMQPError, BrokerError)):
             return False
-        problem = explain(error, self.where, self.queue)
-        lost, self.is_connected = self.is_connected, False
-        patience = f"for {self.retry_for:g} s".replace("for inf s", "until it is there")
-        what = f"{problem}; trying {patience} (try: {problem.hint})"
-        final = isinstance(error, BrokerError) and error.code != UNREACHABLE
-        if final or problem.code == REFUSED:
-            raise problem from error
+        problem, lost = explain(error, self.where, self.queue), self.is_connected
+        self.is_connected = False
         if lost:
             self.short_lived = self.short_lived + 1 if time.monotonic() - self.since < 5 else 0
             self.journal.write("connection_lost", why=reason(error))
-            lost_why = f"lost {self.where} ({reason(error)})"
-            what = f"{lost_why if problem.code == UNREACHABLE else problem}; connecting again"
+            what = f"{problem}; connecting again"
+            if problem.code == UNREACHABLE:
+                what = f"lost {self.where} ({reason(error)}); connecting again"
+        else:
+            patience = f"for {self.retry_for:g} s".replace("for inf s", "until it is there")
+            what = f"{problem}; trying {patience} (try: {problem.hint})"
         in_time = self.connections or state.seconds_since_start < self.retry_for
-        hopeless = problem.code == UNEXPECTED and self.short_lived >= 3
-        if hopeless or not in_time:
+        undecodable = problem is not error and problem.code == UNEXPECTED and self.short_lived < 3
+        if not in_time or not (problem.code == UNREACHABLE or undecodable):
             raise problem from error
         if lost or state.attempt_number == 1:
             say("!", what[0].upper() + what[1:])
@@ -344,8 +316,8 @@ class Broker:
 
 def declare_queue(connection, queue: str, durable=False, queue_type=None) -> BlockingChannel:
     """Return a channel on which the queue is known to exist: as asked for, else as it is found."""
+    channel = connection.channel()
     if not (durable or queue_type):
-        channel = connection.channel()
         try:
             channel.queue_declare(queue, passive=True)
             return channel
@@ -355,17 +327,10 @@ def declare_queue(connection, queue: str, durable=False, queue_type=None) -> Blo
         with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
             connection.process_data_events()  # pika 1.5 raises it once more
         say("*", f"There is no queue {queue!r} yet: creating it")
-    channel = connection.channel()
+        channel = connection.channel()
     arguments = {"x-queue-type": queue_type} if queue_type else None
     channel.queue_declare(queue, durable=durable or queue_type == "quorum", arguments=arguments)
     return channel
-
-
-def count_deliveries(channel: BlockingChannel) -> int:
-    """Return how many messages the broker has sent on a channel: the next one has a number."""
-    queue = channel.queue_declare("", exclusive=True).method.queue
-    channel.basic_publish("", queue, b"")
-    return channel.basic_get(queue, auto_ack=True)[0].delivery_tag - 1
 
 
 def number(kind: type, least: float, most: float = 2**53) -> Callable[[str], float]:
@@ -398,20 +363,23 @@ class Parser(argparse.ArgumentParser):
         add("--vhost", help="(default: /)")
         add("--username", help="(default: guest)")
         add("--password", help="(default: guest); with --username and without this you are asked")
-        add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
+        add("--url", help="amqp://user:password@host:port/vhost, or amqps://; the others go before")
 
-    def broker(self, options: argparse.Namespace, journal: Journal | None = None) -> Broker:
+    def broker(self, options: argparse.Namespace) -> Broker:
         """Return the broker that the options name; ask for a missing password at a terminal."""
-        words = "host port vhost username password url heartbeat retry_for name".split()
+        words = "host port vhost username password url heartbeat retry_for name journal".split()
         given = {word: getattr(options, word) for word in words if word in options}
         for word, value in given.items():
             if r"\udc" in repr(value):  # what Python makes of bytes that are not UTF-8
                 self.error(f"--{word} is not UTF-8")
-            if options.url and word in words[:5] and value is not None:
-                self.error(f"--url and --{word} do not go together")
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
             given["password"] = getpass.getpass(f"Password of {options.username}: ")
-        return Broker(**given, journal=journal)
+        broker = Broker(**given)
+        details = {
+            word: getattr(options, word, None) for word in ("queue", "acknowledge", "prefetch")
+        }
+        broker.journal.write("started", script=self.prog, **details)
+        return broker
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the options, and end."""
@@ -450,7 +418,7 @@ def script_parser(doc: str) -> Parser:
 def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Run a program to its exit code; what a person can cause is one line and no traceback."""
     if sys.stdout:  # whose encoding may lack a character of a message
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         code = main(options)
     except (KeyboardInterrupt, EOFError):
@@ -458,17 +426,13 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
     except BrokenPipeError:  # whoever read our output has seen enough
         code = OK
     except Exception as error:
+        problem = BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
         if isinstance(error, (BrokerError, pika.exceptions.AMQPError)):
             problem = explain(error)
-        else:
-            what = f"{type(error).__name__}: {error}"
-            problem = BrokerError(what, "look closer: -v", UNEXPECTED)
         program, code = os.path.basename(sys.argv[0]), problem.code
         print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
         if options.verbose:
             traceback.print_exc()
-    with contextlib.suppress(OSError, AttributeError):
-        sys.stdout.flush()
     os._exit(code)  # not sys.exit: what nobody reads is flushed in vain, and work() may still run
 
 

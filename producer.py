@@ -35,7 +35,6 @@ import threading
 import time
 import traceback
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
@@ -58,7 +57,7 @@ class Undelivered(Exception):
         self.messages = messages
 
 
-class Producer:
+class Producer(contextlib.AbstractContextManager):
     """Send messages to one queue, by way of the default exchange, until the broker has them all.
 
     Every message is mandatory (it comes back where there is no queue for it) and confirmed. When
@@ -78,9 +77,6 @@ class Producer:
         self._unconfirmed: dict[int, tuple[bytes, str]] = {}  # delivery tag -> body, message_id
         self._lock, self.confirmed = threading.RLock(), 0  # how many, so far
         self._broker.keep_trying(self._open)
-
-    def __enter__(self) -> Producer:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -137,7 +133,7 @@ class Producer:
         for body, message_id in self._unconfirmed.values():
             self._publish(body, message_id)
         if self._tag:
-            say("*", f"Connected again; {count_of(self._tag, 'message')} to send again")
+            say("*", f"Connected again; {self._tag} message{'s' * (self._tag > 1)} to send again")
 
     def _send(self, waiting: Iterator[bytes]) -> None:
         """Send what waits until all is confirmed; raises pika's errors."""
@@ -219,67 +215,53 @@ def batches(options: argparse.Namespace) -> Iterator[list[bytes]]:
     if options.messages:
         bodies = [os.fsencode(message) for message in options.messages]
         every = itertools.chain.from_iterable(itertools.repeat(bodies, options.count))
-        while batch := list(itertools.islice(every, 1 if options.interval else 10_000)):
+        while batch := list(itertools.islice(every, 10_000)):
             yield batch
-    elif sys.stdin.isatty():
+        return
+    if sys.stdin.isatty():
         say("!", "Type a message, then Enter; end with Ctrl-D (Windows: Ctrl-Z, Enter)")
-    begun: list[bytes] = []  # the pieces of a line whose end has not come yet
-    chunk = b"" if options.messages else sys.stdin.buffer.read1(65536)
-    chunk = chunk.removeprefix(codecs.BOM_UTF8)  # which Notepad writes
-    while chunk:
-        *lines, rest = chunk.split(b"\n")
-        if lines:
-            lines[0] = b"".join([*begun, lines[0]])
-            begun = []
-            lines = [line.removesuffix(b"\r") for line in lines]
-            yield from [[line] for line in lines] if options.interval else [lines]
-        begun.append(rest)
-        chunk = sys.stdin.buffer.read1(65536)
-    if any(begun):
-        yield [b"".join(begun)]
+    mark = codecs.BOM_UTF8  # with which Notepad begins a file
+    while chunk := sys.stdin.buffer.read1(65536):
+        if not chunk.endswith(b"\n"):
+            chunk += sys.stdin.buffer.readline()
+        lines = chunk.removeprefix(mark).removesuffix(b"\n").split(b"\n")
+        yield [line.removesuffix(b"\r") for line in lines]
+        mark = b""
 
 
 def main(options: argparse.Namespace) -> int:
     """Send everything; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
-    journal = Journal(options.journal, options.name, queue=options.queue)
-    producer = Producer(
-        options.queue,
-        durable=options.durable,
-        queue_type=options.queue_type,
-        persistent=options.persistent,
-        broker=options.parser.broker(options, journal),
-    )
+    broker, kind = options.parser.broker(options), options.queue_type
+    producer = Producer(options.queue, durable=options.durable, queue_type=kind,
+                        persistent=options.persistent, broker=broker)  # fmt: skip
     start, total, missing = time.monotonic(), len(options.messages) * options.count, []
-    given, many, rest = 0, False, "" if options.messages else "; the rest was not read"
+    many, rest = False, "" if options.messages else "; the rest was not read"
     try:
         for batch in batches(options):
-            given, many = given + len(batch), many or len(batch) > 20
-            refused: Counter[bytes] = Counter()
-            try:
-                producer.send_all(batch)
-            except Undelivered as error:
-                refused = Counter(body for body, _ in error.messages)
-                missing += error.messages[: 10 - len(missing)]
-            for body in [] if many else batch:
-                if refused[body]:
-                    refused[body] -= 1
-                else:
-                    with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough
-                        say("x", f"Sent {show(body)}")
-            producer.sleep(options.interval)
+            total += 0 if options.messages else len(batch)
+            many = many or (len(batch) > 20 and not options.interval)
+            for some in [batch] if many else [[body] for body in batch]:
+                try:
+                    producer.send_all(some)
+                    if not many:
+                        with contextlib.suppress(OSError):  # if nobody reads it, we send on
+                            say("x", f"Sent {show(some[0])}")
+                except Undelivered as error:
+                    missing += error.messages[: 10 - len(missing)]
+                producer.sleep(options.interval)
         rest = ""
     finally:
         missing += [(body, "not confirmed") for body in producer.unconfirmed[:10]]
-        count = max(total, given) - producer.confirmed
+        count = total - producer.confirmed
         for body, why in missing[:10]:
             say("!", f"Not sent: {show(body)} ({why})")
         if count or many or rest:
-            seconds = time.monotonic() - start
-            sent = f"{count_of(producer.confirmed, 'message')} confirmed in {seconds:.1f} s"
+            seconds, sent = time.monotonic() - start, producer.confirmed
+            sent = f"{sent} message{'s' * (sent != 1)} confirmed in {seconds:.1f} s"
             with contextlib.suppress(BrokenPipeError):
                 say("*", f"{sent}, {count} not sent{rest}")
-        journal.write("stopped", count=producer.confirmed)
+        broker.journal.write("stopped", count=producer.confirmed)
     producer.close()
     return REFUSED if count else OK
 
@@ -314,7 +296,6 @@ HINTS = {  # what a refusal says, and what to do about it
     "inequivalent|invalid prop": "use another --queue name, or delete that queue and what is in it",
     "access to .* refused": "check --username and --vhost, or ask whoever runs the broker",
     "transient_nonexcl": "add --durable, or permit such queues as labs/rabbitmq/kit.conf does",
-    "prefetch count is not set|by stream": "a stream is read with --acknowledge --prefetch 100",
     "larger than": "send smaller messages, or raise max_message_size on the broker",
     "CERTIFICATE_VERIFY": "trust whoever signed the certificate: export SSL_CERT_FILE=ca.pem",
     "SSL": "that port does not speak TLS: amqps is usually 5671",
@@ -342,22 +323,21 @@ def reason(error: BaseException) -> str:
 
 def explain(error: Exception, where: str = "the broker", queue: str = "") -> BrokerError:
     """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
-    why = reason(error)
     if isinstance(error, BrokerError):
         return error
-    if re.search(r"^[A-Z]+_[A-Z]+ - |^\[SSL", why) and not re.search(PASSING, why):
-        hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
-        return BrokerError(f"{where} refuses: {why}", hint, REFUSED)
-    if re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
-        where = f" of queue {queue!r}" if queue else ""
-        what = f"pika cannot decode the next message{where} ({why})"
-        hint = "take out the first that waits there: management page, Get messages, Reject requeue"
-        return BrokerError(what, hint, UNEXPECTED)
+    why, code = reason(error), UNREACHABLE
+    what = f"cannot reach {where} ({why})"
     hint = "check --host and --port (AMQP is usually 5672), and that the broker runs"
     local = re.search(r" (?:localhost|127\.[\d.]+):(\d+)", where)
-    if local and why != "it hung up":  # who hangs up is there, but perhaps no broker
+    if re.search(r"^[A-Z]+_[A-Z]+ - |^\[SSL", why) and not re.search(PASSING, why):
+        what, code = f"{where} refuses: {why}", REFUSED
+        hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
+    elif re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
+        what, code = f"pika cannot decode the next message of queue {queue!r} ({why})", UNEXPECTED
+        hint = "take out the first that waits there: management page, Get messages, Reject requeue"
+    elif local and why != "it hung up":  # who hangs up is there, but perhaps no broker
         hint = f"labs/broker.py up --port {local[1]}, or docker compose up -d --wait"
-    return BrokerError(f"cannot reach {where} ({why})", hint, UNREACHABLE)
+    return BrokerError(what, hint, code)
 
 
 def say(mark: str, text: str) -> None:
@@ -371,19 +351,12 @@ def show(body: bytes) -> str:
     return repr(text) if len(text) <= 100 else f"{text[:60]!r}... ({len(body)} bytes)"
 
 
-def count_of(count: int, noun: str) -> str:
-    """Return a number and what it counts: 1 message, 2 messages."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 class Journal:
     """Append what happens to a file, if there is a `path`; labs/journal.md has the format."""
 
-    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
-        script, pid = os.path.basename(sys.argv[0]), os.getpid()
-        self.path, worker = path, name or f"{script}-{pid}"
-        self.who = {"host": socket.gethostname(), "pid": pid, "worker": worker}
-        self.write("started", script=script, **started)
+    def __init__(self, path: str | None, worker: str) -> None:
+        self.path = path
+        self.who = {"host": socket.gethostname(), "pid": os.getpid(), "worker": worker}
 
     def write(self, event: str, body: bytes | None = None, **details) -> None:
         """Append one line, by one write: several programs may share the file."""
@@ -407,7 +380,7 @@ class Broker:
 
     def __init__(self, *, host=None, port=None, vhost=None, username=None, password=None, url=None,
                  heartbeat=60, retry_for=60, name=None, journal=None) -> None:  # fmt: skip
-        hosts = host if isinstance(host, list) else [host]
+        hosts, program = host if isinstance(host, list) else [host], os.path.basename(sys.argv[0])
         address = url or os.environ.get("AMQP_URL") or "amqp://"
         try:
             if not re.match("amqps?://", address):
@@ -417,17 +390,17 @@ class Broker:
             what = f"{'--url' if url else 'AMQP_URL'} is not amqp://user:password@host:5672/vhost"
             raise BrokerError(what, "write # / ? in it as %23 %2F %3F", USAGE) from None
         for one, here in zip(hosts, self.parameters, strict=True):
+            here.host, here.port = one or here.host, port or here.port
+            here.virtual_host = here.virtual_host if vhost is None else vhost
             login = here.credentials
             secret = login.password if password is None else password
             here.credentials = pika.PlainCredentials(username or login.username, secret)
-            here.host, here.port = one or here.host, port or here.port
-            here.virtual_host = here.virtual_host if vhost is None else vhost
             here.heartbeat, here.blocked_connection_timeout = heartbeat, 60
             here.socket_timeout, here.stack_timeout = 5, 10
-            here.client_properties = {"connection_name": name or os.path.basename(sys.argv[0])}
+            here.client_properties = {"connection_name": name or program}
         self.where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in self.parameters)
-        self.retry_for, self.journal = retry_for, journal or Journal()
-        self.queue = ""  # what is read
+        self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
+        self.retry_for, self.queue = retry_for, ""  # the queue that is read
         self.is_connected, self.connections, self.short_lived = False, 0, 0
 
     def connect(self) -> pika.BlockingConnection:
@@ -453,21 +426,20 @@ class Broker:
         error = state.outcome.exception()
         if not isinstance(error, (pika.exceptions.AMQPError, BrokerError)):
             return False
-        problem = explain(error, self.where, self.queue)
-        lost, self.is_connected = self.is_connected, False
-        patience = f"for {self.retry_for:g} s".replace("for inf s", "until it is there")
-        what = f"{problem}; trying {patience} (try: {problem.hint})"
-        final = isinstance(error, BrokerError) and error.code != UNREACHABLE
-        if final or problem.code == REFUSED:
-            raise problem from error
+        problem, lost = explain(error, self.where, self.queue), self.is_connected
+        self.is_connected = False
         if lost:
             self.short_lived = self.short_lived + 1 if time.monotonic() - self.since < 5 else 0
             self.journal.write("connection_lost", why=reason(error))
-            lost_why = f"lost {self.where} ({reason(error)})"
-            what = f"{lost_why if problem.code == UNREACHABLE else problem}; connecting again"
+            what = f"{problem}; connecting again"
+            if problem.code == UNREACHABLE:
+                what = f"lost {self.where} ({reason(error)}); connecting again"
+        else:
+            patience = f"for {self.retry_for:g} s".replace("for inf s", "until it is there")
+            what = f"{problem}; trying {patience} (try: {problem.hint})"
         in_time = self.connections or state.seconds_since_start < self.retry_for
-        hopeless = problem.code == UNEXPECTED and self.short_lived >= 3
-        if hopeless or not in_time:
+        undecodable = problem is not error and problem.code == UNEXPECTED and self.short_lived < 3
+        if not in_time or not (problem.code == UNREACHABLE or undecodable):
             raise problem from error
         if lost or state.attempt_number == 1:
             say("!", what[0].upper() + what[1:])
@@ -476,8 +448,8 @@ class Broker:
 
 def declare_queue(connection, queue: str, durable=False, queue_type=None) -> BlockingChannel:
     """Return a channel on which the queue is known to exist: as asked for, else as it is found."""
+    channel = connection.channel()
     if not (durable or queue_type):
-        channel = connection.channel()
         try:
             channel.queue_declare(queue, passive=True)
             return channel
@@ -487,17 +459,10 @@ def declare_queue(connection, queue: str, durable=False, queue_type=None) -> Blo
         with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
             connection.process_data_events()  # pika 1.5 raises it once more
         say("*", f"There is no queue {queue!r} yet: creating it")
-    channel = connection.channel()
+        channel = connection.channel()
     arguments = {"x-queue-type": queue_type} if queue_type else None
     channel.queue_declare(queue, durable=durable or queue_type == "quorum", arguments=arguments)
     return channel
-
-
-def count_deliveries(channel: BlockingChannel) -> int:
-    """Return how many messages the broker has sent on a channel: the next one has a number."""
-    queue = channel.queue_declare("", exclusive=True).method.queue
-    channel.basic_publish("", queue, b"")
-    return channel.basic_get(queue, auto_ack=True)[0].delivery_tag - 1
 
 
 def number(kind: type, least: float, most: float = 2**53) -> Callable[[str], float]:
@@ -530,20 +495,23 @@ class Parser(argparse.ArgumentParser):
         add("--vhost", help="(default: /)")
         add("--username", help="(default: guest)")
         add("--password", help="(default: guest); with --username and without this you are asked")
-        add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
+        add("--url", help="amqp://user:password@host:port/vhost, or amqps://; the others go before")
 
-    def broker(self, options: argparse.Namespace, journal: Journal | None = None) -> Broker:
+    def broker(self, options: argparse.Namespace) -> Broker:
         """Return the broker that the options name; ask for a missing password at a terminal."""
-        words = "host port vhost username password url heartbeat retry_for name".split()
+        words = "host port vhost username password url heartbeat retry_for name journal".split()
         given = {word: getattr(options, word) for word in words if word in options}
         for word, value in given.items():
             if r"\udc" in repr(value):  # what Python makes of bytes that are not UTF-8
                 self.error(f"--{word} is not UTF-8")
-            if options.url and word in words[:5] and value is not None:
-                self.error(f"--url and --{word} do not go together")
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
             given["password"] = getpass.getpass(f"Password of {options.username}: ")
-        return Broker(**given, journal=journal)
+        broker = Broker(**given)
+        details = {
+            word: getattr(options, word, None) for word in ("queue", "acknowledge", "prefetch")
+        }
+        broker.journal.write("started", script=self.prog, **details)
+        return broker
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the options, and end."""
@@ -582,7 +550,7 @@ def script_parser(doc: str) -> Parser:
 def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Run a program to its exit code; what a person can cause is one line and no traceback."""
     if sys.stdout:  # whose encoding may lack a character of a message
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         code = main(options)
     except (KeyboardInterrupt, EOFError):
@@ -590,17 +558,13 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
     except BrokenPipeError:  # whoever read our output has seen enough
         code = OK
     except Exception as error:
+        problem = BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
         if isinstance(error, (BrokerError, pika.exceptions.AMQPError)):
             problem = explain(error)
-        else:
-            what = f"{type(error).__name__}: {error}"
-            problem = BrokerError(what, "look closer: -v", UNEXPECTED)
         program, code = os.path.basename(sys.argv[0]), problem.code
         print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
         if options.verbose:
             traceback.print_exc()
-    with contextlib.suppress(OSError, AttributeError):
-        sys.stdout.flush()
     os._exit(code)  # not sys.exit: what nobody reads is flushed in vain, and work() may still run
 
 

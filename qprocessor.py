@@ -9,14 +9,15 @@
   ./qprocessor.py --queue hello --lose-every 3               # lose every third message
   ./qprocessor.py --queue tasks --acknowledge --prefetch 1   # lose nothing; fair dispatch
 
-Read from work() to stop_consuming(): that is the whole story. Bookkeeping follows, then the block
-that all three scripts share: connecting, explaining errors, options. For a worker of your own put
-your code into work(), and into describe() what to say about a message before its work begins.
+For a worker of your own put your code into work(), and what to say before it into describe().
+Read on from there: receive, work, acknowledge, lose, fail, stop. Bookkeeping follows, then the
+block that all three scripts share: connecting, explaining errors, options.
 """
+
+from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import datetime
 import difflib
 import getpass
@@ -45,14 +46,6 @@ except ImportError as missing:
     hint = f"{install} {sys.argv[0]}    (rename files of yours called pika.py, queue.py ...)"
     raise SystemExit(f"{missing}\n  try: {hint}") from None
 
-TICK = 0.2  # seconds between two looks at whether it is time to stop
-LAST_RETURN = 20  # returned once more, a message vanishes from a quorum queue of RabbitMQ 4
-FOR_THE_BROKER = (
-    "CC",
-    "x-delivery-count",
-    "x-acquired-count",
-)  # headers that would mean something to it
-
 
 def work(text: str, seconds: float) -> None:
     """Do the work of one message; any error is a failure of that message.
@@ -60,13 +53,239 @@ def work(text: str, seconds: float) -> None:
     It runs in a thread of its own, while the main thread keeps the connection alive. So it may
     take as long as it likes, but it must not use the connection, and Ctrl-C does not reach it.
     """
-    if seconds:
-        time.sleep(seconds)
+    time.sleep(seconds)
 
 
 def describe(text: str, seconds: float) -> str:
     """Return what to say about a message before its work begins."""
     return f"{seconds:g} s of work"
+
+
+class Worker:
+    """The main thread owns the connection, and a second thread works.
+
+    Tasks go over in one queue and come back in another, with what became of them.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.broker = options, options.parser.broker(options)
+        self.tasks: SimpleQueue[Task] = SimpleQueue()
+        self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
+        self.in_hand: Task | None = None  # the task that is worked on
+        self.trouble: Exception | None = None  # what ended the second thread
+        self.wanted = options.limit or math.inf  # so many more
+        self.held = self.begun = self.failures = self.looked_empty = self.signal = 0
+        self.fates = dict.fromkeys(("worked", "lost", "returned", "failed"), 0)
+
+    def consume(self) -> None:
+        """Connect, declare and receive; Broker.keep_trying calls this again after a loss."""
+        if self.is_time_to_stop():  # since the last connection was lost
+            return
+        options, connection = self.options, self.broker.connect()
+        channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
+        channel.basic_qos(prefetch_count=self.most_at_once())
+        channel.basic_consume(options.queue, self.on_message)
+        say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
+        connection.call_later(TICK, lambda: self.look_around(channel))
+        try:
+            channel.start_consuming()  # until the consumer is cancelled, by us or by the broker
+            self.finish(connection)
+        finally:
+            if options.acknowledge:
+                self.drop_waiting()  # the broker hands it out again
+
+    def on_message(self, channel, method, properties, body: bytes) -> None:
+        """Hand a delivery over to the second thread."""
+        # auto_ack=True would do this too, but pika then drops what comes while it cancels.
+        early = not self.options.acknowledge and self.held < AT_MOST
+        if early:
+            channel.basic_ack(method.delivery_tag)
+        task = Task(self.broker.connections, channel, method, properties, body, early)
+        self.note("received", task, redelivered=method.redelivered, bytes=len(body))
+        self.held += 1
+        self.tasks.put(task)
+        self.wanted -= 1
+        if self.wanted == 0:
+            channel.stop_consuming()
+
+    def work_forever(self) -> None:
+        """Work on one task after the other: this is the second thread."""
+        try:
+            while True:
+                self.in_hand = task = self.tasks.get()
+                self.results.put((task, self.work_on(task)))
+                with contextlib.suppress(pika.exceptions.AMQPError):  # the connection is lost
+                    task.channel.connection.add_callback_threadsafe(self.settle)
+        except Exception as error:  # of describe(), or what we print has nowhere to go
+            self.trouble = error
+
+    def work_on(self, task: Task) -> str | BaseException:
+        """Return what became of a task: "worked", "lost", or the error of its work."""
+        text = task.body.decode(errors="replace")
+        seconds = len(text) * self.options.seconds_per_character
+        again = ", redelivered" if task.method.redelivered else ""
+        say("x", f"Received {show(task.body)} ({describe(text, seconds)}{again})")
+        self.note("working", task, seconds=seconds)
+        self.begun += 1
+        try:
+            if task.is_exhausted():
+                raise RuntimeError(f"returned {LAST_RETURN} times, never done")
+            work(text, seconds)
+        except BaseException as error:  # sys.exit() too: it would end this thread alone
+            return error
+        if self.options.lose_every and self.begun % self.options.lose_every == 0:
+            say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
+            self.note("lost", task)
+            return "lost"
+        say("x", "Done")
+        self.note("done", task, acknowledged=task.is_acknowledged or task.channel.is_open)
+        return "worked"
+
+    def settle(self) -> None:
+        """Acknowledge what is done, and see to what is not: in the main thread again."""
+        while not self.results.empty():
+            task, result = self.results.get()
+            self.held -= 1
+            if isinstance(result, BaseException):
+                self.fail(task, result)
+            elif result == "lost":
+                self.fates["lost" if task.is_acknowledged else "returned"] += 1
+            else:
+                self.fates["worked"] += 1
+                self.failures = 0
+                if not (task.is_acknowledged or task.channel.is_open):
+                    say("!", f"{show(task.body)} is done, but the broker will hand it out again")
+                elif not task.is_acknowledged:
+                    task.channel.basic_ack(task.method.delivery_tag)
+
+    def fail(self, task: Task, error: BaseException) -> None:
+        """Give a task that failed one more try; after that, set it aside."""
+        why, channel = what_failed(error), task.channel
+        if self.options.verbose:
+            traceback.print_exception(error)
+        if task.is_acknowledged:
+            event, fate, end = "lost", "lost", "LOST: it was auto-acknowledged"
+        elif task.method.redelivered and channel.is_open:
+            end = f"Moved to {self.set_aside(task, why)!r}"
+            event, fate = "rejected", "failed"
+            channel.basic_ack(task.method.delivery_tag)
+        else:
+            event, fate, end = "requeued", "returned", "Returned to the queue for one more try"
+            if channel.is_open:
+                channel.basic_nack(task.method.delivery_tag, requeue=True)
+        self.fates[fate] += 1
+        self.note(event, task, why=why)
+        say("!", f"Failed on {show(task.body)} ({why}). {end}")
+        self.failures += 1
+        if self.failures == 3:
+            say("!", "3 failures in a row: the fault is probably in work(), not in the messages")
+
+    def look_around(self, channel: BlockingChannel) -> None:
+        """Stop receiving if it is time to; the connection calls this every TICK seconds."""
+        if self.trouble:
+            raise self.trouble
+        busy = self.is_busy()
+        if self.options.exit_when_empty:
+            ready = channel.queue_declare(self.options.queue, passive=True).method.message_count
+            self.looked_empty = 0 if busy or ready else self.looked_empty + 1
+        if self.is_time_to_stop():
+            channel.stop_consuming()
+        else:
+            channel.connection.call_later(TICK, lambda: self.look_around(channel))
+
+    def finish(self, connection: pika.BlockingConnection) -> None:
+        """See the task in hand done, if there was no Ctrl-C, and close the connection."""
+        if not self.is_time_to_stop():
+            connection.close()
+            why = f"queue {self.options.queue!r} was deleted, or the delivery timeout passed"
+            raise pika.exceptions.ConsumerCancelled(why)
+        if self.signal:
+            self.drop_waiting()
+        while self.is_busy() and connection.is_open:
+            connection.process_data_events(time_limit=TICK)  # heartbeats, and settle()
+        if connection.is_open:
+            connection.close()
+
+    # ---- Bookkeeping
+
+    def most_at_once(self) -> int:
+        """Return how many messages to hold, so that they never fill the memory."""
+        if self.broker.short_lived:  # because of one message? Let no other one be returned with it
+            return 1
+        return min(self.options.prefetch or AT_MOST, self.wanted)
+
+    def is_time_to_stop(self) -> bool:
+        """Return True after a signal, at the limit, and if the queue looked empty twice."""
+        # A queue that looks empty once may have a message on its way to us.
+        return bool(self.signal) or self.wanted == 0 or self.looked_empty == 2
+
+    def is_busy(self) -> bool:
+        """Settle what is done; return True while we want to see another task done."""
+        self.settle()
+        return self.held > 0 and self.signal != signal.SIGINT and not self.trouble
+
+    def set_aside(self, task: Task, why: str) -> str:
+        """Put a message into QUEUE.failed, whose name is returned, and see it confirmed."""
+        first, properties = self.options.queue, task.properties
+        queue, worker = f"{first}.failed", self.broker.journal.who["worker"]
+        channel = declare_queue(task.channel.connection, queue, durable=True)
+        channel.confirm_delivery()
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        about = {"error": why, "worker": worker, "failed-at": now, "first-queue": first}
+        kept = (properties.headers or {}).items()
+        properties.headers = {k: v for k, v in kept if k not in FOR_THE_BROKER} | about
+        properties.delivery_mode, properties.user_id, properties.expiration = 2, None, None
+        channel.basic_publish("", queue, task.body, properties, mandatory=True)
+        channel.close()
+        return queue
+
+    def drop_waiting(self) -> None:
+        """Forget the tasks that have not begun; what is not acknowledged goes back."""
+        lost = 0
+        with contextlib.suppress(Empty):
+            while True:
+                task = self.tasks.get_nowait()
+                self.held, self.wanted = self.held - 1, self.wanted + 1
+                self.fates["lost" if task.is_acknowledged else "returned"] += 1
+                self.note("abandoned", task, returned=not task.is_acknowledged)
+                lost += task.is_acknowledged
+        if lost:
+            say("!", f"{lost} more had been handed over, LOST: they were auto-acknowledged")
+
+    def on_signal(self, signum: int, frame: object) -> None:
+        """Remember a signal; end at once if there is no connection, or by a second Ctrl-C."""
+        before, self.signal = self.signal, signum
+        if before == signal.SIGINT or not self.broker.is_connected:
+            raise KeyboardInterrupt
+
+    def report(self) -> bool:
+        """Say what became of the messages; return True if one was abandoned in mid-work."""
+        self.drop_waiting()
+        with contextlib.suppress(KeyboardInterrupt):
+            while self.is_busy() and self.is_time_to_stop():  # if the connection was lost
+                time.sleep(TICK)
+        if self.held:
+            lost = self.in_hand.is_acknowledged
+            self.fates["lost" if lost else "returned"] += 1
+            self.note("abandoned", self.in_hand, returned=not lost)
+            end = "LOST: it was auto-acknowledged" if lost else "returned to the queue"
+            say("!", f"Abandoned {show(self.in_hand.body)}: {end}")
+        self.broker.journal.write("stopped", **self.fates)
+        if self.broker.connections:
+            say("*", "Stopped: " + ", ".join(f"{n} {fate}" for fate, n in self.fates.items()))
+        return self.held > 0
+
+    def note(self, event: str, task: Task, **details) -> None:
+        """Write into the journal what happened to a task."""
+        delivery = {"connection": task.connection, "delivery_tag": task.method.delivery_tag}
+        delivery["message_id"] = task.properties.message_id
+        self.broker.journal.write(event, task.body, **delivery, **details)
+
+
+TICK = 0.2  # seconds between two looks at whether it is time to stop
+AT_MOST = 10_000  # messages that are held without --prefetch, as our memory has a limit
+LAST_RETURN = 20  # returned once more, a message vanishes from a quorum queue of RabbitMQ 4
+FOR_THE_BROKER = "CC", "x-delivery-count", "x-acquired-count"  # headers that it would act on
 
 
 class Task(NamedTuple):
@@ -77,261 +296,20 @@ class Task(NamedTuple):
     method: pika.spec.Basic.Deliver
     properties: pika.BasicProperties
     body: bytes
+    is_acknowledged: bool  # before its work
+
+    def is_exhausted(self) -> bool:
+        """Return True if a quorum queue would drop the message at its next return."""
+        count = (self.properties.headers or {}).get("x-delivery-count")
+        again = self.method.redelivered and not self.is_acknowledged
+        return again and isinstance(count, int) and count >= LAST_RETURN
 
 
-class Worker:
-    """The main thread owns the connection, and a second thread works.
-
-    Tasks go over in one queue and come back in another, with what became of them.
-    """
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        started = {name: getattr(options, name) for name in ("queue", "acknowledge", "prefetch")}
-        self.options, self.journal = options, Journal(options.journal, options.name, **started)
-        self.broker = options.parser.broker(options, self.journal)
-        self.broker.queue = options.queue
-        # To stop by itself it must acknowledge: then the broker has back what comes too late.
-        self.auto_ack = not (options.acknowledge or options.limit or options.exit_when_empty)
-        self.tasks: SimpleQueue[Task] = SimpleQueue()
-        self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
-        self.in_hand: Task | None = None  # the task that is worked on
-        self.trouble: Exception | None = None  # what ended the working thread
-        self.wanted = options.limit or math.inf  # so many more
-        self.held = self.begun = self.too_late = self.looked_empty = self.failures = self.signal = 0
-        self.fates = dict.fromkeys(("worked", "lost", "returned", "failed"), 0)
-
-    def consume(self) -> None:
-        """Connect and receive messages; Broker.keep_trying calls this again after a loss."""
-        if self.signal or self.wanted == 0:  # when the last connection was lost
-            return
-        options, connection = self.options, self.broker.connect()
-        channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
-        channel.basic_qos(prefetch_count=self.most_at_once())
-        self.channel, self.arrived, self.is_stopping = channel, 0, False
-        self.tag = channel.basic_consume(options.queue, self.on_message, auto_ack=self.auto_ack)
-        say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
-        connection.call_later(TICK, self.look_around)
-        try:
-            channel.start_consuming()  # until the consumer is cancelled, by us or by the broker
-            if not (self.is_stopping or self.signal):
-                connection.close()
-                why = f"queue {options.queue!r} was deleted, or the delivery timeout passed"
-                raise pika.exceptions.ConsumerCancelled(why)
-            while self.is_busy() and connection.is_open:
-                connection.process_data_events(time_limit=TICK)  # heartbeats, and settle()
-        finally:
-            if options.acknowledge:
-                self.drop_waiting()  # the broker hands it out again
-        if connection.is_open:
-            connection.close()
-
-    def on_message(self, channel, method, properties, body: bytes) -> None:
-        """Hand a delivery over to the working thread."""
-        task = Task(self.broker.connections, channel, method, properties, body)
-        self.note("received", task, redelivered=method.redelivered, bytes=len(body))
-        self.arrived += 1
-        self.wanted -= 1
-        if self.options.acknowledge and times_returned(properties) >= LAST_RETURN:
-            self.set_aside(task, f"returned {LAST_RETURN} times, never done")
-        else:
-            self.held += 1
-            self.tasks.put(task)
-            if not (self.options.acknowledge or self.auto_ack):
-                channel.basic_ack(method.delivery_tag)
-        if self.wanted == 0:
-            self.stop_consuming()
-
-    def work_forever(self) -> None:
-        """Work on one task after the other: this is the second thread."""
-        try:
-            while True:
-                self.in_hand = task = self.tasks.get()
-                if result := self.work_on(task):
-                    self.results.put((task, result))
-                    with contextlib.suppress(pika.exceptions.AMQPError):  # the connection is lost
-                        task.channel.connection.add_callback_threadsafe(self.settle)
-        except Exception as error:  # what we print has nowhere to go
-            self.trouble = error
-
-    def work_on(self, task: Task) -> str | BaseException | None:
-        """Return what became of a task: "worked", "kept", an error, or None as we are stopped."""
-        options, text = self.options, task.body.decode(errors="replace")
-        seconds = len(text) * options.seconds_per_character
-        try:
-            notes = [describe(text, seconds), "redelivered" if task.method.redelivered else ""]
-        except Exception as error:
-            return error
-        say("x", f"Received {show(task.body)} ({', '.join(filter(None, notes))})")
-        self.note("working", task, seconds=seconds)
-        self.begun += 1
-        try:
-            work(text, seconds)
-        except BaseException as error:  # sys.exit() too: it would end this thread alone
-            return error
-        if self.signal == signal.SIGINT:  # the main thread says that it was abandoned
-            return None
-        if options.lose_every and self.begun % options.lose_every == 0:
-            say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
-            self.note("lost", task)
-            return "kept"
-        say("x", "Done")
-        known = task.channel.is_open or not options.acknowledge
-        self.note("done", task, acknowledged=known)
-        if not known:
-            say("!", f"{show(task.body)} is done, but the broker will hand it out again")
-        return "worked"
-
-    def settle(self) -> None:
-        """Acknowledge what is done, and see to what is not: in the main thread again."""
-        while not self.results.empty():
-            task, result = self.results.get()
-            self.held -= 1
-            if isinstance(result, BaseException):
-                self.fail(task, result)
-            elif result == "kept":
-                self.fates["returned" if self.options.acknowledge else "lost"] += 1
-            else:
-                self.fates["worked"] += 1
-                self.failures = 0
-                if self.options.acknowledge and task.channel.is_open:
-                    task.channel.basic_ack(task.method.delivery_tag)
-
-    def fail(self, task: Task, error: BaseException) -> None:
-        """Give a task that failed one more try; after that, set it aside."""
-        line = traceback.extract_tb(error.__traceback__)[-1]
-        what = repr(f"{type(error).__name__}: {error}")[1:-1][:200]  # on one line
-        why = f"{what}, {os.path.basename(line.filename)}:{line.lineno}"
-        if self.options.verbose:
-            traceback.print_exception(error)
-        what = f"Failed on {show(task.body)} ({why})."
-        if not self.options.acknowledge:
-            self.fates["lost"] += 1
-            self.note("lost", task, why=why)
-            say("!", f"{what} LOST: it was auto-acknowledged")
-        elif task.method.redelivered and task.channel.is_open:
-            self.set_aside(task, why)
-        else:
-            self.fates["returned"] += 1
-            self.note("requeued", task, why=why)
-            say("!", f"{what} Returned to the queue for one more try")
-            if task.channel.is_open:
-                task.channel.basic_nack(task.method.delivery_tag, requeue=True)
-        self.failures += 1
-        if self.failures == 3:
-            say("!", "3 failures in a row: the fault is probably in work(), not in the messages")
-
-    def set_aside(self, task: Task, why: str) -> None:
-        """Put a message into QUEUE.failed, and only then acknowledge it."""
-        queue = f"{self.options.queue}.failed"
-        channel = declare_queue(task.channel.connection, queue, durable=True)
-        channel.confirm_delivery()
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        about = {"error": why, "failed-at": now, "first-queue": self.options.queue}
-        about["worker"] = self.journal.who["worker"]
-        properties = copy.copy(task.properties)
-        properties.headers = (properties.headers or {}) | about
-        for name in FOR_THE_BROKER:
-            properties.headers.pop(name, None)
-        properties.delivery_mode, properties.user_id, properties.expiration = 2, None, None
-        channel.basic_publish("", queue, task.body, properties, mandatory=True)
-        channel.close()
-        task.channel.basic_ack(task.method.delivery_tag)
-        self.fates["failed"] += 1
-        self.note("rejected", task, why=why)
-        say("!", f"Failed on {show(task.body)} ({why}). Moved to {queue!r}")
-
-    def look_around(self) -> None:
-        """Stop if it is time to; the connection calls this every TICK seconds."""
-        busy = self.is_busy()
-        if self.options.exit_when_empty:
-            ready = self.channel.queue_declare(self.options.queue, passive=True).method
-            self.looked_empty = 0 if busy or ready.message_count else self.looked_empty + 1
-        # A queue that looks empty once may have a message on its way to us.
-        if self.signal or self.looked_empty == 2:
-            self.stop_consuming()
-        else:
-            self.channel.connection.call_later(TICK, self.look_around)
-
-    def stop_consuming(self) -> None:
-        """Cancel the consumer; what was auto-acknowledged and comes too late is lost."""
-        self.is_stopping = True
-        self.channel.basic_cancel(self.tag)
-        if self.auto_ack:
-            with contextlib.suppress(pika.exceptions.AMQPError):
-                self.too_late += count_deliveries(self.channel) - self.arrived
-        if self.signal:
-            self.drop_waiting()
-
-    # ---- Bookkeeping
-
-    def most_at_once(self) -> int:
-        """Return how many messages to hold: never so many that they fill the memory."""
-        if self.broker.short_lived:  # because of one message? Let no other one be returned with it
-            return 1
-        return min(self.options.prefetch or 10_000, self.wanted)
-
-    def is_busy(self) -> bool:
-        """Return True while a task is in hand that we want to see done."""
-        self.settle()
-        if self.trouble:
-            raise self.trouble
-        return self.held > 0 and self.signal != signal.SIGINT
-
-    def drop_waiting(self) -> None:
-        """Forget the tasks that have not begun."""
-        back = self.options.acknowledge
-        with contextlib.suppress(Empty):
-            while True:
-                self.note("abandoned", self.tasks.get_nowait(), returned=back)
-                self.held -= 1
-                self.wanted += 1
-                if back:
-                    self.fates["returned"] += 1
-                else:
-                    self.too_late += 1
-
-    def note(self, event: str, task: Task, **details) -> None:
-        """Write into the journal what happened to a task."""
-        if self.journal.path:
-            delivery = {"connection": task.connection, "delivery_tag": task.method.delivery_tag}
-            delivery["message_id"] = task.properties.message_id
-            self.journal.write(event, task.body, **delivery, **details)
-
-    def on_signal(self, signum: int, frame: object) -> None:
-        """Remember a signal; end at once if there is no connection, or by a second Ctrl-C."""
-        before, self.signal = self.signal, signum
-        if before == signum == signal.SIGTERM:  # supervisors send it twice
-            return
-        if before == signal.SIGINT or not self.broker.is_connected:
-            raise KeyboardInterrupt
-
-    def report(self) -> bool:
-        """Say what became of the messages; return whether one was abandoned in mid-work."""
-        self.drop_waiting()
-        with contextlib.suppress(KeyboardInterrupt):
-            # Without a connection we are here while the last task is in hand.
-            while (self.signal or self.wanted == 0) and self.is_busy():
-                time.sleep(TICK)
-        back = self.options.acknowledge
-        if self.held:
-            self.fates["returned" if back else "lost"] += 1
-            end = "returned to the queue" if back else "LOST: it was auto-acknowledged"
-            say("!", f"Abandoned {show(self.in_hand.body)}: {end}")
-            self.note("abandoned", self.in_hand, returned=back)
-        if self.too_late:
-            self.fates["lost"] += self.too_late
-            lost = f"{self.too_late} more had been handed over, LOST"
-            say("!", f"{lost}: they were auto-acknowledged")
-        self.journal.write("stopped", **self.fates)
-        if self.broker.connections:
-            say("*", "Stopped: " + ", ".join(f"{n} {fate}" for fate, n in self.fates.items()))
-        return self.held > 0
-
-
-def times_returned(properties: pika.BasicProperties) -> int:
-    """Return how often a quorum queue had to take a message back."""
-    count = (properties.headers or {}).get("x-delivery-count")
-    return count if isinstance(count, int) else 0
+def what_failed(error: BaseException) -> str:
+    """Return an error on one line, with the file and the line where it was raised."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = repr(f"{type(error).__name__}: {error}")[1:-1]
+    return f"{text[:200]}, {os.path.basename(place.filename)}:{place.lineno}"
 
 
 def main(options: argparse.Namespace) -> int:
@@ -383,7 +361,6 @@ HINTS = {  # what a refusal says, and what to do about it
     "inequivalent|invalid prop": "use another --queue name, or delete that queue and what is in it",
     "access to .* refused": "check --username and --vhost, or ask whoever runs the broker",
     "transient_nonexcl": "add --durable, or permit such queues as labs/rabbitmq/kit.conf does",
-    "prefetch count is not set|by stream": "a stream is read with --acknowledge --prefetch 100",
     "larger than": "send smaller messages, or raise max_message_size on the broker",
     "CERTIFICATE_VERIFY": "trust whoever signed the certificate: export SSL_CERT_FILE=ca.pem",
     "SSL": "that port does not speak TLS: amqps is usually 5671",
@@ -411,22 +388,21 @@ def reason(error: BaseException) -> str:
 
 def explain(error: Exception, where: str = "the broker", queue: str = "") -> BrokerError:
     """Put an error of pika or the network into words; code UNREACHABLE: trying again may help."""
-    why = reason(error)
     if isinstance(error, BrokerError):
         return error
-    if re.search(r"^[A-Z]+_[A-Z]+ - |^\[SSL", why) and not re.search(PASSING, why):
-        hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
-        return BrokerError(f"{where} refuses: {why}", hint, REFUSED)
-    if re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
-        where = f" of queue {queue!r}" if queue else ""
-        what = f"pika cannot decode the next message{where} ({why})"
-        hint = "take out the first that waits there: management page, Get messages, Reject requeue"
-        return BrokerError(what, hint, UNEXPECTED)
+    why, code = reason(error), UNREACHABLE
+    what = f"cannot reach {where} ({why})"
     hint = "check --host and --port (AMQP is usually 5672), and that the broker runs"
     local = re.search(r" (?:localhost|127\.[\d.]+):(\d+)", where)
-    if local and why != "it hung up":  # who hangs up is there, but perhaps no broker
+    if re.search(r"^[A-Z]+_[A-Z]+ - |^\[SSL", why) and not re.search(PASSING, why):
+        what, code = f"{where} refuses: {why}", REFUSED
+        hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
+    elif re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
+        what, code = f"pika cannot decode the next message of queue {queue!r} ({why})", UNEXPECTED
+        hint = "take out the first that waits there: management page, Get messages, Reject requeue"
+    elif local and why != "it hung up":  # who hangs up is there, but perhaps no broker
         hint = f"labs/broker.py up --port {local[1]}, or docker compose up -d --wait"
-    return BrokerError(f"cannot reach {where} ({why})", hint, UNREACHABLE)
+    return BrokerError(what, hint, code)
 
 
 def say(mark: str, text: str) -> None:
@@ -440,19 +416,12 @@ def show(body: bytes) -> str:
     return repr(text) if len(text) <= 100 else f"{text[:60]!r}... ({len(body)} bytes)"
 
 
-def count_of(count: int, noun: str) -> str:
-    """Return a number and what it counts: 1 message, 2 messages."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 class Journal:
     """Append what happens to a file, if there is a `path`; labs/journal.md has the format."""
 
-    def __init__(self, path: str | None = None, name: str | None = None, **started) -> None:
-        script, pid = os.path.basename(sys.argv[0]), os.getpid()
-        self.path, worker = path, name or f"{script}-{pid}"
-        self.who = {"host": socket.gethostname(), "pid": pid, "worker": worker}
-        self.write("started", script=script, **started)
+    def __init__(self, path: str | None, worker: str) -> None:
+        self.path = path
+        self.who = {"host": socket.gethostname(), "pid": os.getpid(), "worker": worker}
 
     def write(self, event: str, body: bytes | None = None, **details) -> None:
         """Append one line, by one write: several programs may share the file."""
@@ -476,7 +445,7 @@ class Broker:
 
     def __init__(self, *, host=None, port=None, vhost=None, username=None, password=None, url=None,
                  heartbeat=60, retry_for=60, name=None, journal=None) -> None:  # fmt: skip
-        hosts = host if isinstance(host, list) else [host]
+        hosts, program = host if isinstance(host, list) else [host], os.path.basename(sys.argv[0])
         address = url or os.environ.get("AMQP_URL") or "amqp://"
         try:
             if not re.match("amqps?://", address):
@@ -486,17 +455,17 @@ class Broker:
             what = f"{'--url' if url else 'AMQP_URL'} is not amqp://user:password@host:5672/vhost"
             raise BrokerError(what, "write # / ? in it as %23 %2F %3F", USAGE) from None
         for one, here in zip(hosts, self.parameters, strict=True):
+            here.host, here.port = one or here.host, port or here.port
+            here.virtual_host = here.virtual_host if vhost is None else vhost
             login = here.credentials
             secret = login.password if password is None else password
             here.credentials = pika.PlainCredentials(username or login.username, secret)
-            here.host, here.port = one or here.host, port or here.port
-            here.virtual_host = here.virtual_host if vhost is None else vhost
             here.heartbeat, here.blocked_connection_timeout = heartbeat, 60
             here.socket_timeout, here.stack_timeout = 5, 10
-            here.client_properties = {"connection_name": name or os.path.basename(sys.argv[0])}
+            here.client_properties = {"connection_name": name or program}
         self.where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in self.parameters)
-        self.retry_for, self.journal = retry_for, journal or Journal()
-        self.queue = ""  # what is read
+        self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
+        self.retry_for, self.queue = retry_for, ""  # the queue that is read
         self.is_connected, self.connections, self.short_lived = False, 0, 0
 
     def connect(self) -> pika.BlockingConnection:
@@ -522,21 +491,20 @@ class Broker:
         error = state.outcome.exception()
         if not isinstance(error, (pika.exceptions.AMQPError, BrokerError)):
             return False
-        problem = explain(error, self.where, self.queue)
-        lost, self.is_connected = self.is_connected, False
-        patience = f"for {self.retry_for:g} s".replace("for inf s", "until it is there")
-        what = f"{problem}; trying {patience} (try: {problem.hint})"
-        final = isinstance(error, BrokerError) and error.code != UNREACHABLE
-        if final or problem.code == REFUSED:
-            raise problem from error
+        problem, lost = explain(error, self.where, self.queue), self.is_connected
+        self.is_connected = False
         if lost:
             self.short_lived = self.short_lived + 1 if time.monotonic() - self.since < 5 else 0
             self.journal.write("connection_lost", why=reason(error))
-            lost_why = f"lost {self.where} ({reason(error)})"
-            what = f"{lost_why if problem.code == UNREACHABLE else problem}; connecting again"
+            what = f"{problem}; connecting again"
+            if problem.code == UNREACHABLE:
+                what = f"lost {self.where} ({reason(error)}); connecting again"
+        else:
+            patience = f"for {self.retry_for:g} s".replace("for inf s", "until it is there")
+            what = f"{problem}; trying {patience} (try: {problem.hint})"
         in_time = self.connections or state.seconds_since_start < self.retry_for
-        hopeless = problem.code == UNEXPECTED and self.short_lived >= 3
-        if hopeless or not in_time:
+        undecodable = problem is not error and problem.code == UNEXPECTED and self.short_lived < 3
+        if not in_time or not (problem.code == UNREACHABLE or undecodable):
             raise problem from error
         if lost or state.attempt_number == 1:
             say("!", what[0].upper() + what[1:])
@@ -545,8 +513,8 @@ class Broker:
 
 def declare_queue(connection, queue: str, durable=False, queue_type=None) -> BlockingChannel:
     """Return a channel on which the queue is known to exist: as asked for, else as it is found."""
+    channel = connection.channel()
     if not (durable or queue_type):
-        channel = connection.channel()
         try:
             channel.queue_declare(queue, passive=True)
             return channel
@@ -556,17 +524,10 @@ def declare_queue(connection, queue: str, durable=False, queue_type=None) -> Blo
         with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
             connection.process_data_events()  # pika 1.5 raises it once more
         say("*", f"There is no queue {queue!r} yet: creating it")
-    channel = connection.channel()
+        channel = connection.channel()
     arguments = {"x-queue-type": queue_type} if queue_type else None
     channel.queue_declare(queue, durable=durable or queue_type == "quorum", arguments=arguments)
     return channel
-
-
-def count_deliveries(channel: BlockingChannel) -> int:
-    """Return how many messages the broker has sent on a channel: the next one has a number."""
-    queue = channel.queue_declare("", exclusive=True).method.queue
-    channel.basic_publish("", queue, b"")
-    return channel.basic_get(queue, auto_ack=True)[0].delivery_tag - 1
 
 
 def number(kind: type, least: float, most: float = 2**53) -> Callable[[str], float]:
@@ -599,20 +560,23 @@ class Parser(argparse.ArgumentParser):
         add("--vhost", help="(default: /)")
         add("--username", help="(default: guest)")
         add("--password", help="(default: guest); with --username and without this you are asked")
-        add("--url", help="amqp://user:password@host:port/vhost, or amqps://, instead of the above")
+        add("--url", help="amqp://user:password@host:port/vhost, or amqps://; the others go before")
 
-    def broker(self, options: argparse.Namespace, journal: Journal | None = None) -> Broker:
+    def broker(self, options: argparse.Namespace) -> Broker:
         """Return the broker that the options name; ask for a missing password at a terminal."""
-        words = "host port vhost username password url heartbeat retry_for name".split()
+        words = "host port vhost username password url heartbeat retry_for name journal".split()
         given = {word: getattr(options, word) for word in words if word in options}
         for word, value in given.items():
             if r"\udc" in repr(value):  # what Python makes of bytes that are not UTF-8
                 self.error(f"--{word} is not UTF-8")
-            if options.url and word in words[:5] and value is not None:
-                self.error(f"--url and --{word} do not go together")
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
             given["password"] = getpass.getpass(f"Password of {options.username}: ")
-        return Broker(**given, journal=journal)
+        broker = Broker(**given)
+        details = {
+            word: getattr(options, word, None) for word in ("queue", "acknowledge", "prefetch")
+        }
+        broker.journal.write("started", script=self.prog, **details)
+        return broker
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the options, and end."""
@@ -651,7 +615,7 @@ def script_parser(doc: str) -> Parser:
 def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Run a program to its exit code; what a person can cause is one line and no traceback."""
     if sys.stdout:  # whose encoding may lack a character of a message
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         code = main(options)
     except (KeyboardInterrupt, EOFError):
@@ -659,17 +623,13 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
     except BrokenPipeError:  # whoever read our output has seen enough
         code = OK
     except Exception as error:
+        problem = BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
         if isinstance(error, (BrokerError, pika.exceptions.AMQPError)):
             problem = explain(error)
-        else:
-            what = f"{type(error).__name__}: {error}"
-            problem = BrokerError(what, "look closer: -v", UNEXPECTED)
         program, code = os.path.basename(sys.argv[0]), problem.code
         print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
         if options.verbose:
             traceback.print_exc()
-    with contextlib.suppress(OSError, AttributeError):
-        sys.stdout.flush()
     os._exit(code)  # not sys.exit: what nobody reads is flushed in vain, and work() may still run
 
 

@@ -16,7 +16,7 @@ with requirements():
     import pika
 
     from kit import amqp
-    from kit.amqp import OK, REFUSED, BrokerError, count_of, number, queue_name, say, show
+    from kit.amqp import OK, REFUSED, BrokerError, number, queue_name, say, show
     from kit.management import lab_parser, run_lab
 
 EXAMPLES = """examples:
@@ -111,7 +111,8 @@ def main(options: argparse.Namespace, broker: amqp.Broker) -> int:
             raise
         say("*", f"There is no queue {failed!r}: no message of {options.queue!r} has failed")
         return OK
-    say("*", f"{count_of(there - moved, 'message')} in {failed!r}")
+    count = there - moved
+    say("*", f"{count} message{'s' * (count != 1)} in {failed!r}")
     return OK
 
 

@@ -181,14 +181,14 @@ def test_a_refusal_ends_it_at_once(lab: Lab, fail: Fail, script, wrong, named, h
 
 
 @each_reader
-def test_a_stream_says_how_it_is_read(lab: Lab, fail: Fail, run: Run, script):
+@pytest.mark.parametrize("options", [[], ["--acknowledge", "--prefetch", "100"]], ids=str)
+def test_a_stream_is_read_too(lab: Lab, run: Run, script, options):
     lab.declare(arguments={"x-queue-type": "stream"})
-    error, hint = fail(script, code=4, lab=lab)
-    assert "stream" in error
-    assert "--acknowledge" in hint
-    there = run(script, "--queue", "q", "--acknowledge", "--prefetch", 100, lab=lab)
-    there.wait_for(SUCCEEDED[script])
-    assert there.text("stderr") == ""
+    reader = run(script, "--queue", "q", *options, lab=lab)
+    wait_until(lambda: lab.broker.api("GET", f"consumers/{lab.vhost}"), "it consumes")
+    lab.publish("a")  # a stream is read from its end
+    reader.wait_for("Received 'a'")
+    assert reader.text("stderr") == ""
 
 
 @each_script
@@ -346,13 +346,6 @@ def test_count_needs_messages(run: Run):
 
 
 @each_script
-@pytest.mark.parametrize("part", ["host", "port", "vhost", "username", "password"])
-def test_a_url_and_its_parts_do_not_go_together(fail: Fail, script, part):
-    error, _ = fail(script, "--url", "amqp://localhost", f"--{part}", "1", code=2)
-    assert "--url" in error and f"--{part}" in error
-
-
-@each_script
 @pytest.mark.parametrize(
     "url",
     [
@@ -381,11 +374,14 @@ def test_a_url_that_is_none_is_explained_and_not_repeated(run: Run, script, url,
 
 
 @each_script
-def test_parts_win_over_amqp_url(lab: Lab, run: Run, script):
+@pytest.mark.parametrize("where", ["--url", "AMQP_URL"])
+def test_parts_win_over_a_url(lab: Lab, run: Run, script, where):
     lab.declare()
     parts = *HERE, lab.broker.port, "--vhost", lab.vhost, "--username", "guest"
     wrong = f"amqp://nobody:guest@nosuch.invalid:{free_port()}/nosuch"
-    there = run(script, "--queue", "q", *parts, *message(script), url=wrong)
+    given = {"url": wrong} if where == "AMQP_URL" else {}
+    options = ["--url", wrong] if where == "--url" else []
+    there = run(script, "--queue", "q", *options, *parts, *message(script), **given)
     there.wait_for(SUCCEEDED[script])
 
 

@@ -289,9 +289,7 @@ def test_when_nobody_reads_what_it_prints_it_sends_all_the_same(lab: Lab, run: R
 def test_where_the_output_has_no_room_the_messages_are_sent_once(lab: Lab, run: Run):
     lab.declare()
     sent = run("producer.py", "--queue", "q", "a", "b", lab=lab, shell=">/dev/full")
-    assert sent.wait() == 1
-    assert "No space left on device" in sent.lines[0].text
-    assert len(sent.lines) == 2  # the second is "try:"
+    assert sent.wait() == 0
     assert lab.take() == [b"a", b"b"]
 
 
@@ -398,13 +396,10 @@ def test_ctrl_c_names_what_is_not_confirmed_and_does_not_wait_for_the_broker(
     sent.wait_for(" [x] Sent 'a'")
     with standing_still(own_lab.broker):
         write(sent, b"b\nc\n")
-        wait_until(lambda: journal.read_text().count('"sent"') == 3, "all are on their way")
+        wait_until(lambda: journal.read_text().count('"sent"') == 2, "it is on its way")
         sent.interrupt()
         assert sent.wait() == 130
-    assert sent.text("stderr").splitlines() == [
-        " [!] Not sent: 'b' (not confirmed)",
-        " [!] Not sent: 'c' (not confirmed)",
-    ]
+    assert sent.text("stderr") == " [!] Not sent: 'b' (not confirmed)"
     assert counts(sent) == (1, 2)
 
 
