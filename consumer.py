@@ -363,7 +363,7 @@ class Parser(argparse.ArgumentParser):
         add("--vhost", help="(default: /)")
         add("--username", help="(default: guest)")
         add("--password", help="(default: guest); with --username and without this you are asked")
-        add("--url", help="amqp://user:password@host:port/vhost, or amqps://; the others go before")
+        add("--url", help="amqp://user:password@host:port/vhost, or amqps://; the others win")
 
     def broker(self, options: argparse.Namespace) -> Broker:
         """Return the broker that the options name; ask for a missing password at a terminal."""

@@ -83,7 +83,9 @@ class Worker:
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
-        channel.basic_qos(prefetch_count=self.most_at_once())
+        # Only 1 if the last connection perhaps died of a message: no other is returned with it.
+        most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.wanted)
+        channel.basic_qos(prefetch_count=most)
         channel.basic_consume(options.queue, self.on_message)
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
         connection.call_later(TICK, lambda: self.look_around(channel))
@@ -187,7 +189,7 @@ class Worker:
         busy = self.is_busy()
         if self.options.exit_when_empty:
             ready = channel.queue_declare(self.options.queue, passive=True).method.message_count
-            self.looked_empty = 0 if busy or ready else self.looked_empty + 1
+            self.looked_empty = 0 if busy or ready else self.looked_empty + 1  # or on its way to us
         if self.is_time_to_stop():
             channel.stop_consuming()
         else:
@@ -208,15 +210,8 @@ class Worker:
 
     # ---- Bookkeeping
 
-    def most_at_once(self) -> int:
-        """Return how many messages to hold, so that they never fill the memory."""
-        if self.broker.short_lived:  # because of one message? Let no other one be returned with it
-            return 1
-        return min(self.options.prefetch or AT_MOST, self.wanted)
-
     def is_time_to_stop(self) -> bool:
         """Return True after a signal, at the limit, and if the queue looked empty twice."""
-        # A queue that looks empty once may have a message on its way to us.
         return bool(self.signal) or self.wanted == 0 or self.looked_empty == 2
 
     def is_busy(self) -> bool:
@@ -560,7 +555,7 @@ class Parser(argparse.ArgumentParser):
         add("--vhost", help="(default: /)")
         add("--username", help="(default: guest)")
         add("--password", help="(default: guest); with --username and without this you are asked")
-        add("--url", help="amqp://user:password@host:port/vhost, or amqps://; the others go before")
+        add("--url", help="amqp://user:password@host:port/vhost, or amqps://; the others win")
 
     def broker(self, options: argparse.Namespace) -> Broker:
         """Return the broker that the options name; ask for a missing password at a terminal."""
