@@ -48,7 +48,7 @@ class Reader:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.broker = options, options.parser.broker(options)
-        self.wanted = options.limit or math.inf  # so many more
+        self.wanted = options.limit or math.inf  # messages still to take
         # Acknowledge before it is printed, as auto_ack=True would? But that knows no limit.
         self.is_early = not (options.acknowledge or options.limit)
         self.count = self.idle = self.signal = 0
@@ -60,7 +60,7 @@ class Reader:
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
-        # Only 1 if the last connection perhaps died of a message: no other is returned with it.
+        # If a message ended the last connection, only 1, so that no other one returns with it.
         most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.wanted)
         channel.basic_qos(prefetch_count=most)
         # With --limit many at once: each single acknowledgement lets the broker push one more.
@@ -269,11 +269,12 @@ class Broker:
         self.where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in self.parameters)
         self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
         self.retry_for, self.queue = retry_for, ""  # the queue that is read
-        self.is_connected, self.connections, self.short_lived = False, 0, 0
+        self.is_connected, self.connections = False, 0
+        self.short_lived = 0  # connections in a row: for each of them we wait longer
 
     def connect(self) -> pika.BlockingConnection:
         """Return a new connection, or raise BrokerError; a single try."""
-        time.sleep(min(2 ** max(self.short_lived - 1, 0) - 1, 30))  # none of them lived for long
+        time.sleep(min(2 ** max(self.short_lived - 1, 0) - 1, 30))  # seconds
         try:
             connection = pika.BlockingConnection(self.parameters)
         except (pika.exceptions.AMQPError, AMQPConnectorException, OSError, UnicodeError) as error:

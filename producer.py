@@ -401,11 +401,12 @@ class Broker:
         self.where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in self.parameters)
         self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
         self.retry_for, self.queue = retry_for, ""  # the queue that is read
-        self.is_connected, self.connections, self.short_lived = False, 0, 0
+        self.is_connected, self.connections = False, 0
+        self.short_lived = 0  # connections in a row: for each of them we wait longer
 
     def connect(self) -> pika.BlockingConnection:
         """Return a new connection, or raise BrokerError; a single try."""
-        time.sleep(min(2 ** max(self.short_lived - 1, 0) - 1, 30))  # none of them lived for long
+        time.sleep(min(2 ** max(self.short_lived - 1, 0) - 1, 30))  # seconds
         try:
             connection = pika.BlockingConnection(self.parameters)
         except (pika.exceptions.AMQPError, AMQPConnectorException, OSError, UnicodeError) as error:

@@ -71,10 +71,11 @@ class Worker:
         self.options, self.broker = options, options.parser.broker(options)
         self.tasks: SimpleQueue[Task] = SimpleQueue()
         self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
-        self.in_hand: Task | None = None  # the task that is worked on
+        self.in_hand: Task | None = None  # what is worked on, or was last
         self.trouble: Exception | None = None  # what ended the second thread
-        self.wanted = options.limit or math.inf  # so many more
-        self.held = self.begun = self.failures = self.looked_empty = self.signal = 0
+        self.wanted = options.limit or math.inf  # messages still to take
+        self.held = 0  # tasks received and not settled
+        self.begun = self.failures = self.looked_empty = self.signal = 0
         self.fates = dict.fromkeys(("worked", "lost", "returned", "failed"), 0)
 
     def consume(self) -> None:
@@ -83,7 +84,7 @@ class Worker:
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
-        # Only 1 if the last connection perhaps died of a message: no other is returned with it.
+        # If a message ended the last connection, only 1, so that no other one returns with it.
         most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.wanted)
         channel.basic_qos(prefetch_count=most)
         channel.basic_consume(options.queue, self.on_message)
@@ -98,7 +99,7 @@ class Worker:
 
     def on_message(self, channel, method, properties, body: bytes) -> None:
         """Hand a delivery over to the second thread."""
-        # auto_ack=True would do this too, but pika then drops what comes while it cancels.
+        # Not auto_ack=True: pika would drop what arrives while it cancels, and it knows no limit.
         early = not self.options.acknowledge and self.held < AT_MOST
         if early:
             channel.basic_ack(method.delivery_tag)
@@ -118,7 +119,7 @@ class Worker:
                 self.results.put((task, self.work_on(task)))
                 with contextlib.suppress(pika.exceptions.AMQPError):  # the connection is lost
                     task.channel.connection.add_callback_threadsafe(self.settle)
-        except Exception as error:  # of describe(), or what we print has nowhere to go
+        except Exception as error:  # describe() failed, or nobody reads what we print
             self.trouble = error
 
     def work_on(self, task: Task) -> str | BaseException:
@@ -136,7 +137,9 @@ class Worker:
         except BaseException as error:  # sys.exit() too: it would end this thread alone
             return error
         if self.options.lose_every and self.begun % self.options.lose_every == 0:
-            say("!", f"Lost {show(task.body)}: neither done nor acknowledged")
+            early = "auto-acknowledged, but not done"
+            end = early if task.is_acknowledged else "neither done nor acknowledged"
+            say("!", f"Lost {show(task.body)}: {end}")
             self.note("lost", task)
             return "lost"
         say("x", "Done")
@@ -186,37 +189,46 @@ class Worker:
         """Stop receiving if it is time to; the connection calls this every TICK seconds."""
         if self.trouble:
             raise self.trouble
-        busy = self.is_busy()
+        self.settle()
         if self.options.exit_when_empty:
             ready = channel.queue_declare(self.options.queue, passive=True).method.message_count
-            self.looked_empty = 0 if busy or ready else self.looked_empty + 1  # or on its way to us
+            # Twice, as a message may have been on its way to us.
+            self.looked_empty = 0 if self.held or ready else self.looked_empty + 1
         if self.is_time_to_stop():
             channel.stop_consuming()
         else:
             channel.connection.call_later(TICK, lambda: self.look_around(channel))
 
+    def on_signal(self, signum: int, frame: object) -> None:
+        """Remember a signal; end at once on any after Ctrl-C, and if there is no connection."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signum
+        if not self.broker.is_connected:
+            raise KeyboardInterrupt
+
+    def is_time_to_stop(self) -> bool:
+        """Return True after a signal, at the limit, and if the queue looked empty twice."""
+        return bool(self.signal) or self.wanted == 0 or self.looked_empty == 2
+
     def finish(self, connection: pika.BlockingConnection) -> None:
-        """See the task in hand done, if there was no Ctrl-C, and close the connection."""
+        """See what we hold done; after SIGTERM only the task in hand, after Ctrl-C none."""
         if not self.is_time_to_stop():
             connection.close()
             why = f"queue {self.options.queue!r} was deleted, or the delivery timeout passed"
             raise pika.exceptions.ConsumerCancelled(why)
-        if self.signal:
-            self.drop_waiting()
+        self.settle()
         while self.is_busy() and connection.is_open:
+            if self.signal:
+                self.drop_waiting()
             connection.process_data_events(time_limit=TICK)  # heartbeats, and settle()
         if connection.is_open:
             connection.close()
 
     # ---- Bookkeeping
 
-    def is_time_to_stop(self) -> bool:
-        """Return True after a signal, at the limit, and if the queue looked empty twice."""
-        return bool(self.signal) or self.wanted == 0 or self.looked_empty == 2
-
     def is_busy(self) -> bool:
-        """Settle what is done; return True while we want to see another task done."""
-        self.settle()
+        """Return True while there is a task that we want to see done."""
         return self.held > 0 and self.signal != signal.SIGINT and not self.trouble
 
     def set_aside(self, task: Task, why: str) -> str:
@@ -247,18 +259,14 @@ class Worker:
         if lost:
             say("!", f"{lost} more had been handed over, LOST: they were auto-acknowledged")
 
-    def on_signal(self, signum: int, frame: object) -> None:
-        """Remember a signal; end at once if there is no connection, or by a second Ctrl-C."""
-        before, self.signal = self.signal, signum
-        if before == signal.SIGINT or not self.broker.is_connected:
-            raise KeyboardInterrupt
-
     def report(self) -> bool:
         """Say what became of the messages; return True if one was abandoned in mid-work."""
         self.drop_waiting()
         with contextlib.suppress(KeyboardInterrupt):
+            self.settle()
             while self.is_busy() and self.is_time_to_stop():  # if the connection was lost
                 time.sleep(TICK)
+                self.settle()
         if self.held:
             lost = self.in_hand.is_acknowledged
             self.fates["lost" if lost else "returned"] += 1
@@ -280,7 +288,7 @@ class Worker:
 TICK = 0.2  # seconds between two looks at whether it is time to stop
 AT_MOST = 10_000  # messages that are held without --prefetch, as our memory has a limit
 LAST_RETURN = 20  # returned once more, a message vanishes from a quorum queue of RabbitMQ 4
-FOR_THE_BROKER = "CC", "x-delivery-count", "x-acquired-count"  # headers that it would act on
+FOR_THE_BROKER = "CC", "x-delivery-count", "x-acquired-count"  # headers it would act on
 
 
 class Task(NamedTuple):
@@ -461,11 +469,12 @@ class Broker:
         self.where = "RabbitMQ at " + ", ".join(f"{p.host}:{p.port}" for p in self.parameters)
         self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
         self.retry_for, self.queue = retry_for, ""  # the queue that is read
-        self.is_connected, self.connections, self.short_lived = False, 0, 0
+        self.is_connected, self.connections = False, 0
+        self.short_lived = 0  # connections in a row: for each of them we wait longer
 
     def connect(self) -> pika.BlockingConnection:
         """Return a new connection, or raise BrokerError; a single try."""
-        time.sleep(min(2 ** max(self.short_lived - 1, 0) - 1, 30))  # none of them lived for long
+        time.sleep(min(2 ** max(self.short_lived - 1, 0) - 1, 30))  # seconds
         try:
             connection = pika.BlockingConnection(self.parameters)
         except (pika.exceptions.AMQPError, AMQPConnectorException, OSError, UnicodeError) as error:

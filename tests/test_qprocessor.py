@@ -1,6 +1,7 @@
 """qprocessor.py on a broker that behaves: what it works, loses, acknowledges, and how it stops."""
 
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from conftest import (
     wait_until,
 )
 from kit.corner import Corner
+from kit.script import DEADLINE
 from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
@@ -151,7 +153,7 @@ def test_loses_every_nth_message_for_good_when_auto_acknowledged(lab: Lab, worke
     script.wait_for("Done", 5)
     finish(script)
     assert [line.text for line in script.find("[!]")] == [
-        f" [!] Lost '{body}': neither done nor acknowledged" for body in "cf"
+        f" [!] Lost '{body}': auto-acknowledged, but not done" for body in "cf"
     ]
     assert script.text("stdout").splitlines()[-1] == stopped(worked=5, lost=2)
     assert lab.remains() == []
@@ -198,11 +200,15 @@ def test_acknowledges_after_the_work(lab: Lab, worker: Run):
     assert lab.remains() == [(b"in hand" * 100, True)]
 
 
-def test_without_acknowledge_a_message_is_gone_once_delivered(lab: Lab, worker: Run):
+def test_without_acknowledge_a_message_is_gone_once_delivered(
+    lab: Lab, worker: Run, tmp_path: Path
+):
     lab.declare()
     lab.publish("in hand" * 100, "behind it")
-    script = worker(lab, seconds=0.1)
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, "--journal", journal, seconds=0.1)
     script.wait_for("Received 'in hand")
+    wait_until(lambda: "behind it" in journal.read_text(), "the second one is there too")
     script.kill()
     assert lab.remains() == []
 
@@ -447,6 +453,39 @@ def test_ctrl_c_counts_what_waits_behind_the_task_too(lab: Lab, worker: Run, opt
     assert [line.text for line in script.find("more")] == ([] if options else [more])
     script.wait_for(stopped(returned=3) if options else stopped(lost=3))
     assert len(lab.remains()) == (3 if options else 0)
+
+
+@pytest.mark.parametrize("options", [(), ("--acknowledge",)], ids=str)
+def test_sigterm_at_the_limit_finishes_only_the_task_in_hand(lab: Lab, worker: Run, options: tuple):
+    lab.declare()
+    lab.publish("in hand", "b" * 999)
+    script = worker(lab, *options, "-n", 2, seconds=0.1)
+    script.wait_for("Received 'in hand'")
+    wait_until(lambda: lab.consumers() == 0, "it takes no more")
+    finish(script)
+    script.wait_for(stopped(worked=1, returned=1) if options else stopped(worked=1, lost=1))
+    assert len(lab.remains()) == (1 if options else 0)
+
+
+def test_sigterm_after_ctrl_c_does_not_wait_for_the_task(lab: Lab, worker: Run):
+    lab.declare()
+    lab.publish("in hand")
+    proxy, asked = Proxy(lab.broker.port), threading.Event()
+
+    def fall_silent() -> None:
+        proxy.silence()
+        asked.set()
+
+    proxy.before_cancel = fall_silent
+    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
+    script = worker(lab, *ONE_BY_ONE, seconds=99, url=url)
+    script.wait_for("Received 'in hand'")
+    script.interrupt()
+    assert asked.wait(DEADLINE)
+    script.terminate()
+    assert script.wait() == 130
+    proxy.close()
+    script.wait_for("Abandoned 'in hand': returned to the queue")
 
 
 def test_ctrl_c_while_sigterm_waits_for_the_task_abandons_it(lab: Lab, worker: Run):

@@ -30,12 +30,10 @@ def on_message(channel, method, properties, body):
     count += 1
     if count == {COUNT}:
         channel.stop_consuming()
-    if by_hand:
-        channel.basic_ack(method.delivery_tag)
-by_hand = sys.argv[2:] == ["acknowledge"]
+    channel.basic_ack(method.delivery_tag)
 connection = pika.BlockingConnection(pika.URLParameters(sys.argv[1]))
 channel = connection.channel()
-channel.basic_consume("q", on_message, auto_ack=not by_hand)
+channel.basic_consume("q", on_message)
 print("Waiting for messages", flush=True)
 channel.start_consuming()
 print(count, "messages received", flush=True)
@@ -115,8 +113,7 @@ def test_sending_confirmed_is_as_fast_as_unconfirmed_and_ten_times_one_by_one(la
 def test_reading_is_as_fast_as_a_bare_callback(lab: Lab, run: Run, options):
     """The clock runs from "Waiting" to "received", which both print.
 
-    What --exit-when-empty takes to be sure of an empty queue is measured and left out. With it
-    each message is acknowledged, and so it is by the bare one.
+    What --exit-when-empty takes to be sure of an empty queue is measured and left out.
     """
     lab.declare()
 
@@ -133,8 +130,7 @@ def test_reading_is_as_fast_as_a_bare_callback(lab: Lab, run: Run, options):
 
     def bare() -> float:
         fill()
-        by_hand = ["acknowledge"] if "--exit-when-empty" in options else []
-        command = [sys.executable, "-c", BARE_READER, lab.url, *by_hand]
+        command = [sys.executable, "-c", BARE_READER, lab.url]
         return COUNT / seconds(Script(command, {}, subprocess.DEVNULL, None), COUNT)
 
     def kit() -> float:
