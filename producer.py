@@ -333,7 +333,8 @@ def explain(error: Exception, where: str = "the broker", queue: str = "") -> Bro
         what, code = f"{where} refuses: {why}", REFUSED
         hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
     elif re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
-        what, code = f"pika cannot decode the next message of queue {queue!r} ({why})", UNEXPECTED
+        of_queue, code = f" of queue {queue!r}" if queue else "", UNEXPECTED
+        what = f"pika cannot decode the next message{of_queue} ({why})"
         hint = "take out the first that waits there: management page, Get messages, Reject requeue"
     elif local and why != "it hung up":  # who hangs up is there, but perhaps no broker
         hint = f"labs/broker.py up --port {local[1]}, or docker compose up -d --wait"

@@ -75,7 +75,7 @@ class Worker:
         self.trouble: Exception | None = None  # what ended the second thread
         self.wanted = options.limit or math.inf  # messages still to take
         self.held = 0  # tasks received and not settled
-        self.begun = self.failures = self.looked_empty = self.signal = 0
+        self.begun = self.failures = self.dropped = self.looked_empty = self.signal = 0
         self.fates = dict.fromkeys(("worked", "lost", "returned", "failed"), 0)
 
     def consume(self) -> None:
@@ -143,7 +143,10 @@ class Worker:
             self.note("lost", task)
             return "lost"
         say("x", "Done")
-        self.note("done", task, acknowledged=task.is_acknowledged or task.channel.is_open)
+        known = task.is_acknowledged or task.channel.is_open
+        self.note("done", task, acknowledged=known)
+        if not known:
+            say("!", f"{show(task.body)} is done, but the broker will hand it out again")
         return "worked"
 
     def settle(self) -> None:
@@ -158,9 +161,7 @@ class Worker:
             else:
                 self.fates["worked"] += 1
                 self.failures = 0
-                if not (task.is_acknowledged or task.channel.is_open):
-                    say("!", f"{show(task.body)} is done, but the broker will hand it out again")
-                elif not task.is_acknowledged:
+                if task.channel.is_open and not task.is_acknowledged:
                     task.channel.basic_ack(task.method.delivery_tag)
 
     def fail(self, task: Task, error: BaseException) -> None:
@@ -248,16 +249,13 @@ class Worker:
 
     def drop_waiting(self) -> None:
         """Forget the tasks that have not begun; what is not acknowledged goes back."""
-        lost = 0
         with contextlib.suppress(Empty):
             while True:
                 task = self.tasks.get_nowait()
                 self.held, self.wanted = self.held - 1, self.wanted + 1
                 self.fates["lost" if task.is_acknowledged else "returned"] += 1
                 self.note("abandoned", task, returned=not task.is_acknowledged)
-                lost += task.is_acknowledged
-        if lost:
-            say("!", f"{lost} more had been handed over, LOST: they were auto-acknowledged")
+                self.dropped += task.is_acknowledged
 
     def report(self) -> bool:
         """Say what became of the messages; return True if one was abandoned in mid-work."""
@@ -273,6 +271,8 @@ class Worker:
             self.note("abandoned", self.in_hand, returned=not lost)
             end = "LOST: it was auto-acknowledged" if lost else "returned to the queue"
             say("!", f"Abandoned {show(self.in_hand.body)}: {end}")
+        if self.dropped:
+            say("!", f"{self.dropped} more had been handed over, LOST: they were auto-acknowledged")
         self.broker.journal.write("stopped", **self.fates)
         if self.broker.connections:
             say("*", "Stopped: " + ", ".join(f"{n} {fate}" for fate, n in self.fates.items()))
@@ -401,7 +401,8 @@ def explain(error: Exception, where: str = "the broker", queue: str = "") -> Bro
         what, code = f"{where} refuses: {why}", REFUSED
         hint = next(hint for said, hint in HINTS.items() if re.search(said, why))
     elif re.search(r"connection lost: (?!\w*(Connection|Pipe|Timeout|OS))\w+\(", why):
-        what, code = f"pika cannot decode the next message of queue {queue!r} ({why})", UNEXPECTED
+        of_queue, code = f" of queue {queue!r}" if queue else "", UNEXPECTED
+        what = f"pika cannot decode the next message{of_queue} ({why})"
         hint = "take out the first that waits there: management page, Get messages, Reject requeue"
     elif local and why != "it hung up":  # who hangs up is there, but perhaps no broker
         hint = f"labs/broker.py up --port {local[1]}, or docker compose up -d --wait"

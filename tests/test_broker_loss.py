@@ -157,10 +157,11 @@ def test_auto_acknowledged_messages_in_hand_are_worked_on_when_the_connection_is
     lab: Lab, worker: Run, proxy: Proxy, url: str
 ):
     lab.declare()
-    script = worker(lab, seconds=0.1, url=url)
+    script = worker(lab, seconds=1, url=url)
     lab.publish("aaaaa", *"bcde")
     script.wait_for("Received 'aaaaa'")
-    wait_until(lambda: lab.ready() == 0)
+    queue = f"queues/{lab.vhost}/q"
+    wait_until(lambda: lab.broker.api("GET", queue).get("messages") == 0, "all are acknowledged")
     proxy.cut()
     comes_back(script)
     script.wait_for("Done", 5)
