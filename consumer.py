@@ -48,6 +48,7 @@ class Reader:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.broker = options, options.parser.broker(options)
+        self.broker.queue = options.queue
         self.wanted = options.limit or math.inf  # messages still to take
         # Acknowledge before it is printed, as auto_ack=True would? But that knows no limit.
         self.is_early = not (options.acknowledge or options.limit)

@@ -70,6 +70,7 @@ class Worker:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.broker = options, options.parser.broker(options)
+        self.broker.queue = options.queue
         self.tasks: SimpleQueue[Task] = SimpleQueue()
         self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
         self.in_hand: Task | None = None  # what is worked on, or was last

@@ -422,7 +422,7 @@ def test_an_undecodable_header_ends_it_with_its_cause_and_harms_no_other_message
     assert 1 <= len(said) <= 4  # connections that were lost
     assert all(line.startswith(" [!] Pika cannot decode the next message") for line in said)
     error, advice = reader.text("stderr").splitlines()[-2:]
-    assert error.startswith("consumer.py: error: pika cannot decode the next message")
+    assert error.startswith("consumer.py: error: pika cannot decode the next message of queue 'q'")
     assert advice.startswith("  try: take ") and "management page" in advice
     remains = [message["payload"] for message in lab.peek()]
     printed = [text.strip("'") for text in received(reader)]

@@ -786,7 +786,9 @@ def test_an_undecodable_header_ends_the_worker_with_its_cause_and_harms_no_other
     lost = [line for line in said if line.startswith(" [!] Pika cannot decode the next message")]
     assert 1 <= len(lost) <= 4  # connections
     error, advice = script.text("stderr").splitlines()[-2:]
-    assert error.startswith("qprocessor.py: error: pika cannot decode the next message")
+    assert error.startswith(
+        "qprocessor.py: error: pika cannot decode the next message of queue 'q'"
+    )
     assert advice.startswith("  try: take ") and "management page" in advice
     assert fates(script)["worked"] == len(script.find("Done"))
     remains = [message["payload"] for message in lab.peek()]

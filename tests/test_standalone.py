@@ -75,7 +75,7 @@ def test_the_four_copies_of_the_shared_block_are_equal():
 
 
 def test_the_scripts_stay_short_enough_to_be_read_in_one_sitting():
-    most = {"block": 291, "qprocessor.py": 645, "producer.py": 576, "consumer.py": 445}
+    most = {"block": 291, "qprocessor.py": 646, "producer.py": 576, "consumer.py": 445}
     texts = {script: source(script) for script in SCRIPTS}
     texts["block"] = shared_block("labs/kit/amqp.py")
     lines = {name: len(text.splitlines()) for name, text in texts.items()}
