@@ -39,7 +39,7 @@ except ImportError as missing:
     hint = f"{install} {sys.argv[0]}    (rename files of yours called pika.py ...)"
     raise SystemExit(f"{missing}\n  try: {hint}") from None
 
-AT_MOST = 10_000  # messages that wait here without --prefetch, as our memory has a limit
+AT_MOST = 1000  # messages that wait here without --prefetch; to give back 10,000 takes seconds
 TICK = 0.2  # seconds between two looks at whether it is time to stop
 
 
