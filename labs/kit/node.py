@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kit import rabbitmq
 from kit.net import HERE, amqp_answers, free_port, is_free, page_answers
-from kit.process import alive, birth, descendants, locked, send, wait_until
+from kit.process import alive, birth, descendants, locked, send, signals_put_off, wait_until
 from kit.say import Trouble
 
 SETTINGS = Path(__file__).resolve().parents[1] / "rabbitmq"  # shared with docker-compose.yml
@@ -274,16 +274,17 @@ class Node:
         return lines
 
     def _spawn(self, command: list, environment: dict, output) -> subprocess.Popen:
-        child = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # it outlives this terminal, and Ctrl-C there is not for it
-        )
-        self._children.append(child)
+        with signals_put_off():
+            child = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # it outlives this terminal, and Ctrl-C there is not for it
+            )
+            self._children.append(child)
         return child
 
     def _wait_until_it_answers(self, timeout: float) -> None:
