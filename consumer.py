@@ -50,7 +50,7 @@ class Reader:
         self.options, self.broker = options, options.parser.broker(options)
         self.broker.queue = options.queue
         self.wanted = options.limit or math.inf  # messages still to take
-        # Acknowledge before it is printed, as auto_ack=True would? But that knows no limit.
+        # Acknowledge before printing, in place of auto_ack=True, which ignores the prefetch.
         self.is_early = not (options.acknowledge or options.limit)
         self.count = self.idle = self.signal = 0
         self.is_empty = False
@@ -61,7 +61,7 @@ class Reader:
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
-        # If a message ended the last connection, only 1, so that no other one returns with it.
+        # One at a time if a message may have ended the last connection: no other returns with it.
         most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.wanted)
         channel.basic_qos(prefetch_count=most)
         # With --limit many at once: each single acknowledgement lets the broker push one more.
@@ -272,7 +272,7 @@ class Broker:
         self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
         self.retry_for, self.queue = retry_for, ""  # the queue that is read
         self.is_connected, self.connections = False, 0
-        self.short_lived = 0  # connections in a row: for each of them we wait longer
+        self.short_lived = 0  # connections in a row; we wait longer after each of them
 
     def connect(self) -> pika.BlockingConnection:
         """Return a new connection, or raise BrokerError; a single try."""
@@ -378,9 +378,8 @@ class Parser(argparse.ArgumentParser):
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
             given["password"] = getpass.getpass(f"Password of {options.username}: ")
         broker = Broker(**given)
-        details = {
-            word: getattr(options, word, None) for word in ("queue", "acknowledge", "prefetch")
-        }
+        words = [word for word in ("queue", "acknowledge", "prefetch") if word in options]
+        details = {word: getattr(options, word) for word in words}
         broker.journal.write("started", script=self.prog, **details)
         return broker
 
@@ -420,7 +419,7 @@ def script_parser(doc: str) -> Parser:
 
 def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Run a program to its exit code; what a person can cause is one line and no traceback."""
-    if sys.stdout:  # whose encoding may lack a character of a message
+    if sys.stdout:  # its encoding may lack a character, and os._exit below flushes nothing
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         code = main(options)
@@ -436,7 +435,7 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
         if options.verbose:
             traceback.print_exc()
-    os._exit(code)  # not sys.exit: what nobody reads is flushed in vain, and work() may still run
+    os._exit(code)  # not sys.exit: flushing to a closed pipe fails, and work() may still run
 
 
 # ---- end of the shared block

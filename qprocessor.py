@@ -73,7 +73,7 @@ class Worker:
         self.broker.queue = options.queue
         self.tasks: SimpleQueue[Task] = SimpleQueue()
         self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
-        self.in_hand: Task | None = None  # what is worked on, or was last
+        self.in_hand: Task | None = None  # the one being worked on, or the last one
         self.trouble: Exception | None = None  # what ended the second thread
         self.wanted = options.limit or math.inf  # messages still to take
         self.held = 0  # tasks received and not settled
@@ -86,7 +86,7 @@ class Worker:
             return
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
-        # If a message ended the last connection, only 1, so that no other one returns with it.
+        # One at a time if a message may have ended the last connection: no other returns with it.
         most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.wanted)
         channel.basic_qos(prefetch_count=most)
         channel.basic_consume(options.queue, self.on_message)
@@ -101,7 +101,7 @@ class Worker:
 
     def on_message(self, channel, method, properties, body: bytes) -> None:
         """Hand a delivery over to the second thread."""
-        # Not auto_ack=True: pika would drop what arrives while it cancels, and it knows no limit.
+        # Not auto_ack=True: it ignores the prefetch, and pika drops what arrives during a cancel.
         early = not self.options.acknowledge and self.held < AT_MOST
         if early:
             channel.basic_ack(method.delivery_tag)
@@ -114,7 +114,7 @@ class Worker:
             channel.stop_consuming()
 
     def work_forever(self) -> None:
-        """Work on one task after the other: this is the second thread."""
+        """Work on one task after another; the second thread runs this."""
         try:
             while True:
                 self.in_hand = task = self.tasks.get()
@@ -139,8 +139,8 @@ class Worker:
         except BaseException as error:  # sys.exit() too: it would end this thread alone
             return error
         if self.options.lose_every and self.begun % self.options.lose_every == 0:
-            early = "auto-acknowledged, but not done"
-            end = early if task.is_acknowledged else "neither done nor acknowledged"
+            gone = "auto-acknowledged, but not done"
+            end = gone if task.is_acknowledged else "neither done nor acknowledged"
             say("!", f"Lost {show(task.body)}: {end}")
             self.note("lost", task)
             return "lost"
@@ -152,7 +152,7 @@ class Worker:
         return "worked"
 
     def settle(self) -> None:
-        """Acknowledge what is done, and see to what is not: in the main thread again."""
+        """Acknowledge what is done and handle what failed, back in the main thread."""
         while not self.results.empty():
             task, result = self.results.get()
             self.held -= 1
@@ -215,7 +215,7 @@ class Worker:
         return bool(self.signal) or self.wanted == 0 or self.looked_empty == 2
 
     def finish(self, connection: pika.BlockingConnection) -> None:
-        """See what we hold done; after SIGTERM only the task in hand, after Ctrl-C none."""
+        """Finish the tasks we hold: after SIGTERM only the one in hand, after Ctrl-C none."""
         if not self.is_time_to_stop():
             connection.close()
             why = f"queue {self.options.queue!r} was deleted, or the delivery timeout passed"
@@ -231,7 +231,7 @@ class Worker:
     # ---- Bookkeeping
 
     def is_busy(self) -> bool:
-        """Return True while there is a task that we want to see done."""
+        """Return True while there is a task to wait for."""
         return self.held > 0 and self.signal != signal.SIGINT and not self.trouble
 
     def set_aside(self, task: Task, why: str) -> str:
@@ -288,7 +288,7 @@ class Worker:
 
 
 TICK = 0.2  # seconds between two looks at whether it is time to stop
-AT_MOST = 10_000  # messages that are held without --prefetch, as our memory has a limit
+AT_MOST = 10_000  # the prefetch without --prefetch, and how many are acknowledged on arrival
 LAST_RETURN = 20  # returned once more, a message vanishes from a quorum queue of RabbitMQ 4
 FOR_THE_BROKER = "CC", "x-delivery-count", "x-acquired-count"  # headers it would act on
 
@@ -473,7 +473,7 @@ class Broker:
         self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
         self.retry_for, self.queue = retry_for, ""  # the queue that is read
         self.is_connected, self.connections = False, 0
-        self.short_lived = 0  # connections in a row: for each of them we wait longer
+        self.short_lived = 0  # connections in a row; we wait longer after each of them
 
     def connect(self) -> pika.BlockingConnection:
         """Return a new connection, or raise BrokerError; a single try."""
@@ -579,9 +579,8 @@ class Parser(argparse.ArgumentParser):
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
             given["password"] = getpass.getpass(f"Password of {options.username}: ")
         broker = Broker(**given)
-        details = {
-            word: getattr(options, word, None) for word in ("queue", "acknowledge", "prefetch")
-        }
+        words = [word for word in ("queue", "acknowledge", "prefetch") if word in options]
+        details = {word: getattr(options, word) for word in words}
         broker.journal.write("started", script=self.prog, **details)
         return broker
 
@@ -621,7 +620,7 @@ def script_parser(doc: str) -> Parser:
 
 def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Run a program to its exit code; what a person can cause is one line and no traceback."""
-    if sys.stdout:  # whose encoding may lack a character of a message
+    if sys.stdout:  # its encoding may lack a character, and os._exit below flushes nothing
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         code = main(options)
@@ -637,7 +636,7 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
         if options.verbose:
             traceback.print_exc()
-    os._exit(code)  # not sys.exit: what nobody reads is flushed in vain, and work() may still run
+    os._exit(code)  # not sys.exit: flushing to a closed pipe fails, and work() may still run
 
 
 # ---- end of the shared block

@@ -33,6 +33,17 @@ class Proxy:
         for *_, silent in self._open:
             silent.set()
 
+    def fall_silent_at_cancel(self) -> threading.Event:
+        """Go silent at the next basic.cancel; the event tells that it came."""
+        asked = threading.Event()
+
+        def fall_silent() -> None:
+            self.silence()
+            asked.set()
+
+        self.before_cancel = fall_silent
+        return asked
+
     def close(self) -> None:
         """Cut every connection and take no more."""
         with contextlib.suppress(OSError):

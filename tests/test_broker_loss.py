@@ -268,16 +268,11 @@ def test_a_second_ctrl_c_does_not_wait_for_a_broker_that_does_not_answer(
     lab: Lab, worker: Run, proxy: Proxy, url: str, busy: bool
 ):
     lab.declare()
-    script, asked = worker(lab, *ONE_BY_ONE, seconds=99, url=url), threading.Event()
+    script = worker(lab, *ONE_BY_ONE, seconds=99, url=url)
     if busy:
         lab.publish("task")
         script.wait_for("Received")
-
-    def fall_silent() -> None:
-        proxy.silence()
-        asked.set()
-
-    proxy.before_cancel = fall_silent
+    asked = proxy.fall_silent_at_cancel()
     script.interrupt()
     assert asked.wait(DEADLINE)
     script.interrupt()

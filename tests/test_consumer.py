@@ -1,7 +1,6 @@
 """consumer.py: the simplest reader."""
 
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -358,13 +357,8 @@ def test_a_second_ctrl_c_does_not_wait_for_a_broker_that_does_not_answer(
     lab: Lab, run: Run, first: str
 ):
     lab.declare()
-    proxy, asked = Proxy(lab.broker.port), threading.Event()
-
-    def fall_silent() -> None:
-        proxy.silence()
-        asked.set()
-
-    proxy.before_cancel = fall_silent
+    proxy = Proxy(lab.broker.port)
+    asked = proxy.fall_silent_at_cancel()
     url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     reader = run("consumer.py", "--queue", "q", url=url)
     reader.wait_for(WAITING)

@@ -87,7 +87,9 @@ def test_the_sender_and_the_workers_speak_of_the_same_messages(
         ids = {line["message_id"] for line in lines if line.get("message") == message}
         assert len(ids) == 1 and ids != {None}
     assert of(lines, "stopped")[0]["count"] == 2
-    assert of(lines, "started")[0]["worker"] == f"producer.py-{sent.process.pid}"
+    started = of(lines, "started")[0]
+    assert started["worker"] == f"producer.py-{sent.process.pid}"
+    assert started["queue"] == "q" and not {"acknowledge", "prefetch"} & started.keys()
 
 
 def test_a_message_that_the_broker_does_not_take_is_refused(lab: Lab, run: Run, journal: Path):

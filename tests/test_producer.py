@@ -135,6 +135,18 @@ def test_a_line_is_sent_when_it_comes_not_when_the_pipe_is_closed(lab: Lab, run:
     assert sent.wait() == 0
 
 
+def test_a_line_that_is_begun_does_not_keep_those_before_it_waiting(lab: Lab, run: Run):
+    lab.declare()
+    sent = run("producer.py", "--queue", "q", lab=lab, stdin=subprocess.PIPE)
+    write(sent, b"one\ntwo\nthr")
+    sent.wait_for(" [x] Sent 'two'")
+    assert lab.take() == [b"one", b"two"]
+    write(sent, b"ee\r\nfour")
+    sent.process.stdin.close()
+    assert sent.wait() == 0
+    assert lab.take() == [b"three", b"four"]
+
+
 def test_a_message_may_be_bytes_that_are_not_utf8(lab: Lab, run: Run):
     lab.declare()
     sent = run("producer.py", "--queue", "q", os.fsdecode(b"a\xff"), lab=lab)

@@ -1,7 +1,6 @@
 """qprocessor.py on a broker that behaves: what it works, loses, acknowledges, and how it stops."""
 
 import re
-import threading
 import time
 from pathlib import Path
 
@@ -470,13 +469,8 @@ def test_sigterm_at_the_limit_finishes_only_the_task_in_hand(lab: Lab, worker: R
 def test_sigterm_after_ctrl_c_does_not_wait_for_the_task(lab: Lab, worker: Run):
     lab.declare()
     lab.publish("in hand")
-    proxy, asked = Proxy(lab.broker.port), threading.Event()
-
-    def fall_silent() -> None:
-        proxy.silence()
-        asked.set()
-
-    proxy.before_cancel = fall_silent
+    proxy = Proxy(lab.broker.port)
+    asked = proxy.fall_silent_at_cancel()
     url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     script = worker(lab, *ONE_BY_ONE, seconds=99, url=url)
     script.wait_for("Received 'in hand'")

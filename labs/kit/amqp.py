@@ -147,7 +147,7 @@ class Broker:
         self.journal = Journal(journal, name or f"{program}-{os.getpid()}")
         self.retry_for, self.queue = retry_for, ""  # the queue that is read
         self.is_connected, self.connections = False, 0
-        self.short_lived = 0  # connections in a row: for each of them we wait longer
+        self.short_lived = 0  # connections in a row; we wait longer after each of them
 
     def connect(self) -> pika.BlockingConnection:
         """Return a new connection, or raise BrokerError; a single try."""
@@ -253,9 +253,8 @@ class Parser(argparse.ArgumentParser):
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
             given["password"] = getpass.getpass(f"Password of {options.username}: ")
         broker = Broker(**given)
-        details = {
-            word: getattr(options, word, None) for word in ("queue", "acknowledge", "prefetch")
-        }
+        words = [word for word in ("queue", "acknowledge", "prefetch") if word in options]
+        details = {word: getattr(options, word) for word in words}
         broker.journal.write("started", script=self.prog, **details)
         return broker
 
@@ -295,7 +294,7 @@ def script_parser(doc: str) -> Parser:
 
 def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
     """Run a program to its exit code; what a person can cause is one line and no traceback."""
-    if sys.stdout:  # whose encoding may lack a character of a message
+    if sys.stdout:  # its encoding may lack a character, and os._exit below flushes nothing
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         code = main(options)
@@ -311,7 +310,7 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         print(f"{program}: error: {problem}\n  try: {problem.hint}", file=sys.stderr)
         if options.verbose:
             traceback.print_exc()
-    os._exit(code)  # not sys.exit: what nobody reads is flushed in vain, and work() may still run
+    os._exit(code)  # not sys.exit: flushing to a closed pipe fails, and work() may still run
 
 
 # ---- end of the shared block
