@@ -2,7 +2,7 @@
 """Check your exercises: run them against a real broker, and say what is wrong in a sentence.
 
 labs/check.py             # the labs, and what you have done
-labs/check.py 3           # check labs/03-acknowledgements/exercise.py
+labs/check.py 3           # check labs/03-acknowledgements/exercise.py; the first time, make it
 labs/check.py 3 --watch   # and again whenever you save it
 
 The broker is the one of AMQP_URL, or the one on this machine (labs/broker.py up).
@@ -16,22 +16,16 @@ import json
 import os
 import re
 import shutil
-import signal
-import sys
 import textwrap
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.say import Trouble, how_to_get_packages, say, warn
+from kit.cli import UNEXPECTED, Trouble, how_to_get_packages, report, run, say, stop_as_with_ctrl_c
 
 LABS = Path(__file__).resolve().parent
 PROGRESS = LABS.parent / ".progress.json"  # not for git: it is one student's
-# The starters once more, for --reset: a zip download has no git to ask, and git would have to be
-# told which commit is the untouched one as soon as a student has committed work of their own.
-STARTERS = LABS / "kit" / "starters"
 
 EPILOG = """\
   labs/check.py 3 --hint              # the hint for the first task that is not done
@@ -102,8 +96,20 @@ class Lab:
         number, _, self.name = folder.name.partition("-")
         self.number = int(number)
         self.exercise = folder / "exercise.py"
-        self.starter = STARTERS / f"{folder.name}.py"
+        self.starter = folder / "starter.py"
         self.tasks = sorted(set(map(int, re.findall(r"TODO\((\d+)\)", self.starter.read_text()))))
+
+    def begin(self) -> bool:
+        """Make the student's exercise.py from the starter unless it is there; return if so."""
+        try:
+            with self.exercise.open("xb") as file:
+                file.write(self.starter.read_bytes())
+        except FileExistsError:
+            return False
+        except OSError as error:
+            what = f"{shown(self.exercise)} cannot be made: {error.strerror}"
+            raise Trouble(what, "a folder of your own: git clone, or cp -r", UNEXPECTED) from error
+        return True
 
     def remembered(self) -> dict:
         """Return what was found when the exercise was last checked: tasks, and of which text."""
@@ -204,7 +210,7 @@ def task_of(item) -> int:
 def find_broker() -> None:
     """See whether there is a broker to check with. Raises Trouble."""
     from kit.amqp import Broker, BrokerError
-    from kit.exercise import broker_url
+    from kit.exercise.plugin import broker_url
 
     export = "export AMQP_URL=amqp://USER:PASSWORD@HOST/VHOST"
     try:
@@ -236,7 +242,7 @@ def check(lab: Lab, path: Path, task: int | None, on_check: Callable[[Check], No
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)
     collector = Collector(task, on_check)
-    options = "-p kit.exercise -p no:terminal -p no:cacheprovider -p no:unraisableexception"
+    options = "-p kit.exercise.plugin -p no:terminal -p no:cacheprovider -p no:unraisableexception"
     options += " -p no:threadexception --assert=plain --import-mode=importlib --capture=no"
     places = ["--noconftest", "--rootdir", str(LABS.parent), "-c", os.devnull]
     code = pytest.main(
@@ -279,26 +285,32 @@ class Printer:
         self.said.add(check.says)
 
 
-def report(result: Result, path: Path) -> None:
+def print_summary(result: Result, path: Path) -> None:
     """Print what comes after the checks: how far it is, and how to go on."""
     lab, done = result.lab, result.done
     if result.problem:
         print(paragraph(result.problem, 5))
         return
     if result.passed:
-        say(f"{sum(done.values())} of {len(done)} tasks done. One way to do it: "
+        say("*", f"{sum(done.values())} of {len(done)} tasks done. One way to do it: "
             f"{shown(lab.folder / 'solution.py')}")  # fmt: skip
         following = [other for number, other in labs().items() if number > lab.number]
         if following:
-            say(f"Next: {shown(following[0].folder / 'README.md')}")
+            say("*", f"Next: {shown(following[0].folder / 'README.md')}")
         return
     to_do = [check for check in result.checks if not done[check.task] and check.says]
     failed = min(to_do, key=lambda check: "cannot be judged before" in check.says)
-    say(f"{sum(done.values())} of {len(done)} tasks done. Change {shown(path)}, and check again.")
-    say(f"Read: {shown(lab.folder / 'README.md')}" + (f", {failed.read}" if failed.read else ""))
+    say(
+        "*",
+        f"{sum(done.values())} of {len(done)} tasks done. Change {shown(path)}, and check again.",
+    )
+    say(
+        "*",
+        f"Read: {shown(lab.folder / 'README.md')}" + (f", {failed.read}" if failed.read else ""),
+    )
     if failed.task in lab.hints():
         this = f" --task {failed.task}" if failed is not to_do[0] else ""
-        say(f"Hint: {os.path.relpath(__file__)} {lab.number} --hint{this}")
+        say("*", f"Hint: {os.path.relpath(__file__)} {lab.number} --hint{this}")
 
 
 def show_labs() -> int:
@@ -306,16 +318,16 @@ def show_labs() -> int:
     every = labs().values()
     for lab in every:
         done, of = lab.done(), len(lab.tasks)
-        state = f"{done} of {of} tasks done" if lab.remembered()["tasks"] else "not checked yet"
+        state = f"{done} of {of} tasks done" if lab.remembered()["tasks"] else "not begun yet"
         if done and lab.remembered()["hash"] != fingerprint(lab.exercise):
             state += ", changed since"
         print(f" [{'x' if done == of else ' '}] {lab.number}  {lab.name:18}{state}")
     following = next((lab for lab in every if lab.done() < len(lab.tasks)), None)
     if following is None:
-        say("All done. That worker is yours now.")
+        say("*", "All done. That worker is yours now.")
     else:
         where = shown(following.folder / "README.md")
-        say(f"Next: {where}, then {os.path.relpath(__file__)} {following.number}")
+        say("*", f"Next: {where}, then {os.path.relpath(__file__)} {following.number}")
     return 0
 
 
@@ -343,7 +355,7 @@ def run_once(lab: Lab, options: argparse.Namespace) -> Result:
         raise Trouble(result.problem, "labs/broker.py status, then again")
     if not options.file:
         lab.remember(result.done or dict.fromkeys(lab.tasks, False))
-    print(result.as_json()) if options.json else report(result, path)
+    print(result.as_json()) if options.json else print_summary(result, path)
     return result
 
 
@@ -357,8 +369,8 @@ def watch(lab: Lab, options: argparse.Namespace) -> int:
             if result.passed and options.task is None:
                 return 0
         except Trouble as trouble:
-            complain(trouble)
-        say(f"Waiting for you to save {shown(path)}. To stop press CTRL+C")
+            report(trouble)
+        say("*", f"Waiting for you to save {shown(path)}. To stop press CTRL+C")
         while changed_at(path) in (before, 0):
             time.sleep(0.5)
         print(flush=True)
@@ -383,7 +395,7 @@ def hint(lab: Lab, options: argparse.Namespace) -> int:
     wanted = [options.task] if options.task else lab.tasks
     task = next((task for task in wanted if options.task or not done.get(str(task))), None)
     if task is None:
-        say("All tasks are done: no hint is left to give.")
+        say("*", "All tasks are done: no hint is left to give.")
         return 0
     if task not in lab.hints():
         raise Trouble(f"there is no hint for task {task}", code=1)
@@ -397,14 +409,14 @@ def reset(lab: Lab, sure: bool) -> int:
     path, starter = lab.exercise, lab.starter.read_bytes()
     if path.exists() and path.read_bytes() != starter:
         if not sure and not confirmed(f"Put {shown(path)} back to how it was? [y/N] "):
-            say("Nothing is changed.")
+            say("*", "Nothing is changed.")
             return 1
         kept = next(name for name in backups(path) if not name.exists())
         path.rename(kept)
-        say(f"Yours is kept as {shown(kept)}")
+        say("*", f"Yours is kept as {shown(kept)}")
     path.write_bytes(starter)
     lab.forget()
-    say(f"{shown(path)} is as it was.")
+    say("*", f"{shown(path)} is as it was.")
     return 0
 
 
@@ -424,14 +436,7 @@ def confirmed(question: str) -> bool:
         return False
 
 
-def complain(trouble: Trouble) -> None:
-    """Print an error and what to try."""
-    print(f"check.py: error: {trouble}", file=sys.stderr)
-    if trouble.hint:
-        print(f"  try: {trouble.hint}", file=sys.stderr)
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
@@ -450,7 +455,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     one.add_argument("--hint", action="store_true", help="a hint for the first task not done")
     one.add_argument("--reset", action="store_true", help="bring the exercise back as it was")
     add("--yes", action="store_true", help="with --reset: do not ask")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     special = [f"--{name}" for name in ("watch", "hint", "reset") if getattr(options, name)]
     if options.lab is None:
         alone = ("task", "file", "yes")
@@ -481,6 +486,8 @@ def act(options: argparse.Namespace) -> int:
     lab = labs()[options.lab]
     if options.reset:
         return reset(lab, options.yes)
+    if not options.file and lab.begin() and not options.json:
+        say("*", f"{shown(lab.exercise)} is made: yours to change. Open it in your editor.")
     if options.hint:
         return hint(lab, options)
     if options.watch:
@@ -488,33 +495,18 @@ def act(options: argparse.Namespace) -> int:
     return run_once(lab, options).code
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the program and return the exit code."""
-    options = parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end what we have started
+def main(options: argparse.Namespace) -> int:
+    """Do what is asked; return the exit code."""
+    stop_as_with_ctrl_c()  # and end what we have started
     try:
         return act(options)
     except Trouble as trouble:
         if options.json:
             print(json.dumps({"lab": options.lab, "passed": False, "problem": str(trouble)}))
-        complain(trouble)
-        return trouble.code
-    except KeyboardInterrupt:
-        print(flush=True)
-        warn("Stopped by Ctrl-C.")
-        return 130
-    except BrokenPipeError:  # piped into head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except ModuleNotFoundError as error:
-        complain(Trouble(str(error), how_to_get_packages()))
-        return 1
-    except Exception as error:
-        if options.verbose:
-            traceback.print_exc()
-        complain(Trouble(f"{type(error).__name__}: {error}", "look closer: -v"))
-        return 1
+        raise Trouble(str(error), how_to_get_packages(), UNEXPECTED) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main, parse())

@@ -20,17 +20,17 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import broker
-from kit import rabbitmq
-from kit.net import HERE
-from kit.node import Node
-from kit.process import signals_put_off, stop_as_with_ctrl_c
-from kit.say import Trouble, requirements, say, warn
+from kit.broker import versions
+from kit.broker.lab import BROKERS
+from kit.broker.lab import Broker as LabBroker
+from kit.broker.node import Node
+from kit.cli import LOCALHOST, Trouble, requirements, run, say, signals_put_off, stop_as_with_ctrl_c
 
 with requirements():
     from pika.exceptions import AMQPError
 
-    from kit.amqp import UNREACHABLE, Broker, BrokerError
+    from kit.amqp import Broker, BrokerError
+    from kit.cli import UNREACHABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG, SHORT = "dddddd", "a"  # a task takes half a second a character
@@ -94,7 +94,7 @@ class Round:
             sys.stdout.flush()
             if name == self.victim and f"Received {LONG!r}" in line:
                 worker.kill()
-                warn(f"{name} is killed in the middle of a task (SIGKILL)")
+                say("!", f"{name} is killed in the middle of a task (SIGKILL)")
             with self.changed:
                 self.lines[name].append(line)
                 self.changed.notify()
@@ -150,34 +150,34 @@ def some_broker() -> Iterator[None]:
         yield
         return
     try:
-        prefix = rabbitmq.get(broker.BROKERS / "unpacked")
+        prefix = versions.get(BROKERS / "unpacked")
     except Trouble as trouble:  # neither installed nor to be had from Debian or Ubuntu
-        lab = broker.Broker("lab")
+        lab = LabBroker("lab")
         if not lab.way():
             first = "labs/broker.py up, and then the demo again"
             raise Trouble(
                 str(trouble), f"{first} ({trouble.hint or 'it knows other ways'})"
             ) from None
-        say(f"No private broker ({trouble}): on the one that runs, at port {lab.port}")
+        say("*", f"No private broker ({trouble}): on the one that runs, at port {lab.port}")
         os.environ["AMQP_URL"] = f"amqp://localhost:{lab.port}"
         yield
         return
     with private_node(prefix) as node:
-        os.environ["AMQP_URL"] = f"amqp://{HERE}:{node.port}"
+        os.environ["AMQP_URL"] = f"amqp://{LOCALHOST}:{node.port}"
         yield
 
 
 @contextlib.contextmanager
 def private_node(prefix: Path | None) -> Iterator[Node]:
     """Start a broker on free ports in a folder of its own; remove both in the end."""
-    folder = broker.BROKERS / f"demo-{uuid.uuid4().hex[:8]}"
+    folder = BROKERS / f"demo-{uuid.uuid4().hex[:8]}"
     node = Node(folder, name="demo", port=0, management_port=0, prefix=prefix, plugins=())
     began = time.monotonic()
     try:
-        say("Starting RabbitMQ, a private node on this machine only ...")
+        say("*", "Starting RabbitMQ, a private node on this machine only ...")
         node.start()
         took, version = time.monotonic() - began, ".".join(map(str, node.version))
-        say(f"RabbitMQ {version} is up after {took:.1f} s, on port {node.port}")
+        say("*", f"RabbitMQ {version} is up after {took:.1f} s, on port {node.port}")
         yield node
     finally:
         with signals_put_off():
@@ -211,12 +211,12 @@ def demo(folder: Path) -> int:
     speed = ["--seconds-per-character", "0.5"]
     in_turn = "Round 1, tasks dealt out in turn"
     fair = "Round 2, --acknowledge --prefetch 1, a worker killed"
-    say(f"{in_turn}: every third of {len(TASKS)} tasks is long")
+    say("*", f"{in_turn}: every third of {len(TASKS)} tasks is long")
     with fresh_queue() as queue:
         first = Round(queue, speed, victim=None, journal=journals[0])
         first.run()
     print()
-    say(f"{fair} while it works")
+    say("*", f"{fair} while it works")
     with fresh_queue() as queue:
         fairly = [*speed, "--acknowledge", "--prefetch", "1"]
         second = Round(queue, fairly, victim=WORKERS[0], journal=journals[1])
@@ -233,30 +233,25 @@ def demo(folder: Path) -> int:
     return lost
 
 
-def main() -> int:
-    """Run the demo and return the exit code."""
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         epilog="exit codes: 0 nothing was lost, 1 something was, 3 no broker, 4 it refuses,"
         " 130 Ctrl-C",
     )
-    parser.parse_args()
+    return parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the demo; return the exit code."""
     stop_as_with_ctrl_c()
-    try:
-        with some_broker():
-            PICTURES.mkdir(exist_ok=True)
-            # A folder in it for each demo: several may run at a time.
-            with tempfile.TemporaryDirectory(prefix=".", dir=PICTURES) as folder:
-                return 1 if demo(Path(folder)) else 0
-    except (Trouble, BrokerError) as trouble:
-        print(f"demo.py: error: {trouble}", file=sys.stderr)
-        if trouble.hint:
-            print(f"  try: {trouble.hint}", file=sys.stderr)
-        return trouble.code
-    except KeyboardInterrupt:
-        warn("Stopped by Ctrl-C.")
-        return 130
+    with some_broker():
+        PICTURES.mkdir(exist_ok=True)
+        # A folder in it for each demo: several may run at a time.
+        with tempfile.TemporaryDirectory(prefix=".", dir=PICTURES) as folder:
+            return 1 if demo(Path(folder)) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main, parse())

@@ -10,14 +10,14 @@ A message is acknowledged here only once its first queue has it: a crash may dou
 import argparse
 import copy
 
-from kit.say import clean, requirements
+from kit.cli import clean, requirements
 
 with requirements():
     import pika
 
     from kit import amqp
-    from kit.amqp import OK, REFUSED, BrokerError, number, queue_name, say, show
-    from kit.management import lab_parser, run_lab
+    from kit.amqp import number, queue_name, show
+    from kit.cli import OK, REFUSED, Trouble, lab_parser, run_lab, say
 
 EXAMPLES = """examples:
   labs/failed.py --vhost ada --username ada jobs --retry -n 1    # move the first one back
@@ -88,7 +88,7 @@ def retry(channel, failed: str, count: int) -> int:
             is_full = isinstance(error, pika.exceptions.NackError)
             why = "it takes no more" if is_full else "there is no such queue"
             what, hint = f"cannot move {show(body)} to {queue!r}: {why}", "start its worker first"
-            raise BrokerError(what, hint, REFUSED) from error
+            raise Trouble(what, hint, REFUSED) from error
         say("x", f"Moved {show(body)} to {queue!r}")
     return count
 

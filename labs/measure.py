@@ -11,26 +11,25 @@ of all rounds, and their ratios. Nothing else should run meanwhile.
 
 import argparse
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from kit.say import Trouble, requirements, say, warn
+from kit.cli import OK, Trouble, requirements, run, say, stop_as_with_ctrl_c
 
 with requirements():
     import pika
+    from speed import growth, life, machine, report, send, sizes, ways, work
+    from speed.bench import Bench
+    from speed.model import Contender, Measurement, Result, Values
+    from speed.plot import as_svg
+    from speed.program import LINUX, Failed
+    from speed.quiet import Quiet
 
     from kit.amqp import Broker, BrokerError, Parser, explain, number
-    from kit.exercise import broker_url
-    from kit.speed import growth, life, machine, report, send, sizes, ways, work
-    from kit.speed.bench import Bench
-    from kit.speed.model import Contender, Measurement, Result, Values
-    from kit.speed.plot import as_svg
-    from kit.speed.program import LINUX, Failed
-    from kit.speed.quiet import Quiet
+    from kit.exercise.plugin import broker_url
 
 EPILOG = """\
   labs/measure.py --list                            # what there is to measure
@@ -132,7 +131,7 @@ def measure(measurement: Measurement, rounds: int, result: Result, quiet: Quiet)
             tried[name] = tried.get(name, 0) + 1
             result.failed[name] = str(error)
             progress("")
-            warn(f"{measurement.name}: {name}: {error}")
+            say("!", f"{measurement.name}: {name}: {error}")
 
 
 def take_quietly(contender: Contender, quiet: Quiet, now: str) -> Values:
@@ -168,18 +167,18 @@ def prepare(options: argparse.Namespace, bench: Bench) -> list[Measurement]:
     """Return what can be measured here; say what cannot."""
     wanted = chosen(options, bench)
     if not LINUX:
-        warn("CPU time and memory are only measured on Linux; elsewhere they are shown as -")
+        say("!", "CPU time and memory are only measured on Linux; elsewhere they are shown as -")
     if options.peers:
         every = {one.needs for one in (*ways.PEER_SENDERS, *ways.PEER_WORKERS)}
         if missing := sorted(what for what in every if not ways.has(what)):
-            warn(f"Not installed, so not measured: {', '.join(missing)}")
+            say("!", f"Not installed, so not measured: {', '.join(missing)}")
     if any("quorum" in one.name for one in wanted) and not has_quorum(bench):
-        warn("The broker refuses quorum queues: sending-quorum is left out")
+        say("!", "The broker refuses quorum queues: sending-quorum is left out")
         wanted = [one for one in wanted if "quorum" not in one.name]
     return wanted
 
 
-def run(options: argparse.Namespace) -> int:
+def run_all(options: argparse.Namespace) -> int:
     """Measure, print, write; return the exit code."""
     began, results, code = time.monotonic(), [], 0
     how = shlex.join(["labs/measure.py", *sys.argv[1:]])
@@ -206,7 +205,7 @@ def run(options: argparse.Namespace) -> int:
             if not isinstance(stop, KeyboardInterrupt):
                 problem = stop if isinstance(stop, BrokerError) else explain(stop)
                 why, code = f"The broker is lost: {problem}", problem.code
-            warn(f"{why}; this is what there is by then")
+            say("!", f"{why}; this is what there is by then")
     finally:
         bench.close()
     found["Noise"] = quiet.summary()
@@ -217,34 +216,21 @@ def run(options: argparse.Namespace) -> int:
     names = "".join(f", written to {file}" for file in options.output)
     print(f"\nNoise: {found['Noise']}")
     if options.quick:
-        say("This was a look, no more: without --quick it takes longer and says more")
-    say(f"Measured in {time.monotonic() - began:.0f} s{names}")
+        say("*", "This was a look, no more: without --quick it takes longer and says more")
+    say("*", f"Measured in {time.monotonic() - began:.0f} s{names}")
     return code
 
 
-def main() -> int:
+def main(options: argparse.Namespace) -> int:
     """Do what is asked; return the exit code."""
-    options = parse()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill cleans up as Ctrl-C does
-    try:
-        if options.list:
-            for one in chosen(options, None):
-                print(f"{one.name:<18} {one.title}")
-            return 0
-        chosen(options, None)  # a wrong name is said before anything is tried
-        return run(options)
-    except (Trouble, BrokerError) as trouble:
-        print(f"measure.py: error: {trouble}", file=sys.stderr)
-        if trouble.hint:
-            print(f"  try: {trouble.hint}", file=sys.stderr)
-        return trouble.code
-    except OSError as error:
-        print(f"measure.py: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        warn("Stopped by Ctrl-C")
-        return 130
+    stop_as_with_ctrl_c()
+    every = chosen(options, None)  # a wrong name is said before anything is tried
+    if not options.list:
+        return run_all(options)
+    for one in every:
+        print(f"{one.name:<18} {one.title}")
+    return OK
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main, parse())

@@ -18,21 +18,20 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kit.process import alive, birth
-from kit.say import Trouble, requirements, say, warn
+from kit.broker.process import alive, birth
+from kit.cli import Trouble, requirements, run, say
 
 with requirements():
-    from broker import BROKERS, Broker
     from kit import amqp
-    from kit.counts import count
-    from kit.player import DEADLINE, Player, Surprise
-    from kit.render import line_of_answer, line_of_block, render
-    from kit.tmux import SESSION, Pane, Stage, connect, panes, tmux
-    from kit.worksheet import Block, Worksheet, read
+    from kit.broker.lab import BROKERS, Broker
+    from kit.management.counts import count
+    from kit.worksheet.page import Block, Worksheet, read
+    from kit.worksheet.panes import SESSION, Pane, Stage, connect, panes, tmux
+    from kit.worksheet.player import DEADLINE, Player, Surprise
+    from kit.worksheet.render import line_of_answer, line_of_block, render
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = "play"  # the name of the narrow pane
@@ -326,15 +325,15 @@ def play_unseen(page: Worksheet, stage: Stage, wait: float) -> int:
     """Play to the end without a screen, a line for each step; return the exit code."""
     player = Player(stage.panes, deadline=wait)
     for number, step in enumerate(page.steps):
-        say(f"{number}/{len(page.steps) - 1} {step.title}")
+        say("*", f"{number}/{len(page.steps) - 1} {step.title}")
         for block in step.blocks:
             try:
                 player.play(block)
             except Surprise as surprise:
-                warn(str(surprise))
+                say("!", str(surprise))
                 print(surprise.screen, file=sys.stderr)
                 return 1
-    say("Played to the end, all as it is printed")
+    say("*", "Played to the end, all as it is printed")
     return 0
 
 
@@ -351,14 +350,14 @@ def play_seen(page: Worksheet, stage: Stage, options: argparse.Namespace) -> int
     except OSError:  # detached, or the window was closed
         return 0
     if outcome["code"]:
-        warn(outcome["said"])
+        say("!", outcome["said"])
         print(outcome.get("screen", ""), file=sys.stderr)
     elif outcome["said"]:
-        say(outcome["said"])
+        say("*", outcome["said"])
     return outcome["code"]
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = amqp.Parser(
         description=__doc__.splitlines()[0],
@@ -377,7 +376,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name in ("--stage", "--tmux"):  # how play.py starts itself in the narrow pane
         add(name, help=argparse.SUPPRESS)
     add("--parent", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 def play(options: argparse.Namespace) -> int:
@@ -407,24 +406,13 @@ def play(options: argparse.Namespace) -> int:
         return play_seen(page, stage, options)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the program; what a person can cause is one line and what to try."""
-    options = parse(arguments)
+def main(options: argparse.Namespace) -> int:
+    """Play the worksheet; return the exit code."""
     if not options.stage:
         for number in (signal.SIGTERM, signal.SIGHUP):  # the stage is closed on the way out
             signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        return play(options)
-    except Trouble as trouble:
-        if options.verbose:
-            traceback.print_exc()
-        print(f"play.py: error: {trouble}", file=sys.stderr)
-        if trouble.hint:
-            print(f"  try: {trouble.hint}", file=sys.stderr)
-        return trouble.code
-    except KeyboardInterrupt:
-        return 130
+    return play(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main, parse())

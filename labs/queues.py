@@ -12,14 +12,15 @@ to be had, it is said so.
 
 import argparse
 
-from kit.say import clean, requirements, say, warn
+from kit.cli import clean, requirements, say
 
 with requirements():
     import pika
 
-    from kit.amqp import OK, REFUSED, Broker, BrokerError
-    from kit.counts import count
-    from kit.management import Page, broker_parser, first_broker, name_of_queue, run_lab
+    from kit.amqp import Broker
+    from kit.cli import OK, REFUSED, Trouble, first_broker, run_lab
+    from kit.management.api import Page, broker_parser, name_of_queue
+    from kit.management.counts import count
 
 EXAMPLES = """examples:
   labs/queues.py tasks results                        # two queues
@@ -68,13 +69,13 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
         # Another connection's exclusive queue is nobody else's to ask for.
         names = options.queues or sorted(q for q in known if not known[q].get("exclusive"))
         if any(known[name].get("type") == "quorum" for name in names if name in known):
-            say("A quorum queue tells its unacknowledged every 5 s; waiting for that ...")
+            say("*", "A quorum queue tells its unacknowledged every 5 s; waiting for that ...")
             connection.sleep(TOLD_EVERY)
             known = page.queues()
-    except BrokerError as error:
+    except Trouble as error:
         if not options.queues:
             raise
-        warn(f"Unacknowledged is not known: {error}")
+        say("!", f"Unacknowledged is not known: {error}")
         known, names = {}, options.queues
     counts = {name: count(connection, name) for name in names}
     connection.close()
@@ -92,7 +93,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
         figures = [cell.rjust(width) for cell, width in zip(row[1:], wide[1:], strict=True)]
         print(row[0].ljust(wide[0]), *map(" ".join, zip(TITLES, figures, strict=True)), sep="  ")
     if not names:
-        say("There is no queue in this vhost")
+        say("*", "There is no queue in this vhost")
     return OK if all(counts.values()) else REFUSED
 
 

@@ -12,18 +12,15 @@ one run, unless they are compared. What a journal is: labs/journal.md
 import argparse
 import gc
 import importlib.util
-import os
-import sys
-import traceback
 from pathlib import Path
 
-from kit.say import Trouble, requirements, warn
+from kit.cli import OK, Trouble, requirements, run, say
 
 with requirements():
-    from kit.amqp import INTERRUPTED, OK, UNEXPECTED, VERSION, Parser
-    from kit.timeline_file import ENDINGS, write_picture
-    from kit.timeline_lines import same
-    from kit.timeline_run import Run, read_run
+    from kit.amqp import VERSION, Parser
+    from kit.timeline.file import ENDINGS, write_picture
+    from kit.timeline.lines import same
+    from kit.timeline.run import Run, read_run
 
 EXAMPLES = """examples:
   labs/timeline.py worker-1.jsonl worker-2.jsonl producer.jsonl    # one run, three files
@@ -33,7 +30,7 @@ EXAMPLES = """examples:
 exit codes: 0 drawn, 1 unexpected (a file that cannot be read or written), 2 usage"""
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     """Return the options."""
     parser = Parser(
         prog="timeline.py",
@@ -48,7 +45,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--compare", action="store_true", help="each file is a run of its own: on one time axis")
     add("-v", "--verbose", action="store_true", help="show tracebacks")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.compare and len(options.files) < 2:
         parser.error("--compare needs two files or more")
     if options.output and options.output.suffix.lower() not in ENDINGS:
@@ -63,8 +60,8 @@ def read_runs(options: argparse.Namespace) -> list[Run]:
     gc.disable()  # nothing read is let go before the end: a third of the time in a long journal
     groups = [[path] for path in options.files] if options.compare else [options.files]
     runs = [read_run(paths) for paths in groups]
-    for note in (note for run in runs for note in run.notes):
-        warn(note)
+    for note in (note for one in runs for note in one.notes):
+        say("!", note)
     return runs
 
 
@@ -72,40 +69,21 @@ def show_in_terminal(runs: list[Run]) -> None:
     """Draw the runs on standard output. Raises Trouble."""
     if not importlib.util.find_spec("rich"):
         raise Trouble("a picture in the terminal needs rich", "pip install rich", code=1)
-    from kit.timeline_terminal import show
+    from kit.timeline.terminal import show
 
     show(runs)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the program; what a person can cause is one line and what to try."""
-    options = parse(arguments)
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="backslashreplace")
-    try:
-        runs = read_runs(options)
-        if options.output:
-            write_picture(runs, options.output)
-            print(f" [*] Drawn: {options.output}")
-        else:
-            show_in_terminal(runs)
-        sys.stdout.flush()
-        return OK
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except Exception as error:
-        told = isinstance(error, Trouble)
-        what = str(error) if told else f"{type(error).__name__}: {error}"
-        print(f"timeline.py: error: {what}", file=sys.stderr)
-        if hint := error.hint if told else "look closer: -v":
-            print(f"  try: {hint}", file=sys.stderr)
-        if options.verbose:
-            traceback.print_exc()
-        return error.code if told else UNEXPECTED
+def main(options: argparse.Namespace) -> int:
+    """Draw the journals; return the exit code."""
+    runs = read_runs(options)
+    if options.output:
+        write_picture(runs, options.output)
+        say("*", f"Drawn: {options.output}")
+    else:
+        show_in_terminal(runs)
+    return OK
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main, parse())

@@ -16,18 +16,19 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from kit.say import requirements, say, warn
+from kit.cli import requirements, say
 
 with requirements():
     from rich.console import Console
     from rich.text import Text
 
-    from kit.amqp import OK, REFUSED, UNREACHABLE, Broker, BrokerError, number
-    from kit.board import BARS, Board
-    from kit.management import NAME_THEM, Page, broker_parser, name_of_queue, run_lab
-    from kit.pulse import MISSING, Counter, Look, Pulse, Queue, consumers_of
-    from kit.screen import REDRAW, Alarm, can_show, show
-    from kit.statistics import Reader
+    from kit.amqp import Broker, number
+    from kit.cli import OK, REFUSED, UNREACHABLE, Trouble, run_lab
+    from kit.cli.terminal import REDRAW, Alarm, can_show, show
+    from kit.management.api import NAME_THEM, Page, broker_parser, name_of_queue
+    from kit.management.poller import MISSING, Counter, Look, Pulse, Queue, consumers_of
+    from kit.management.statistics import Reader
+    from kit.management.view import BARS, Board
 
 EXAMPLES = """examples:
   labs/watch.py                                       # all queues, in a pane beside the workers
@@ -73,7 +74,7 @@ class Watch:
         connection = self.broker.connect()
         told = Reader(self.page).look()
         if told.trouble and not self.options.queues:
-            raise BrokerError(told.trouble, NAME_THEM, UNREACHABLE)
+            raise Trouble(told.trouble, NAME_THEM, UNREACHABLE)
         queues = Counter(connection).look(self.options.queues or sorted(told.queues), told)
         connection.close()
         look = Look(tuple(queues), consumers_of(queues, told), told.trouble)
@@ -134,9 +135,9 @@ class Watch:
     def print(self, look: Look) -> None:
         """Print the tables of a look."""
         if look.trouble:
-            warn(f"Unacknowledged, rates and consumers are not known: {look.trouble}")
+            say("!", f"Unacknowledged, rates and consumers are not known: {look.trouble}")
         if not look.queues:
-            return say("There is no queue in this vhost")
+            return say("*", "There is no queue in this vhost")
         width = Console().width if sys.stdout.isatty() else None
         for line in self.board().tables(look, width):
             print(line.plain)
@@ -184,7 +185,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     if options.json and not options.once:
         return watch.stream()
     if not options.once and not can_show():
-        warn("No live screen here, as this is not a terminal: one look, as with --once")
+        say("!", "No live screen here, as this is not a terminal: one look, as with --once")
     return watch.once() if options.once or not can_show() else watch.screen()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from kit.debian import PROVIDED, unpack
+from kit.broker.debian import PROVIDED, unpack
 
 INSTALLED = "chromium", "chromium-headless-shell", "google-chrome", "google-chrome-stable"
 # Chromium's scripts for a desktop need these, and with them half of X11 and Mesa.

@@ -30,11 +30,11 @@ from pathlib import Path
 import pika
 import pytest
 
-from kit import rabbitmq
-from kit.corner import Corner
-from kit.net import amqp_answers
-from kit.node import Node
-from kit.script import DEADLINE, Script
+from kit.broker import versions
+from kit.broker.network import amqp_answers
+from kit.broker.node import Node
+from kit.cli.program import DEADLINE, Script
+from kit.exercise.queue import Corner
 
 ROOT = Path(__file__).parent.parent
 # Fixtures that start a broker once in each worker of pytest-xdist that uses them.
@@ -108,7 +108,7 @@ class Broker:
 
 def start_broker(folder: Path, options: dict, settings: str = "") -> Broker:
     """Start a private node on free ports, as the command line asks for it."""
-    prefix = rabbitmq.get(ROOT / ".broker" / "unpacked", options["version"])
+    prefix = versions.get(ROOT / ".broker" / "unpacked", options["version"])
     if options["deny_transient"]:
         settings += "deprecated_features.permit.transient_nonexcl_queues = false\n"
     # The broker looks at delivery timeouts once a minute; tests cannot wait that long.

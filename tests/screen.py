@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from conftest import DEADLINE, wait_until
-from kit.tmux import Stage, tmux
+from kit.worksheet.panes import Stage, tmux
 from test_worksheets import ROOT, UNPACKED
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pika
 import pytest
 
-from kit import debian, process, rabbitmq
-from kit.net import amqp_answers, free_port, greet, is_free, page_answers
-from kit.node import Node
-from kit.say import Trouble
+from kit.broker import debian, process
+from kit.broker import versions as rabbitmq
+from kit.broker.network import amqp_answers, free_port, greet, is_free, page_answers
+from kit.broker.node import Node
+from kit.cli import Trouble
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".broker" / "unpacked"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from conftest import Lab, Run, Script, fates, let_it_be_written, wait_until
-from kit.script import DEADLINE
+from kit.cli.program import DEADLINE
 from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)

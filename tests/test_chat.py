@@ -42,7 +42,7 @@ from conftest import (
 )
 from fake_pubsub import FakePubSub
 from kit.amqp import UNREACHABLE, Broker, BrokerError
-from kit.worksheet import Found, find
+from kit.worksheet.page import Found, find
 from proxy import Proxy
 from screen import Screen, stages
 from strange import ODD

@@ -35,13 +35,11 @@ class Student:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.labs, self.scripts = folder, folder / "labs", []
-        leave = shutil.ignore_patterns("__pycache__", "*.bak*")
+        leave = shutil.ignore_patterns("__pycache__", "*.bak*", "exercise.py")
         shutil.copytree(ROOT / "labs", self.labs, ignore=leave)
-        for starter in (self.labs / "kit" / "starters").glob("*.py"):
-            shutil.copy(starter, self.labs / starter.stem / "exercise.py")
         self.hello = self.labs / "01-hello"
         self.exercise = self.hello / "exercise.py"
-        self.starter = self.exercise.read_text()
+        self.starter = (self.hello / "starter.py").read_text()
         self.solution = (self.hello / "solution.py").read_text()
         self.environment = os.environ | {"AMQP_URL": url, "PYTHONPATH": str(ROOT)}
         self.environment.pop("LAB_EXERCISE", None)
@@ -74,7 +72,7 @@ def student(lab: Lab, tmp_path: Path):
 
 
 def test_a_starter_then_a_solution(student: Student):
-    assert " [ ] 1  hello             not checked yet" in student.run(code=0)
+    assert " [ ] 1  hello             not begun yet" in student.run(code=0)
 
     printed = student.run(1, code=1)
     assert printed.count(" [!] ") == 3
@@ -121,7 +119,7 @@ def test_what_cannot_work_is_one_sentence(student: Student, old: str, new: str, 
     student.exercise.write_text(student.solution.replace(old, new, 1))
     printed = " ".join(student.run(1, code=1).split())
     assert says in printed
-    assert "not checked yet" not in student.run(code=0).splitlines()[0]
+    assert "not begun yet" not in student.run(code=0).splitlines()[0]
 
 
 def test_an_endless_loop_is_given_up(student: Student):
@@ -139,9 +137,19 @@ def test_a_loop_in_a_task_is_given_up(student: Student):
     assert "did not print that it received the first of two messages" in printed
 
 
-def test_no_exercise_is_a_sentence(student: Student):
-    student.exercise.unlink()
+def test_the_first_check_makes_the_exercise_and_no_other_changes_it(student: Student):
+    assert not student.exercise.exists()
+    assert " [*] labs/01-hello/exercise.py is made: yours to change." in student.run(1, code=1)
+    assert student.exercise.read_text() == student.starter
+    student.exercise.write_text(student.solution)
+    assert "is made" not in student.run(1, code=0)
+    assert student.exercise.read_text() == student.solution
+
+
+def test_an_exercise_that_cannot_be_made_or_read_is_a_sentence(student: Student):
+    student.exercise.symlink_to("nowhere")
     assert "labs/01-hello/exercise.py cannot be read: No such file" in student.run(1, code=1)
+    student.exercise.unlink()
     student.run(1, "--reset", code=0)
     assert student.exercise.read_text() == student.starter
 
@@ -271,7 +279,7 @@ def processes_with(part: str) -> list[int]:
 
 def test_progress_that_cannot_be_read_is_no_progress(student: Student):
     (student.folder / ".progress.json").write_text("[")
-    assert "not checked yet" in student.run(code=0)
+    assert "not begun yet" in student.run(code=0)
     student.exercise.write_text(student.solution)
     student.run(1, code=0)
     assert "3 of 3 tasks done" in student.run(code=0)

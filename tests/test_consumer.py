@@ -14,9 +14,9 @@ from conftest import (
     undecodable_is_fine,
     wait_until,
 )
-from kit.corner import Corner
-from kit.net import amqp_answers
-from kit.script import DEADLINE
+from kit.broker.network import amqp_answers
+from kit.cli.program import DEADLINE
+from kit.exercise.queue import Corner
 from proxy import Proxy
 
 WAITING = "Waiting for messages on 'q'. To exit press CTRL+C"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, Lab, Run, Script, wait_until
-from kit.net import amqp_answers, free_port
+from kit.broker.network import amqp_answers, free_port
 
 NOT_COPIED = shutil.ignore_patterns(".*", "*-data", "*.egg-info", "demo", "__pycache__")
 

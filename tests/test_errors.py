@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, Broker, Lab, Run, Script, open_lab, start_broker, wait_until
-from kit.net import free_port
+from kit.broker.network import free_port
 
 SCRIPTS = "producer.py", "consumer.py", "qprocessor.py"
 READERS = SCRIPTS[1:]

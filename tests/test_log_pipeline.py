@@ -25,8 +25,8 @@ from conftest import (
     undecodable_is_fine,
     wait_until,
 )
-from kit.net import free_port
-from kit.proxy import proxy_before
+from kit.broker.network import free_port
+from kit.exercise.proxy import proxy_before
 from logpipe.reader import read_tables
 from logpipe.sink import Sink
 from proxy import Proxy

@@ -9,11 +9,11 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
+from speed import life, plot, report
+from speed.model import RATE, Contender, Measurement, Metric, Result, Target
+from speed.program import LINUX, Failed, Program
 
 from conftest import Lab, wait_until
-from kit.speed import life, plot, report
-from kit.speed.model import RATE, Contender, Measurement, Metric, Result, Target
-from kit.speed.program import LINUX, Failed, Program
 from proxy import Proxy
 
 ROOT = Path(__file__).parent.parent

@@ -14,8 +14,8 @@ import pika
 import pytest
 
 from conftest import ROOT, Lab, Run, UndecodableProperties, undecodable_is_fine, wait_until
-from kit.net import free_port
-from kit.script import Script
+from kit.broker.network import free_port
+from kit.cli.program import Script
 from shop import topology
 from shop.figures import Figures, table
 from shop.order import Event, NewOrder, Order

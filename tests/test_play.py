@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from kit import tmux as kit_tmux
-from kit.player import Player, Surprise
-from kit.say import Trouble
-from kit.tmux import Stage, tmux
-from kit.worksheet import BadPage, Found, Missing, find, parse, same
+from kit.cli import Trouble
+from kit.worksheet import panes as kit_tmux
+from kit.worksheet.page import BadPage, Found, Missing, find, parse, same
+from kit.worksheet.panes import Stage, tmux
+from kit.worksheet.player import Player, Surprise
 from play import find_page
 from test_worksheets import ROOT, UNPACKED, pane_environment
 

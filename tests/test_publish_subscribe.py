@@ -29,8 +29,8 @@ from conftest import (
     undecodable_is_fine,
     wait_until,
 )
-from kit.net import HERE
-from kit.proxy import proxy_before
+from kit.cli import LOCALHOST
+from kit.exercise.proxy import proxy_before
 from strange import ODD
 
 FOLDER = "labs/07-publish-subscribe"
@@ -186,7 +186,7 @@ def test_nonsense_does_not_disturb_the_publisher(publisher: Start):
         with socket.create_connection((host, int(port)), timeout=10) as rude:
             rude.sendall(garbage)
     assert ask(station.address)["events"] == [{"number": 1, "text": "rain"}]
-    assert host == HERE
+    assert host == LOCALHOST
 
 
 @pytest.mark.parametrize("answer", [b"<html>hello", b"[]", b'{"events": 3}', b'{"started": {}}'])
@@ -200,11 +200,11 @@ def test_what_is_no_publisher_is_said(start: Start, answer: bytes):
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer((HERE, 0), Handler)
+    server = HTTPServer((LOCALHOST, 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        poller = start("poll.py", f"http://{HERE}:{server.server_port}/events")
+        poller = start("poll.py", f"http://{LOCALHOST}:{server.server_port}/events")
         assert poller.wait() == 3
         assert "it answers, but is no publisher.py" in poller.text("stderr")
     finally:
@@ -583,7 +583,7 @@ X = "x" * 256
         (("publisher.py", "--http", "--durable"), 2, "--durable goes with --queue"),
         (("poll.py", "ftp://x"), 2, "an address is http://HOST:PORT/events"),
         (("poll.py", "http://x:y/"), 2, "an address is http://HOST:PORT/events"),
-        (("poll.py", f"http://{HERE}:1/events"), 3, "try: ./publisher.py --http"),
+        (("poll.py", f"http://{LOCALHOST}:1/events"), 3, "try: ./publisher.py --http"),
         (("emit.py", "--url", "amqp://localhost:1", "--retry-for", 0, "--exchange", "a", "m"), 3,
          "cannot reach RabbitMQ at localhost:1"),
         (("compare.py", "--url", "amqp://localhost:1", "--retry-for", 0), 3, "cannot reach"),

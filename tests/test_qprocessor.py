@@ -20,8 +20,8 @@ from conftest import (
     undecodable_is_fine,
     wait_until,
 )
-from kit.corner import Corner
-from kit.script import DEADLINE
+from kit.cli.program import DEADLINE
+from kit.exercise.queue import Corner
 from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)

@@ -27,7 +27,7 @@ from conftest import (
     undecodable_is_fine,
     wait_until,
 )
-from kit.net import free_port
+from kit.broker.network import free_port
 from strange import ODD
 
 FOLDER = "labs/11-services"

@@ -20,9 +20,10 @@ from pytest import approx
 from rich.cells import cell_len
 
 import timeline
-from kit import timeline_figures as figures
-from kit import timeline_file, timeline_run
-from kit import timeline_scene as scene
+from kit.timeline import figures as figures
+from kit.timeline import file as timeline_file
+from kit.timeline import run as timeline_run
+from kit.timeline import scene as scene
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG, SHORT = "dddddd", "a"  # half a second a character
@@ -543,7 +544,7 @@ def test_values_of_the_wrong_kind_are_left_out(tmp_path):
 
 def picture_of(runs: list[timeline_run.Run]):
     """Return the picture as matplotlib has it."""
-    from kit.timeline_draw import Picture
+    from kit.timeline.draw import Picture
 
     with timeline_file.own_settings():
         return Picture(runs)
@@ -681,7 +682,7 @@ def show(runs: list[timeline_run.Run], width: int, encoding: str = "utf-8", **ho
     """Return what the terminal gets."""
     from rich.console import Console
 
-    from kit import timeline_terminal
+    from kit.timeline import terminal as timeline_terminal
 
     buffer = io.BytesIO()
     file = io.TextIOWrapper(buffer, encoding=encoding, errors="strict")

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from kit import rabbitmq
-from kit.net import free_port
-from kit.node import Node
-from kit.player import Player, Surprise
-from kit.tmux import Stage, tmux
-from kit.worksheet import Worksheet, read
+from kit.broker import versions
+from kit.broker.network import free_port
+from kit.broker.node import Node
+from kit.worksheet.page import Worksheet, read
+from kit.worksheet.panes import Stage, tmux
+from kit.worksheet.player import Player, Surprise
 
 ROOT = Path(__file__).resolve().parents[1]
 UNPACKED = ROOT / ".broker" / "unpacked"
@@ -93,7 +93,7 @@ def environment(page: Worksheet, kit: Path, request, tmp_path) -> Iterator[dict[
         LAB_MANAGEMENT_PORT=str(free_port()),
     )
     version = request.config.getoption("--rabbitmq")
-    prefix = rabbitmq.get(UNPACKED, version)
+    prefix = versions.get(UNPACKED, version)
     way = ["--via", "unpacked" if prefix else "installed"]
     if version and prefix:
         way += ["--version", version]

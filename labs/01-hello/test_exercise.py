@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.exercise import Exercise
+from kit.exercise.plugin import Exercise
 
 WAITS = "Your receiver never printed that it is waiting for messages."
 

@@ -3,7 +3,7 @@
 import pytest
 from pika.spec import Basic
 
-from kit.exercise import Exercise, Program
+from kit.exercise.plugin import Exercise, Program
 
 RECEIVED = "Your worker did not print that it received a task."
 FAST = ("--seconds-per-character", "0.05")

@@ -3,7 +3,7 @@
 import pytest
 from pika.spec import BasicProperties, Confirm
 
-from kit.exercise import Exercise
+from kit.exercise.plugin import Exercise
 
 
 @pytest.mark.task(1)

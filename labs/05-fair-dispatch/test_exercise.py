@@ -3,7 +3,7 @@
 import pytest
 from pika.spec import Basic
 
-from kit.exercise import Exercise, Program
+from kit.exercise.plugin import Exercise, Program
 
 PACE = ("--seconds-per-character", "0.1")
 SECOND = "a" * 10  # one second of work

@@ -5,7 +5,7 @@ import time
 import pytest
 from pika.spec import Basic, Connection
 
-from kit.exercise import Exercise
+from kit.exercise.plugin import Exercise
 
 PACE = ("--seconds-per-character", "0.2")
 OUTAGE = 3  # seconds

@@ -18,18 +18,26 @@ import time
 import uuid
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.process import signals_put_off, stop_as_with_ctrl_c, wait_until
-from kit.say import requirements
-
-with requirements():
+try:
     import pika
     from exchanges import broker_of, make_parser
 
-    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, run, say
-    from kit.management import url_of
-    from kit.script import Script
+    from kit.amqp import Broker, BrokerError
+    from kit.cli import (
+        OK,
+        UNEXPECTED,
+        Trouble,
+        run,
+        say,
+        signals_put_off,
+        stop_as_with_ctrl_c,
+        url_of,
+        wait_until,
+    )
+    from kit.cli.program import Script
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"compare.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """what the columns say:
   requests or deliveries    how often A and B asked, or were handed an event
@@ -230,7 +238,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     except (AssertionError, TimeoutError, OSError) as error:
         why = comparison.what_went_wrong() or str(error).splitlines()[0]
         hint = "the same again; and if the machine is busy, when it is not"
-        raise BrokerError(f"the comparison failed: {why}", hint, UNEXPECTED) from error
+        raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
     finally:
         comparison.close()
         clean_up(name, broker)

@@ -2,8 +2,8 @@
 
 import string
 
-from kit.amqp import REFUSED, BrokerError, say
-from kit.management import Page
+from kit.cli import REFUSED, Trouble, say
+from kit.management.api import Page
 
 # All else is written as the number that Mermaid has for it. It takes * and _ for Markdown, and
 # what stands in quotes, <> or {} for something of its own.
@@ -11,7 +11,7 @@ PLAIN = frozenset(string.ascii_letters + string.digits + " .-/@,=+")
 
 
 def graph(page: Page, exchange: str | None) -> str:
-    """Return the graph of what is bound to an exchange now, or to all of them. Raises BrokerError.
+    """Return the graph of what is bound to an exchange now, or to all of them. Raises Trouble.
 
     That every queue is bound to the default exchange, "", is left out unless that is asked for.
     """
@@ -19,16 +19,16 @@ def graph(page: Page, exchange: str | None) -> str:
         types = {one["name"]: one["type"] for one in page.get("exchanges/{vhost}")}
         durable = {name for name, queue in page.queues().items() if queue["durable"]}
         bindings = page.get("bindings/{vhost}")
-    except BrokerError as error:
+    except Trouble as error:
         hint = "--management-port or --management-url, if the page is elsewhere"
-        raise BrokerError(f"the bindings are not known: {error}", hint, error.code) from None
+        raise Trouble(f"the bindings are not known: {error}", hint, error.code) from None
     if exchange is None:
         bindings = [binding for binding in bindings if binding["source"]]
     elif exchange in types:
         bindings = reachable(bindings, exchange)
     else:
         hint = "--draw without --exchange draws all that is bound"
-        raise BrokerError(f"there is no exchange {exchange!r} in this vhost", hint, REFUSED)
+        raise Trouble(f"there is no exchange {exchange!r} in this vhost", hint, REFUSED)
     if not bindings:
         say("!", "Nothing is bound here")
     drawn = [] if exchange is None else [exchange]

@@ -12,13 +12,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements():
+try:
     from exchanges import (
         TYPES,
         Announcer,
@@ -29,7 +24,11 @@ with requirements():
         valid_key,
     )
 
-    from kit.amqp import OK, REFUSED, Broker, run, say, show
+    from kit.amqp import Broker, show
+    from kit.cli import OK, REFUSED, run, say
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"emit.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./emit.py --exchange news --persistent < news.txt       # one message a line

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from kit.amqp import REFUSED, Broker, BrokerError, Parser, explain, number, say
-from kit.management import broker_parser, first_broker, lab_parser
+from kit.amqp import Broker, BrokerError, Parser, explain, number
+from kit.cli import REFUSED, Trouble, first_broker, lab_parser, say
+from kit.management.api import broker_parser
 
 TYPES = ("fanout", "direct", "topic")
 LONGEST = 255  # bytes of a name or a key in AMQP
@@ -177,4 +178,4 @@ class Announcer:
             except pika.exceptions.ChannelClosedByBroker as error:
                 raise refusal(error) from error
         hint = "see on the management page which of the queues is full"
-        raise BrokerError("the broker refused the message", hint, REFUSED)
+        raise Trouble("the broker refused the message", hint, REFUSED)

@@ -12,30 +12,17 @@ import argparse
 import json
 import os
 import signal
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements():
-    from kit.amqp import (
-        OK,
-        UNREACHABLE,
-        VERSION,
-        BrokerError,
-        Parser,
-        number,
-        reason,
-        run,
-        say,
-        show,
-    )
+try:
+    from kit.amqp import VERSION, Parser, number, reason, show
+    from kit.cli import OK, UNREACHABLE, Trouble, run, say
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"poll.py: error: {missing}\n  try: {hint}") from None
 
 EXIT_CODES = "exit codes: 0 stopped, 1 unexpected, 2 usage, 3 nobody answers"
 PATIENCE = 5  # seconds for an answer
@@ -86,7 +73,7 @@ class Poller:
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self) -> None:
-        """Ask once, and print what is new. Raises BrokerError where there is no such answer."""
+        """Ask once, and print what is new. Raises Trouble where there is no such answer."""
         before = self.events
         try:
             self.take(self.fetch())
@@ -94,7 +81,7 @@ class Poller:
             self.wasted += self.events == before
 
     def fetch(self) -> dict:
-        """Return the publisher's answer. Raises BrokerError."""
+        """Return the publisher's answer. Raises Trouble."""
         self.requests += 1
         hint = "./publisher.py --http"
         try:
@@ -111,7 +98,7 @@ class Poller:
             why = reason(error)
         except (ValueError, TypeError, KeyError):
             why = "it answers, but is no publisher.py"
-        raise BrokerError(f"no events from {self.address} ({why})", hint, UNREACHABLE)
+        raise Trouble(f"no events from {self.address} ({why})", hint, UNREACHABLE)
 
     def take(self, answer: dict) -> None:
         """Print the events of an answer, and how many have slipped through."""
@@ -139,7 +126,7 @@ class Poller:
                 if silent:
                     say("*", "The publisher answers again")
                 silent = False
-            except BrokerError as error:
+            except Trouble as error:
                 if not silent:
                     say("!", f"N{str(error)[1:]}; asking on")
                 silent = True

@@ -18,29 +18,15 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.net import HERE
-from kit.say import requirements
-
-with requirements():
+try:
     from exchanges import Announcer, broker_of, make_parser, read_lines, valid_name
 
-    from kit.amqp import (
-        OK,
-        REFUSED,
-        UNEXPECTED,
-        Broker,
-        BrokerError,
-        declare_queue,
-        number,
-        reason,
-        run,
-        say,
-        show,
-    )
+    from kit.amqp import Broker, BrokerError, declare_queue, number, reason, show
+    from kit.cli import LOCALHOST, OK, REFUSED, UNEXPECTED, Trouble, run, say
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"publisher.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./publisher.py --http --keep 100                # for those who ask seldom
@@ -69,12 +55,12 @@ class Board:
         self.made = self.answered = self.in_vain = 0
         self.lock = threading.Lock()
         try:
-            self.server = Server((HERE, port), self.handler())
+            self.server = Server((LOCALHOST, port), self.handler())
         except OSError as error:
             what = f"cannot answer on port {port} ({reason(error)})"
-            raise BrokerError(what, "another --http-port, 0 for any", UNEXPECTED) from None
+            raise Trouble(what, "another --http-port, 0 for any", UNEXPECTED) from None
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"http://{HERE}:{self.server.server_port}/events"
+        self.address = f"http://{LOCALHOST}:{self.server.server_port}/events"
 
     def publish(self, event: bytes) -> bool:
         """Put an event up; one too many goes."""

@@ -13,14 +13,8 @@ connection ends.
 import argparse
 import contextlib
 import signal
-import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements():
+try:
     import draw
     import pika
     from exchanges import (
@@ -36,8 +30,12 @@ with requirements():
     )
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from kit.amqp import OK, UNREACHABLE, Broker, Parser, number, run, say, show
-    from kit.management import Page, first_broker
+    from kit.amqp import Broker, Parser, number, show
+    from kit.cli import OK, UNREACHABLE, first_broker, run, say
+    from kit.management.api import Page
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"subscribe.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./subscribe.py --exchange logs --type direct --bind error warning

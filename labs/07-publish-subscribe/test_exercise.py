@@ -8,7 +8,7 @@ import pika
 import pytest
 from pika.spec import Basic, Queue
 
-from kit.exercise import Exercise, Program
+from kit.exercise.plugin import Exercise, Program
 
 LINES = [
     ("payments.info", "paid"),

@@ -10,19 +10,18 @@ Enter says the line, Ctrl-C leaves. A ~ before a name: nobody has checked it.
 import argparse
 import queue
 import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements():
+try:
     from chatroom.conversation import Conversation
     from chatroom.options import chat_parser, way_and_name
     from chatroom.room import Ended, Room
     from chatroom.way import Way
-    from kit.amqp import OK, UNREACHABLE, USAGE, Parser, run, say
-    from kit.screen import Alarm, can_show
+    from kit.amqp import Parser
+    from kit.cli import OK, UNREACHABLE, USAGE, run, say
+    from kit.cli.terminal import Alarm, can_show
+except ImportError as missing:
+    hint = ". .venv/bin/activate    (in the kit's folder)"
+    raise SystemExit(f"chat.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   labs/08-chat/chat.py --host broker.example --vhost class --username ada --password

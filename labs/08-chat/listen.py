@@ -11,13 +11,8 @@ import argparse
 import queue
 import signal
 import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements():
+try:
     from rich.console import Console
     from rich.text import Text
 
@@ -25,7 +20,10 @@ with requirements():
     from chatroom.options import chat_parser, way_and_name
     from chatroom.room import BEAT, Ended, Entered, Room
     from chatroom.way import Way
-    from kit.amqp import OK, run, say
+    from kit.cli import OK, run, say
+except ImportError as missing:
+    hint = ". .venv/bin/activate    (in the kit's folder)"
+    raise SystemExit(f"listen.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   labs/08-chat/listen.py --host broker.example --vhost class --username ada

@@ -6,18 +6,15 @@ labs/08-chat/say.py --username ada --room kitchen --message "is there tea?"
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements():
+try:
     from chatroom.message import LONGEST_TEXT, SAID, Message, new_id
     from chatroom.options import chat_parser, way_and_name
     from chatroom.way import Way
-    from kit.amqp import OK, run, say
+    from kit.cli import OK, run, say
+except ImportError as missing:
+    hint = ". .venv/bin/activate    (in the kit's folder)"
+    raise SystemExit(f"say.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   labs/08-chat/say.py --host broker.example --vhost class --username ada --password \\

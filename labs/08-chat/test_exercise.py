@@ -6,7 +6,7 @@ import pika
 import pytest
 from pika.spec import Basic
 
-from kit.exercise import Exercise, Mistake, Program
+from kit.exercise.plugin import Exercise, Mistake, Program
 
 
 class Room:

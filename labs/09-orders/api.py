@@ -9,19 +9,13 @@ through the queue orders.status.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("09-orders"):
-    from kit.address import add_http, port_of
+try:
     from kit.amqp import Broker
-    from kit.management import run_lab
-    from kit.web import listen, serve
+    from kit.cli import run_lab
+    from kit.web.address import add_http, port_of
+    from kit.web.serving import listen, serve
     from shop.counts import Counts
     from shop.ledger import Ledger
     from shop.news import News
@@ -30,6 +24,9 @@ with requirements("09-orders"):
     from shop.status import Status
     from shop.store import Store
     from shop.web import make_app
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"api.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./api.py --http-port 0 --data /tmp/shop --exchange other     # any free port, another shop

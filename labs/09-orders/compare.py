@@ -19,21 +19,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+from kit.broker.network import free_port
 
-from kit.net import HERE, free_port
-from kit.process import signals_put_off, stop_as_with_ctrl_c, wait_until
-from kit.say import requirements
-
-with requirements("09-orders"):
+try:
     import httpx
 
-    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, number, say
-    from kit.management import run_lab, url_of
-    from kit.script import Script
+    from kit.amqp import Broker, number
+    from kit.cli import (
+        LOCALHOST,
+        OK,
+        UNEXPECTED,
+        Trouble,
+        run_lab,
+        say,
+        signals_put_off,
+        stop_as_with_ctrl_c,
+        url_of,
+        wait_until,
+    )
+    from kit.cli.program import Script
     from shop import topology
     from shop.figures import Figures, table
     from shop.options import add_delays, shop_parser
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"compare.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """what the columns say:
   orders taken     the rest was refused: the ERP failed, and the customer was told
@@ -72,7 +82,7 @@ def end(script: Script) -> None:
 def shop(options: argparse.Namespace, broker: Broker, *, inline: bool) -> Iterator[httpx.Client]:
     """Run a shop of either kind, each program a process of its own; give a client of it."""
     port = free_port()
-    erp, anywhere = ["--erp", f"http://{HERE}:{port}"], ["--http-port", 0]
+    erp, anywhere = ["--erp", f"http://{LOCALHOST}:{port}"], ["--http-port", 0]
     mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
     names = ["--exchange", options.exchange]
     retries = ["--retries", ",".join(map(str, options.retries))]
@@ -136,7 +146,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     except (AssertionError, TimeoutError, httpx.HTTPError) as error:
         why = str(error).splitlines()[0]
         hint = "the same again; and if the machine is busy, when it is not"
-        raise BrokerError(f"the comparison failed: {why}", hint, UNEXPECTED) from error
+        raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
     finally:
         connection = broker.connect()
         topology.delete(connection.channel(), options.exchange, options.retries)

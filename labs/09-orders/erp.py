@@ -10,27 +10,25 @@ It fails in the nastiest way: the order is booked, but the answer says 503.
 import argparse
 import itertools
 import sqlite3
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Annotated
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("09-orders"):
+try:
     from fastapi import FastAPI, HTTPException, Response
     from fastapi import Path as InPath
 
-    from kit.address import add_http, port_of
-    from kit.amqp import number, run, say
-    from kit.management import plain_parser
-    from kit.web import listen, serve
+    from kit.amqp import number
+    from kit.cli import plain_parser, run, say
+    from kit.web.address import add_http, port_of
+    from kit.web.serving import listen, serve
     from shop.options import ERP, SHOP_PORT, add_data, folder
     from shop.order import LARGEST, NewOrder
     from shop.store import open_database
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"erp.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./erp.py --http-port 0 --data /tmp/shop

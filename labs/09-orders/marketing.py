@@ -6,19 +6,16 @@
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("09-orders"):
+try:
     from kit.amqp import Broker
-    from kit.management import run_lab
+    from kit.cli import run_lab
     from shop.counts import Counts
     from shop.options import add_data, add_delays, folder, shop_parser
     from shop.service import Service
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"marketing.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./marketing.py --retries 0.5,1        # impatient: two more tries"""

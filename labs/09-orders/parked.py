@@ -7,21 +7,18 @@
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import clean, requirements
-
-with requirements("09-orders"):
+try:
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from kit.amqp import OK, Broker, say, show
-    from kit.management import run_lab
+    from kit.amqp import Broker, show
+    from kit.cli import OK, clean, run_lab, say
     from shop import topology
     from shop.options import shop_parser
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"parked.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./parked.py booking             # of this service only

@@ -6,20 +6,17 @@
 """
 
 import argparse
-import sys
 from functools import partial
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("09-orders"):
+try:
     from kit.amqp import Broker
-    from kit.management import run_lab
+    from kit.cli import run_lab
     from shop.options import add_data, add_delays, folder, shop_parser
     from shop.pick_list import print_pick_list
     from shop.service import Service
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"printer.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./printer.py --retries 0.5,1        # impatient: two more tries"""

@@ -10,24 +10,21 @@ is sent twice: the services can take that.
 
 import argparse
 import signal
-import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("09-orders"):
+try:
     import pika
 
-    from kit.amqp import OK, REFUSED, Broker, BrokerError, number, say
-    from kit.management import run_lab
+    from kit.amqp import Broker, number
+    from kit.cli import OK, REFUSED, Trouble, run_lab, say
     from shop import topology
     from shop.link import keep_connected
     from shop.options import add_data, folder, shop_parser
     from shop.order import LARGEST
     from shop.store import Store
     from shop.topology import PLACED
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"relay.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./relay.py --data /tmp/shop --exchange other     # as its API has them"""
@@ -66,10 +63,10 @@ class Relay:
         say("x", f"Order {order} is with the broker")
 
     def again(self, channel, order: int) -> None:
-        """Publish one order that may have been published before. Raises BrokerError."""
+        """Publish one order that may have been published before. Raises Trouble."""
         known = self.store.order(order)
         if known is None:
-            raise BrokerError(f"there is no order {order}", "another number, or --data", REFUSED)
+            raise Trouble(f"there is no order {order}", "another number, or --data", REFUSED)
         topology.publish(channel, self.exchange, PLACED, known)
         say("x", f"Order {order} is with the broker once more")
 

@@ -13,21 +13,21 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
+from kit.broker.network import free_port
 
-from kit.net import HERE, free_port
-from kit.say import requirements
-
-with requirements("09-orders"):
+try:
     import httpx
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from kit import crew
-    from kit.address import port_of
-    from kit.amqp import OK, REFUSED, Broker, BrokerError, number, say
-    from kit.management import run_lab, url_of
+    from kit.amqp import Broker, number
+    from kit.cli import LOCALHOST, OK, REFUSED, Trouble, run_lab, say, url_of
+    from kit.web import together as crew
+    from kit.web.address import port_of
     from shop import topology
     from shop.options import ERP, SHOP, SHOP_PORT, add_data, add_delays, shop_parser
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"run.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./run.py api relay printer marketing        # all but the booking and the ERP
@@ -73,7 +73,7 @@ def commands(options: argparse.Namespace) -> dict[str, list]:
     """Return the command line of each program that is wanted."""
     data = ["--data", options.data]
     erp_port = options.erp_port or free_port()
-    erp = ["--erp", f"http://{HERE}:{erp_port}"]
+    erp = ["--erp", f"http://{LOCALHOST}:{erp_port}"]
     broker = ["--exchange", options.exchange]
     retries = ["--retries", ",".join(f"{delay:g}" for delay in options.retries)]
     mood = ["--seconds", options.erp_seconds, "--fail-every", options.erp_fail_every]
@@ -94,7 +94,7 @@ def commands(options: argparse.Namespace) -> dict[str, list]:
 def answers(port: int) -> bool:
     """Tell whether a web service of ours answers on a port."""
     try:
-        return httpx.get(f"http://{HERE}:{port}/health", trust_env=False).is_success
+        return httpx.get(f"http://{LOCALHOST}:{port}/health", trust_env=False).is_success
     except httpx.HTTPError:
         return False
 
@@ -112,13 +112,13 @@ def running(options: argparse.Namespace, channel: BlockingChannel) -> list[str]:
 
 
 def delete(options: argparse.Namespace, broker: Broker) -> int:
-    """Delete what the shop has left; return the exit code. Raises BrokerError if it runs."""
+    """Delete what the shop has left; return the exit code. Raises Trouble if it runs."""
     connection = broker.connect()
     channel = connection.channel()
     if found := running(options, channel):
         connection.close()
         what = f"nothing is deleted: still running: {', '.join(found)}"
-        raise BrokerError(what, "Ctrl-C in their panes, then again", REFUSED)
+        raise Trouble(what, "Ctrl-C in their panes, then again", REFUSED)
     topology.delete(channel, options.exchange, options.retries)
     connection.close()
     say("*", f"The queues of {options.exchange!r} are deleted")

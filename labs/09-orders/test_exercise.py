@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pika.spec import Basic, Queue
 
-from kit.exercise import Exercise, Mistake, Program
+from kit.exercise.plugin import Exercise, Mistake, Program
 
 DELAY = 0.3  # seconds
 

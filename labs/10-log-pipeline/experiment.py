@@ -17,19 +17,27 @@ import time
 import uuid
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.process import signals_put_off, stop_as_with_ctrl_c, wait_until
-from kit.say import requirements
-
-with requirements():
+try:
     import pika
 
-    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, say
-    from kit.management import run_lab, url_of
-    from kit.script import Script
+    from kit.amqp import Broker, BrokerError
+    from kit.cli import (
+        OK,
+        UNEXPECTED,
+        Trouble,
+        run_lab,
+        say,
+        signals_put_off,
+        stop_as_with_ctrl_c,
+        url_of,
+        wait_until,
+    )
+    from kit.cli.program import Script
     from logpipe.options import add_game_options, make_parser
     from logpipe.reader import read_tables
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"experiment.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """experiments:
   one       one worker
@@ -233,7 +241,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
             said = [line.text for script in pipeline.scripts for line in script.find(": error: ")]
             why = (said or str(error).splitlines() or [type(error).__name__])[0]
             hint = "the same again; and if the machine is busy, when it is not"
-            raise BrokerError(f"the experiment failed: {why}", hint, UNEXPECTED) from error
+            raise Trouble(f"the experiment failed: {why}", hint, UNEXPECTED) from error
         finally:
             pipeline.close()
         way = "fanout" if options.fanout else "queues"

@@ -22,21 +22,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.process import signals_put_off, stop_as_with_ctrl_c
-from kit.say import requirements
-
-with requirements():
+try:
     import pika
 
-    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError
-    from kit.management import run_lab, url_of
-    from kit.script import Script
+    from kit.amqp import Broker, BrokerError
+    from kit.cli import (
+        OK,
+        UNEXPECTED,
+        Trouble,
+        run_lab,
+        signals_put_off,
+        stop_as_with_ctrl_c,
+        url_of,
+    )
+    from kit.cli.program import Script
     from logpipe.combat import Arena
     from logpipe.options import make_parser
     from producer import Producer
     from rabbit_logging import RabbitHandler, as_message
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"overhead.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """what the figures say:
   ... s      that the games take, until the last one is over
@@ -140,7 +146,7 @@ def measure_workers(prefix: str, broker: Broker, workers: int, records: int) -> 
             ends = [line.time for one in scripts for line in one.find("records in ")]
         except AssertionError as error:
             what = str(error).splitlines()[0]
-            raise BrokerError(f"a worker failed: {what}", "the same again", UNEXPECTED) from error
+            raise Trouble(f"a worker failed: {what}", "the same again", UNEXPECTED) from error
         finally:
             for one in scripts:
                 one.kill()

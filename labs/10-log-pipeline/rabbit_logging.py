@@ -26,7 +26,8 @@ from typing import NamedTuple
 
 import pika
 
-from kit.amqp import OK, UNEXPECTED, UNREACHABLE, Broker, BrokerError, say
+from kit.amqp import Broker, BrokerError
+from kit.cli import OK, UNEXPECTED, UNREACHABLE, say
 
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 LONGEST = 150  # bytes of a channel's name: with a prefix it must be a queue's, of 255 at most

@@ -11,21 +11,18 @@ import argparse
 import contextlib
 import json
 import logging
-import sys
 import time
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.process import stop_as_with_ctrl_c
-from kit.say import requirements
-
-with requirements():
-    from kit.amqp import OK, Broker, number, reason, say
-    from kit.management import run_lab
+try:
+    from kit.amqp import Broker, number, reason
+    from kit.cli import OK, run_lab, say, stop_as_with_ctrl_c
     from logpipe.combat import Arena
     from logpipe.options import add_game_options, add_prefix, make_parser, queue_name
     from rabbit_logging import RabbitHandler
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"simulator.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./simulator.py --turn-seconds 0 --players 400   # as fast as it can

@@ -8,18 +8,16 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements():
-    from kit.amqp import EXIT_CODES, OK, UNEXPECTED, BrokerError, number, reason, run, say
-    from kit.management import plain_parser
+try:
+    from kit.amqp import EXIT_CODES, number, reason
+    from kit.cli import OK, UNEXPECTED, Trouble, plain_parser, run, say
     from logpipe.reader import Tables, read_tables
     from logpipe.transforms import OTHER, REJECTS
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"tables.py: error: {missing}\n  try: {hint}") from None
 
 
 def parse() -> argparse.Namespace:
@@ -67,9 +65,9 @@ def main(options: argparse.Namespace) -> int:
         tables = read_tables(options.folder)
     except OSError as error:
         what = f"cannot read {error.filename or options.folder} ({reason(error)})"
-        raise BrokerError(what, "the --output of worker.py", UNEXPECTED) from None
+        raise Trouble(what, "the --output of worker.py", UNEXPECTED) from None
     except ValueError as error:
-        raise BrokerError(str(error), "a folder with worker.py's files only", UNEXPECTED) from None
+        raise Trouble(str(error), "a folder with worker.py's files only", UNEXPECTED) from None
 
     def of_game(row: dict) -> bool:
         return options.game in (None, row["game"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pika.spec import Basic
 
-from kit.exercise import Exercise, Program
+from kit.exercise.plugin import Exercise, Program
 
 SLOW = ("--seconds-per-row", "2")
 WROTE = "Your sink did not say that it wrote a batch of 5 records."

@@ -12,32 +12,20 @@ import argparse
 import contextlib
 import errno
 import signal
-import sys
 import time
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements():
+try:
     import pika
 
-    from kit.amqp import (
-        INTERRUPTED,
-        OK,
-        UNEXPECTED,
-        Broker,
-        BrokerError,
-        number,
-        reason,
-        say,
-        show,
-    )
-    from kit.management import run_lab
+    from kit.amqp import Broker, number, reason, show
+    from kit.cli import INTERRUPTED, OK, UNEXPECTED, Trouble, run_lab, say
     from logpipe.options import add_prefix, make_parser, queue_name
     from logpipe.sink import ENDINGS, Sink
     from logpipe.transforms import OTHER, REJECTS, Row, to_row
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder)"
+    raise SystemExit(f"worker.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./worker.py --channel lobby --channel combat --output rows --exit-when-empty"""
@@ -169,7 +157,7 @@ class Worker:
             what += f"; {len(self.batch)} records go back to the queue"
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             hint = "free some space" if full else "see whose folder it is, or another --output"
-            raise BrokerError(what, hint, UNEXPECTED) from None
+            raise Trouble(what, hint, UNEXPECTED) from None
         channel.basic_ack(self._last, multiple=True)
         self.records += len(self.batch)
         say("x", f"{len(self.batch)} records in {path.name}")
@@ -182,7 +170,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
         sink = Sink(options.output, options.format)
     except OSError as error:
         what = f"cannot use {options.output} ({reason(error)})"
-        raise BrokerError(what, "another --output", UNEXPECTED) from None
+        raise Trouble(what, "another --output", UNEXPECTED) from None
     worker, code = Worker(options, broker, sink), OK
 
     def stop(*_: object) -> None:

@@ -8,21 +8,17 @@ The same is to be had in a browser: each service shows at /docs what may be aske
 """
 
 import json
-import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("11-services"):
+try:
     import argparse
 
     import httpx
 
     from conference.options import ATTENDEES, MAIL, MONOLITH, address_of
-    from kit.amqp import OK, REFUSED, UNREACHABLE, BrokerError, run
-    from kit.management import plain_parser
+    from kit.cli import OK, REFUSED, UNREACHABLE, Trouble, plain_parser, run
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"ask.py: error: {missing}\n  try: {hint}") from None
 
 SERVICES = {"monolith": MONOLITH, "attendees": ATTENDEES, "mail": MAIL}
 EXAMPLES = """examples:
@@ -70,13 +66,13 @@ def main(options: argparse.Namespace) -> int:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = str(error).partition("] ")[2] or str(error) or type(error).__name__
         what = f"no answer from {address} ({why})"
-        raise BrokerError(what, f"./{options.service}.py, in another pane", UNREACHABLE) from None
+        raise Trouble(what, f"./{options.service}.py, in another pane", UNREACHABLE) from None
     status = f"{answer.status_code} {answer.reason_phrase}"
     try:
         said = answer.json()
     except ValueError:
         what = f"the answer from {address} is {status}, and no JSON"
-        raise BrokerError(what, "look into its pane", REFUSED) from None
+        raise Trouble(what, "look into its pane", REFUSED) from None
     print(status)
     if answer.is_error:
         print("  " + explain(said["detail"]))

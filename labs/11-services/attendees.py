@@ -8,15 +8,9 @@ Either way the copy is here: what is asked of this service, it answers without t
 """
 
 import argparse
-import sys
 import threading
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("11-services"):
+try:
     import pika
     import pydantic
     from fastapi import FastAPI
@@ -28,11 +22,14 @@ with requirements("11-services"):
     from conference.names import Names
     from conference.options import ATTENDEES, MONOLITH, address_of, parse, service_parser
     from conference.web import new_application
-    from kit.address import web_address
-    from kit.amqp import Broker, number, say, show
-    from kit.counts import count
-    from kit.management import run_lab
-    from kit.web import Background, listen, serve
+    from kit.amqp import Broker, number, show
+    from kit.cli import run_lab, say
+    from kit.management.counts import count
+    from kit.web.address import web_address
+    from kit.web.serving import Background, listen, serve
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"attendees.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./attendees.py --monolith http://monolith:8011     # where the accounts are

@@ -19,19 +19,28 @@ import time
 import uuid
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.process import signals_put_off, stop_as_with_ctrl_c, wait_until
-from kit.say import requirements
-
-with requirements("11-services"):
+try:
     import httpx
     import pika
 
     from conference.names import Names
-    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, number, say
-    from kit.management import lab_parser, run_lab, url_of
-    from kit.script import Script
+    from kit.amqp import Broker, BrokerError, number
+    from kit.cli import (
+        OK,
+        UNEXPECTED,
+        Trouble,
+        lab_parser,
+        run_lab,
+        say,
+        signals_put_off,
+        stop_as_with_ctrl_c,
+        url_of,
+        wait_until,
+    )
+    from kit.cli.program import Script
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"compare.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """what the columns say:
   requests       how often the service asked the monolith
@@ -188,7 +197,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
         except (AssertionError, TimeoutError, OSError, httpx.HTTPError) as error:
             why = comparison.what_went_wrong() or str(error).splitlines()[0]
             hint = "the same again; and if the machine is busy, when it is not"
-            raise BrokerError(f"the comparison failed: {why}", hint, UNEXPECTED) from error
+            raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
         finally:
             comparison.close()
             clean_up(prefix, broker)

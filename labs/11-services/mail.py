@@ -16,24 +16,22 @@ import hashlib
 import html
 import mailbox
 import socket
-import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("11-services"):
+try:
     from aiosmtpd.smtp import SMTP as SmtpServer
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
 
     from conference.database import Database
     from conference.options import FIRST_PORT, MAIL, SMTP, add_data
-    from kit.address import add_http, port_of
-    from kit.amqp import UNEXPECTED, BrokerError, number, reason, run, say
-    from kit.management import plain_parser
-    from kit.web import address_of, listen, serve
+    from kit.amqp import number, reason
+    from kit.cli import UNEXPECTED, Trouble, plain_parser, run, say
+    from kit.web.address import add_http, port_of
+    from kit.web.serving import address_of, listen, serve
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"mail.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./mail.py --refuse nobody@example.com     # 550 for this address: there is no such mailbox
@@ -139,7 +137,7 @@ def main(options: argparse.Namespace) -> int:
         mails = Mails(folder, options.refuse, options.busy)
     except OSError as error:
         what = f"cannot keep mails in {folder} ({reason(error)})"
-        raise BrokerError(what, "another folder: --data DIR", UNEXPECTED) from None
+        raise Trouble(what, "another folder: --data DIR", UNEXPECTED) from None
     smtp = listen(options.http_bind, options.smtp_port, "--smtp-port")
     page = listen(options.http_bind, options.http_port)
     say("*", f"Taking mails at {address_of(smtp)}; {len(mails.mails)} are here")

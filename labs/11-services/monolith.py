@@ -6,14 +6,7 @@
 A change and its message are stored together; the message is published when the broker is there.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("11-services"):
+try:
     from fastapi import FastAPI
 
     from conference.database import Database
@@ -30,9 +23,12 @@ with requirements("11-services"):
     from conference.relay import Relay
     from conference.site import TABLES, Site
     from conference.web import new_application
-    from kit.amqp import Broker, say
-    from kit.management import run_lab
-    from kit.web import listen, serve
+    from kit.amqp import Broker
+    from kit.cli import run_lab, say
+    from kit.web.serving import listen, serve
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"monolith.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./monolith.py --http-port 0 --data /tmp/site      # any free port; the data elsewhere

@@ -15,17 +15,16 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import requirements
-
-with requirements("11-services"):
+try:
     from conference.database import Database
     from conference.names import Names
     from conference.options import parse, site_parser
-    from kit import crew
-    from kit.amqp import OK, UNEXPECTED, Broker, BrokerError, number, say
-    from kit.management import run_lab, url_of
+    from kit.amqp import Broker, number
+    from kit.cli import OK, UNEXPECTED, Trouble, run_lab, say, url_of
+    from kit.web import together as crew
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"run.py: error: {missing}\n  try: {hint}") from None
 
 HERE = Path(__file__).resolve().parent
 SERVICES = ("monolith", "attendees", "workflow", "mail")
@@ -56,7 +55,7 @@ def delete(options: argparse.Namespace, broker: Broker) -> int:
     names.declare_presentations(channel)
     for queue in names.queues:
         if channel.queue_declare(queue, passive=True).method.consumer_count:
-            raise BrokerError(f"somebody reads {queue!r}", "end the services first", UNEXPECTED)
+            raise Trouble(f"somebody reads {queue!r}", "end the services first", UNEXPECTED)
     names.delete(channel)
     connection.close()
     say("*", "The queues and the exchange are deleted")

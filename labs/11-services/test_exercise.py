@@ -9,7 +9,7 @@ import pika
 import pytest
 from pika.spec import Basic, Queue
 
-from kit.exercise import Exercise, Program
+from kit.exercise.plugin import Exercise, Program
 
 
 def account(email: str, version: int, name: str, active: bool = True) -> dict:

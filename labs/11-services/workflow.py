@@ -9,14 +9,8 @@ their queues; a mail that it will never take is parked in presentations.failed, 
 
 import argparse
 import signal
-import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # where kit is
-
-from kit.say import clean, requirements
-
-with requirements("11-services"):
+try:
     import pika
     import pydantic
 
@@ -26,10 +20,12 @@ with requirements("11-services"):
     from conference.names import Names
     from conference.options import FIRST_PORT, SMTP, host_and_port, parse, service_parser
     from conference.post import TABLES, NoMailServer, Post, Refused
-    from kit.address import port_of
-    from kit.amqp import OK, Broker, number, say, show
-    from kit.management import run_lab
-    from kit.net import HERE
+    from kit.amqp import Broker, number, show
+    from kit.cli import LOCALHOST, OK, clean, run_lab, say
+    from kit.web.address import port_of
+except ImportError as missing:
+    hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
+    raise SystemExit(f"workflow.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
   ./workflow.py --smtp mail.example:25        # another mail server
@@ -157,7 +153,7 @@ def options() -> argparse.Namespace:
     parser = service_parser(__doc__, EXAMPLES, "workflow.py", None)
     add = parser.add_argument_group("mail").add_argument
     add("--smtp", type=host_and_port, metavar="HOST:PORT",
-        default=f"{HERE}:{port_of(SMTP, FIRST_PORT)}",
+        default=f"{LOCALHOST}:{port_of(SMTP, FIRST_PORT)}",
         help="the mail server (default: %(default)s)")  # fmt: skip
     add("--retry-delay", type=number(float, 0.01, LONGEST), default=1, metavar="SECONDS",
         help="wait so long after a failure, then longer (default: %(default)s)")  # fmt: skip

@@ -1,1 +1,1 @@
-"""What the lab programs share; what broker.py needs of it is standard library only."""
+"""What the lab programs share, in rooms; each room's first lines say what it may import."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from chatroom.message import checked_name, checked_room
 from chatroom.way import Way
-from kit.amqp import UNEXPECTED, Parser
-from kit.management import lab_parser
+from kit.amqp import Parser
+from kit.cli import UNEXPECTED, lab_parser
 
 ASK = ""  # --password without a word
 HEARTBEAT = 10  # seconds: people wait less patiently than machines for a broker that is silent

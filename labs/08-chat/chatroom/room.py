@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from chatroom.message import HERE, JOINED, LEFT, MARK, SAID, Message, new_id
 from chatroom.way import Way
-from kit.amqp import UNEXPECTED, BrokerError, reason
+from kit.amqp import BrokerError, reason
+from kit.cli import UNEXPECTED
 
 KEPT = 50  # messages that are shown to someone who joins late
 BEAT = 5  # seconds between two "I am still here"

@@ -18,7 +18,7 @@ from rich.text import Text
 from chatroom.conversation import Conversation, Notice, Said
 from chatroom.line import Line
 from chatroom.room import Ended, Room
-from kit.screen import REDRAW, Alarm, keyboard
+from kit.cli.terminal import REDRAW, Alarm, keyboard
 
 PROMPT = "> "
 HELP = "Enter says it, Ctrl-C leaves"

@@ -19,7 +19,8 @@ from google.cloud.pubsub_v1.subscriber.message import Message as Delivery
 
 from chatroom.message import HERE, Message, from_bytes, new_id
 from chatroom.way import Way
-from kit.amqp import REFUSED, UNREACHABLE, BrokerError
+from kit.amqp import BrokerError
+from kit.cli import REFUSED, UNREACHABLE
 
 DAY = datetime.timedelta(days=1)
 HALF_A_DAY = datetime.timedelta(hours=12)  # for whom one is away, at most

@@ -13,7 +13,8 @@ import pika
 
 from chatroom.message import HERE, Message, from_bytes
 from chatroom.way import Way
-from kit.amqp import UNEXPECTED, Broker, explain
+from kit.amqp import Broker, explain
+from kit.cli import UNEXPECTED
 
 # A stream forgets its oldest segment when it is too long. That much is read by whoever joins, or
 # comes back: a stream that was made anew meanwhile counts from 0 again, so "from where I was" is no

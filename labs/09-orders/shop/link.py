@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from kit.amqp import Broker, say
+from kit.amqp import Broker
+from kit.cli import say
 from shop import topology
 
 NOT_FOUND = 404  # an exchange or a queue of ours was deleted

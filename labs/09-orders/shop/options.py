@@ -5,10 +5,9 @@ import math
 import os
 from pathlib import Path
 
-from kit.address import port_of, web_address
-from kit.amqp import UNEXPECTED, BrokerError, Parser, number, reason
-from kit.management import lab_parser
-from kit.net import HERE
+from kit.amqp import Parser, number, reason
+from kit.cli import LOCALHOST, UNEXPECTED, Trouble, lab_parser
+from kit.web.address import port_of, web_address
 
 DELAYS = "1,4,16"
 SHOP_PORT = 8009
@@ -45,7 +44,7 @@ def add_delays(parser: Parser) -> None:
 def add_erp(parser: Parser) -> None:
     """Add where the ERP is."""
     parser.add_argument("--erp", type=web_address, metavar="URL",
-        default=f"http://{HERE}:{port_of(ERP, SHOP_PORT)}",
+        default=f"http://{LOCALHOST}:{port_of(ERP, SHOP_PORT)}",
         help="where the ERP is (default: %(default)s)")  # fmt: skip
 
 
@@ -62,10 +61,10 @@ def delays(text: str) -> list[float]:
 
 
 def folder(path: Path) -> Path:
-    """Make the folder for what is kept if it is not there. Raises BrokerError."""
+    """Make the folder for what is kept if it is not there. Raises Trouble."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = f"cannot use the folder {path} ({reason(error)})"
-        raise BrokerError(what, "another one: --data DIR", UNEXPECTED) from None
+        raise Trouble(what, "another one: --data DIR", UNEXPECTED) from None
     return path

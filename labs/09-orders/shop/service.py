@@ -12,7 +12,8 @@ from collections.abc import Callable
 import pika
 from pydantic import ValidationError
 
-from kit.amqp import INTERRUPTED, OK, Broker, say, show
+from kit.amqp import Broker, show
+from kit.cli import INTERRUPTED, OK, say
 from shop import topology
 from shop.link import keep_connected
 from shop.order import Event, Hopeless, Order, what_is_wrong

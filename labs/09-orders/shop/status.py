@@ -6,7 +6,8 @@ import time
 import pika
 from pydantic import ValidationError
 
-from kit.amqp import Broker, BrokerError, say, show
+from kit.amqp import Broker, BrokerError, show
+from kit.cli import say
 from shop import topology
 from shop.link import keep_connected
 from shop.news import News

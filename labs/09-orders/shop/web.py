@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from kit.amqp import say
+from kit.cli import say
 from shop.news import News
 from shop.order import LARGEST, NewOrder, Order, TryLater, what_is_wrong
 from shop.store import Store

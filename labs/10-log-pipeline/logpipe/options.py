@@ -4,7 +4,7 @@ import argparse
 import re
 
 from kit.amqp import Parser, number
-from kit.management import lab_parser
+from kit.cli import lab_parser
 
 
 def make_parser(doc: str, examples: str, name: str, *, gives_up: bool = True) -> Parser:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from kit.amqp import Broker, say
+from kit.amqp import Broker
+from kit.cli import say
 
 TICK = 0.5  # seconds after which we look whether to stop
 

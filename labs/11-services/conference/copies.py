@@ -13,7 +13,7 @@ from conference.database import Database
 from conference.messages import Account, Badge
 from conference.site import describe
 from conference.web import Conflict, Missing
-from kit.amqp import say
+from kit.cli import say
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS accounts (

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from kit.amqp import UNEXPECTED, BrokerError
+from kit.cli import UNEXPECTED, Trouble
 
 PATIENCE = 1  # seconds for a service that is ending to let go of its file
 
@@ -30,7 +30,7 @@ class Database:
             if "locked" in str(error):
                 what = f"another {name.partition('.')[0]} uses the folder {folder}"
                 hint = "end that one, in another pane perhaps; or another folder"
-            raise BrokerError(what, f"{hint}: --data DIR", UNEXPECTED) from None
+            raise Trouble(what, f"{hint}: --data DIR", UNEXPECTED) from None
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -8,10 +8,9 @@ import argparse
 import math
 from pathlib import Path
 
-from kit.address import add_http, port_of
 from kit.amqp import Parser
-from kit.management import lab_parser
-from kit.net import HERE
+from kit.cli import LOCALHOST, lab_parser
+from kit.web.address import add_http, port_of
 
 FIRST_PORT = 8011
 MONOLITH, ATTENDEES, MAIL, SMTP = range(4)  # each one's place in the row of ports
@@ -19,7 +18,7 @@ MONOLITH, ATTENDEES, MAIL, SMTP = range(4)  # each one's place in the row of por
 
 def address_of(place: int) -> str:
     """Return where another service is, if it is beside us."""
-    return f"http://{HERE}:{port_of(place, FIRST_PORT)}"
+    return f"http://{LOCALHOST}:{port_of(place, FIRST_PORT)}"
 
 
 def add_data(parser: Parser) -> None:

@@ -11,8 +11,9 @@ import pika
 
 from conference.names import Names
 from conference.site import Site
-from kit.amqp import Broker, say
-from kit.web import Background
+from kit.amqp import Broker
+from kit.cli import say
+from kit.web.serving import Background
 
 PATIENCE = 2  # seconds to publish the rest, when the monolith is stopped
 

@@ -13,7 +13,7 @@ from conference.database import Database
 from conference.messages import Account, Decision, NewAccount, NewPresentation, Presentation
 from conference.names import Names
 from conference.web import Conflict, Missing
-from kit.amqp import say
+from kit.cli import say
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS accounts (

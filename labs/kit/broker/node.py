@@ -1,0 +1,334 @@
+"""A private RabbitMQ node: all of it in one folder, on 127.0.0.1, as root or as any other user.
+
+    node = Node(Path(".broker/lab"))        # the installed RabbitMQ; prefix=... for an unpacked one
+    node.start(); node.kill(); node.start(); node.stop(); node.wipe()
+
+The folder holds data, logs, configuration, the cookie and node.json, from which any other process
+can control the node. The node outlives the program that started it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from kit.broker import versions
+from kit.broker.network import amqp_answers, free_port, is_free, page_answers
+from kit.broker.process import alive, birth, descendants, locked, send
+from kit.cli import LOCALHOST, Trouble, signals_put_off, wait_until
+
+SETTINGS = Path(__file__).resolve().parents[2] / "rabbitmq"  # shared with docker-compose.yml
+
+
+class Node:
+    """A RabbitMQ node in a folder of its own. A port of 0 or None: any free one, once started."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "lab",
+        port: int | None = 5672,
+        management_port: int | None = 15672,
+        prefix: Path | None = None,
+        settings: str = "",
+        advanced: str = "",
+        plugins: Sequence[str] = ("rabbitmq_management",),
+    ) -> None:
+        self.folder = Path(folder).absolute()
+        self.name, self.prefix = name, prefix
+        self.settings, self.advanced, self.plugins = settings, advanced, tuple(plugins)
+        self.port = port or free_port()
+        self.management_port = management_port or free_port()
+        self._children: list[subprocess.Popen] = []
+
+    @classmethod
+    def load(cls, folder: Path) -> "Node | None":
+        """Return the node that was last started in a folder, if there is one."""
+        blank = cls(folder)
+        if not (state := blank.state):
+            return None
+        keys = ("name", "port", "management_port")
+        prefix = Path(state["prefix"]) if state["prefix"] else None
+        return cls(folder, prefix=prefix, **{key: state[key] for key in keys})
+
+    @property
+    def rabbitmq(self) -> versions.RabbitMQ:
+        """Return the RabbitMQ that this node runs. Raises Trouble if there is none."""
+        if found := versions.find(self.prefix):
+            return found
+        raise Trouble(f"no RabbitMQ found {f'in {self.prefix}' if self.prefix else 'installed'}")
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Return RabbitMQ's version, such as (3, 10, 8)."""
+        return self.rabbitmq.version
+
+    @property
+    def state(self) -> dict:
+        """Return what was written down when the node was last started."""
+        try:
+            return json.loads((self.folder / "node.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id of the running node, or None."""
+        for child in self._children:
+            child.poll()  # lets go of a child of ours that has died
+        pid, born = self.state.get("node", (0, ""))
+        return pid if alive(pid, born) else None
+
+    def is_running(self) -> bool:
+        """Tell whether the node's process lives."""
+        return self.pid is not None
+
+    def start(self, timeout: float = 90) -> None:
+        """Start the node unless it runs, and wait until AMQP and the management page answer."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(self.folder / ".lock"):
+            if self.is_running():  # another program started it: it may not be ready yet
+                self.port, self.management_port = (
+                    self.state[key] for key in ("port", "management_port")
+                )
+                return self._wait_until_it_answers(timeout)
+            self._end_leftovers()
+            self._check_data()
+            for port in (self.port, *([self.management_port] if self._has_page else [])):
+                if not is_free(port):
+                    raise Trouble(
+                        f"port {port} is taken by another program",
+                        "choose others with --port and --management-port",
+                        final=True,
+                    )
+            self._write_files()
+            try:
+                self._launch()
+                self._wait_until_it_answers(timeout)
+            except BaseException:  # Ctrl-C too: nothing half started stays behind
+                self.kill()
+                for child in self._children:
+                    child.kill()
+                raise
+
+    def _launch(self) -> None:
+        """Start epmd and the node, and write down which processes they are."""
+        environment = self._environment(epmd=free_port(), distribution=free_port())
+        epmd_port = environment["ERL_EPMD_PORT"]
+        with (self.folder / "log" / "output.log").open("wb") as output:
+            # Our own epmd, or the node would start one that stays behind when the node has gone.
+            epmd = [self.rabbitmq.epmd, "-port", epmd_port, "-address", LOCALHOST]
+            epmd = self._spawn(epmd, environment, output)
+            wait_until(lambda: not is_free(int(epmd_port)), 20)
+            # RUNNING_UNDER_SYSTEMD: the script becomes the node, so that its pid is the node's.
+            environment["RUNNING_UNDER_SYSTEMD"] = "true"
+            node = self._spawn([self.rabbitmq.scripts / "rabbitmq-server"], environment, output)
+        state = {
+            "node": [node.pid, birth(node.pid)],
+            "epmd": [epmd.pid, birth(epmd.pid)],
+            "epmd_port": int(epmd_port),
+            "distribution_port": int(environment["RABBITMQ_DIST_PORT"]),
+            "name": self.name,
+            "port": self.port,
+            "management_port": self.management_port,
+            "prefix": str(self.prefix or ""),
+            "version": list(self.version),
+        }
+        _write(self.folder / "node.json", json.dumps(state, indent=1) + "\n")
+
+    def stop(self, timeout: float = 60) -> None:
+        """Stop the node politely and wait until it has gone; kill it after the timeout."""
+        if pid := self.pid:
+            send(pid, signal.SIGTERM)
+            send(pid, signal.SIGCONT)  # it may be frozen
+            with contextlib.suppress(TimeoutError):
+                wait_until(lambda: not self.is_running(), timeout)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the node as a power cut would, and wait until it and its helpers are dead."""
+        helpers = []
+        if pid := self.pid:
+            helpers = [(child, birth(child)) for child in descendants(pid)]
+            send(pid, signal.SIGKILL)
+        wait_until(lambda: not self.is_running(), 10)
+        self._end_leftovers()
+        # Erlang's helpers end by themselves when the node has gone.
+        wait_until(lambda: not any(alive(*helper) for helper in helpers), 10)
+
+    def restart(self, timeout: float = 90) -> None:
+        """Stop the node politely and start it again."""
+        self.stop()
+        self.start(timeout)
+
+    def wipe(self) -> None:
+        """Stop the node and remove its folder with all that is in it."""
+        self.kill()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def ctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl on this node and return what it prints."""
+        state = self.state
+        done = subprocess.run(
+            [self.rabbitmq.scripts / "rabbitmqctl", *arguments],
+            env=self._environment(state.get("epmd_port", 0), state.get("distribution_port", 0)),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            reason = (done.stderr or done.stdout).strip().splitlines()
+            raise Trouble(f"rabbitmqctl {arguments[0]}: {reason[0] if reason else 'failed'}")
+        return done.stdout
+
+    def log_files(self) -> list[Path]:
+        """Return the node's log files, the main one at the end."""
+        files = (self.folder / "log").glob("*.log")
+        main = f"{self.name}@localhost.log"
+        return sorted(files, key=lambda path: (path.name == main, path.stat().st_mtime))
+
+    @property
+    def _has_page(self) -> bool:
+        return "rabbitmq_management" in self.plugins
+
+    def _environment(self, epmd: int, distribution: int) -> dict[str, str]:
+        """Return the environment that keeps RabbitMQ's programs inside the folder."""
+        foreign = ("RABBITMQ_", "ERL_")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        folder, local = self.folder, "-kernel inet_dist_use_interface {127,0,0,1}"
+        return inherited | {
+            "PATH": f"{self.rabbitmq.erlang}:{os.environ.get('PATH', os.defpath)}",
+            "HOME": str(folder / "home"),  # where Erlang looks for the cookie
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(epmd),
+            "ERL_EPMD_ADDRESS": LOCALHOST,
+            "ERL_CRASH_DUMP_SECONDS": "0",  # no large files when a start fails
+            "RABBITMQ_SCRIPTS_DIR": str(self.rabbitmq.scripts),
+            "RABBITMQ_NODENAME": f"{self.name}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": LOCALHOST,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": local,
+            # Room for some thousand connections, not for a million: saves a tenth of the memory.
+            "RABBITMQ_MAX_NUMBER_OF_PROCESSES": "131072",
+            "RABBITMQ_MAX_NUMBER_OF_ATOMS": "1048576",
+            "RABBITMQ_CTL_ERL_ARGS": local,
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONFIG_FILES": str(folder / "no-conf.d"),  # not the machine's /etc
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+            "RABBITMQ_PLUGINS_EXPAND_DIR": str(folder / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+        }
+
+    def _check_data(self) -> None:
+        """Refuse data that this RabbitMQ could not read. Raises Trouble."""
+        made_with = tuple(self.state.get("version", self.version))
+        if any((self.folder / "data").glob("*")) and (
+            made_with > self.version or made_with[0] != self.version[0]
+        ):
+            old, new = (".".join(map(str, version)) for version in (made_with, self.version))
+            raise Trouble(
+                f"{self.folder} holds data of RabbitMQ {old}, which {new} does not read",
+                "another --node, or down --wipe (that forgets its queues and messages)",
+                final=True,
+            )
+
+    def _write_files(self) -> None:
+        for name in ("home", "data", "log"):
+            (self.folder / name).mkdir(exist_ok=True, mode=0o700)
+        cookie = self.folder / "home" / ".erlang.cookie"
+        if not cookie.exists():
+            _write(cookie, secrets.token_hex(16), mode=0o400)
+        _write(self.folder / "rabbitmq.conf", "\n".join(self._configuration().values()) + "\n")
+        _write(self.folder / "enabled_plugins", f"[{','.join(self.plugins)}].\n")
+        _write(self.folder / "advanced.config", self.advanced or "[].\n")
+
+    def _configuration(self) -> dict[str, str]:
+        """Return the lines of rabbitmq.conf by their keys: later ones win over earlier ones."""
+        text = (SETTINGS / "kit.conf").read_text()
+        text += f"\nlisteners.tcp.1 = {LOCALHOST}:{self.port}\n"
+        if self._has_page:
+            text += (
+                f"management.tcp.ip = {LOCALHOST}\nmanagement.tcp.port = {self.management_port}\n"
+            )
+        lines = {}
+        for line in (text + self.settings).splitlines():
+            key = line.partition("=")[0].strip()
+            if not key or key.startswith("#"):
+                continue
+            if key.startswith("deprecated_features.") and self.version < (3, 12):
+                continue  # unknown there, and an unknown key stops the start
+            lines[key] = line.strip()
+        return lines
+
+    def _spawn(self, command: list, environment: dict, output) -> subprocess.Popen:
+        with signals_put_off():
+            child = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # it outlives this terminal, and Ctrl-C there is not for it
+            )
+            self._children.append(child)
+        return child
+
+    def _wait_until_it_answers(self, timeout: float) -> None:
+        def answers() -> bool:
+            if not self.is_running():
+                raise Trouble(*self._why_it_failed())
+            return amqp_answers(self.port) and (not self._has_page or self._page_answers())
+
+        try:
+            wait_until(answers, timeout)
+        except TimeoutError:
+            raise Trouble(
+                f"RabbitMQ did not answer on port {self.port} within {timeout:g} s",
+                f"less '{self.folder}/log/output.log'",
+            ) from None
+
+    def _page_answers(self) -> bool:
+        settings = {k: v.partition("=")[2].strip() for k, v in self._configuration().items()}
+        user, password = (settings.get(f"default_{key}", "guest") for key in ("user", "pass"))
+        return page_answers(self.management_port, user, password)
+
+    def _why_it_failed(self) -> tuple[str, str]:
+        """Return the first error that RabbitMQ printed, and how to see the rest."""
+        log = self.folder / "log" / "output.log"
+        text = log.read_text(errors="replace")
+        errors = re.findall(r"\[error\] <[\d.]+> (?!BOOT FAILED|[=* ]+$)(\S.*)", text)
+        lines = errors or text.strip().splitlines()[-1:] or ["it said nothing"]
+        reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+        return f"RabbitMQ did not start: {reason[:200]}", f"less '{log}'"
+
+    def _end_leftovers(self) -> None:
+        """End the epmd that belongs to the node, if it lives."""
+        pid, born = self.state.get("epmd", (0, ""))
+        if alive(pid, born):
+            send(pid, signal.SIGKILL)
+            wait_until(lambda: not alive(pid, born), 5)
+
+
+def _write(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file in one step, so that nobody ever reads half of it."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+    new.replace(path)

@@ -1,0 +1,4 @@
+"""Journals in, a picture out, in the terminal or in a file: labs/journal.md has the format.
+
+It imports kit.cli only.
+"""

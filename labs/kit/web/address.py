@@ -1,0 +1,39 @@
+"""Where an application of several programs answers: ports, and the options for them."""
+
+import argparse
+import contextlib
+import os
+import sys
+import urllib.parse
+
+from kit.amqp import Parser, number
+from kit.cli import LOCALHOST, USAGE
+
+
+def port_of(place: int, first: int) -> int:
+    """Return a port of a lab's row of ports, which begins at LAB_HTTP_PORT, or else at `first`."""
+    text = os.environ.get("LAB_HTTP_PORT") or str(first)
+    if text.isdecimal() and 0 < int(text) <= 65535 - place:
+        return int(text) + place
+    program = os.path.basename(sys.argv[0])
+    wrong = f"{program}: error: LAB_HTTP_PORT is {text!r}"
+    print(f"{wrong}\n  try: export LAB_HTTP_PORT={first}", file=sys.stderr)
+    raise SystemExit(USAGE)
+
+
+def add_http(parser: Parser, port: int) -> None:
+    """Add the options that say where an application answers."""
+    add = parser.add_argument_group("web service").add_argument
+    add("--http-port", type=number(int, 0, 65535), metavar="PORT", default=port,
+        help="0 for any that is free (default: %(default)s)")  # fmt: skip
+    add("--http-bind", metavar="ADDRESS", default=LOCALHOST,
+        help="answer here; 0.0.0.0 for everybody (default: %(default)s)")  # fmt: skip
+
+
+def web_address(text: str) -> str:
+    """Check the address of an application: an argparse type."""
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or True):
+            return text.rstrip("/")
+    raise argparse.ArgumentTypeError("an address is http://HOST:PORT")

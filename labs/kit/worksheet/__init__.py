@@ -1,0 +1,4 @@
+"""A worksheet (README.md of a lab) as a program: read it, lay out tmux panes, play it in them.
+
+It imports kit.cli, and kit.broker for the unpacked tmux.
+"""

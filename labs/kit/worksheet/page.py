@@ -1,0 +1,219 @@
+"""A worksheet as a program reads it: steps, and in them blocks that are typed or expected.
+
+`read` makes the steps of a Markdown file; a fenced block that names a pane behind its language is
+played, one that names none is an illustration. `find` looks for a text block's lines among those
+seen, and where they are missing says how far it came.
+"""
+
+import contextlib
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+from kit.cli import Trouble
+
+ANY = "…"
+KINDS = {
+    "console": "typed into the pane's shell",
+    "python": "typed into ipython in that pane",
+    "keys": "pressed in the pane",
+    "text": "must appear in the pane",
+}
+
+
+class BadPage(Trouble):
+    """A worksheet that cannot be played as it stands."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what, hint, code=1)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block that is played: its kind, its pane, its lines, and where it stands."""
+
+    kind: str
+    pane: str
+    lines: tuple[str, ...]
+    file: Path
+    line: int  # of its first line, counted from 1
+
+    def place(self, offset: int = 0) -> str:
+        """Return FILE:LINE of one of its lines, as an editor takes it."""
+        file = self.file
+        with contextlib.suppress(ValueError):
+            file = file.resolve().relative_to(Path.cwd())
+        return f"{file}:{self.line + offset}"
+
+
+@dataclass
+class Step:
+    """A part of the page, from one heading of the second level to the next."""
+
+    title: str
+    line: int
+    text: str = ""
+    blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Worksheet:
+    """A whole page; its first step is the head, which has nothing to play as a rule."""
+
+    file: Path
+    title: str
+    steps: list[Step]
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Return all that is played, in page order."""
+        return [block for step in self.steps for block in step.blocks]
+
+    @property
+    def panes(self) -> list[str]:
+        """Return the names of the panes, in the order in which the page needs them."""
+        return list(dict.fromkeys(block.pane for block in self.blocks))
+
+    @property
+    def queues(self) -> set[str]:
+        """Return the queues that the scripts are told to use on the page."""
+        typed = " ".join(line for b in self.blocks if b.kind == "console" for line in b.lines)
+        return set(re.findall(r"--queue ([\w-]+)", typed))
+
+    @property
+    def breaks_the_broker(self) -> bool:
+        """Tell whether the page calls labs/broker.py: its broker must be one that may be broken."""
+        typed = (block.lines for block in self.blocks if block.kind == "console")
+        return any("labs/broker.py" in line for lines in typed for line in lines)
+
+
+def read(file: Path) -> Worksheet:
+    """Read a worksheet. Raises Trouble if there is none, BadPage if it cannot be played."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Trouble(f"cannot read {file}: {error.strerror}", code=2) from None
+    return parse(text, file)
+
+
+def parse(text: str, file: Path) -> Worksheet:
+    """Make a worksheet of Markdown. Raises BadPage."""
+    title, steps = "", [Step("", 1)]
+    source = text.splitlines()
+    tokens = MarkdownIt("commonmark").parse(text)
+    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.type == "heading_open" and token.level == 0:
+            if token.tag == "h1":
+                title = title or after.content
+            if token.tag == "h2":
+                steps.append(Step(after.content, token.map[0] + 1))
+        if token.type == "fence" and (block := _block(token, file)):
+            steps[-1].blocks.append(block)
+    for step, after in zip(steps, [*steps[1:], Step("", len(source) + 1)], strict=True):
+        step.text = "\n".join(source[step.line - 1 : after.line - 1])
+    steps[0].title = title
+    page = Worksheet(file, title, steps)
+    if not page.blocks:
+        raise BadPage(f"{file} has nothing to play", "name a pane: ```console worker-1")
+    typed = set()
+    for block in page.blocks:
+        if block.kind == "text" and block.pane not in typed:
+            raise BadPage(
+                f"{block.place(-1)}: text is expected in pane {block.pane!r}, "
+                "but nothing was typed there before"
+            )
+        typed.add(block.pane)
+    return page
+
+
+def _block(fence, file: Path) -> Block | None:
+    """Return the block of a fence, or None if it is an illustration. Raises BadPage."""
+    kind, *panes = fence.info.split() or [""]
+    if not panes:
+        return None
+    block = Block(kind, panes[0], tuple(fence.content.splitlines()), file, fence.map[0] + 2)
+    where = block.place(-1)
+    if len(panes) > 1:
+        raise BadPage(f"{where}: a block has one pane, this has {' and '.join(panes)}")
+    if kind not in KINDS:
+        raise BadPage(f"{where}: {kind!r} blocks are not played", f"use {', '.join(KINDS)}")
+    if not any(line.strip() for line in block.lines):
+        raise BadPage(f"{where}: the block is empty")
+    return block
+
+
+# ---- expected and seen
+
+
+@dataclass(frozen=True)
+class Found:
+    """The expected lines are there; `end` is the index of the line after them."""
+
+    end: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """They are not: which expected line is the first that lacks, and what stands in its place."""
+
+    offset: int
+    expected: str
+    seen: str | None
+
+
+def same(expected: str, seen: str) -> bool:
+    """Tell whether a line is as expected; `…` stands for any text, spaces at the end for none."""
+    first, *rest = expected.rstrip().split(ANY)
+    seen = seen.rstrip()
+    if not rest:
+        return seen == first
+    if not seen.startswith(first):
+        return False
+    at, last = len(first), rest.pop()
+    for part in rest:
+        at = seen.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return len(seen) - at >= len(last) and seen.endswith(last)
+
+
+def find(expected: Sequence[str], seen: Sequence[str]) -> Found | Missing:
+    """Find the expected lines, one right after the other, anywhere among those seen."""
+    best = (0, -1)  # how many expected lines were found in a row, and the index after them
+
+    @cache
+    def end(offset: int, at: int) -> int | None:
+        """Return where the expected lines from `offset` on end, if they are seen from `at` on."""
+        nonlocal best
+        if offset > best[0]:
+            best = offset, at
+        if offset == len(expected):
+            return at
+        if expected[offset].strip() == ANY:
+            ends = (end(offset + 1, later) for later in range(at, len(seen) + 1))
+            return next((one for one in ends if one is not None), None)
+        if at < len(seen) and same(expected[offset], seen[at]):
+            return end(offset + 1, at + 1)
+        return None
+
+    for start in range(len(seen) + 1):
+        if (found := end(0, start)) is not None:
+            return Found(found)
+    offset, at = best
+    wanted = expected[offset].rstrip()
+    if offset and 0 <= at < len(seen) and expected[offset - 1].strip() != ANY:
+        return Missing(offset, wanted, seen[at].rstrip())
+    return Missing(offset, wanted, _most_like(wanted, seen[max(at, 0) if offset else 0 :]))
+
+
+def _most_like(wanted: str, seen: Iterable[str]) -> str | None:
+    """Return the line that may be meant: the most similar one, else the last, if there is any."""
+    lines = [line.rstrip() for line in seen if line.strip()]
+    alike = difflib.get_close_matches(wanted, lines[-200:], n=1, cutoff=0.5)
+    return (alike or lines[-1:] or [None])[0]
