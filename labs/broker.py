@@ -11,7 +11,7 @@ Everything lies in .broker/ beside labs/: .broker/NODE is a broker's data, log a
 import argparse
 import re
 
-from kit.broker.lab import WAYS, Broker
+from kit.broker.lab import TRANSPORTS, Broker
 from kit.broker.versions import SUITES
 from kit.cli import OK, Trouble, run
 
@@ -66,7 +66,7 @@ def parse() -> argparse.Namespace:
         "logs": "print its log",
     }
     verb = {name: verbs.add_parser(name, help=helps[name], parents=[common]) for name in helps}
-    verb["up"].add_argument("--via", choices=WAYS, help="force one way")
+    verb["up"].add_argument("--via", choices=TRANSPORTS, help="force one way")
     verb["up"].add_argument("--version", choices=SUITES, help="which RabbitMQ")
     verb["down"].add_argument("--wipe", action="store_true", help="forget queues and messages too")
     verb["logs"].add_argument("-f", "--follow", action="store_true", help="wait for more lines")

@@ -153,7 +153,7 @@ def some_broker() -> Iterator[None]:
         prefix = versions.get(BROKERS / "unpacked")
     except Trouble as trouble:  # neither installed nor to be had from Debian or Ubuntu
         lab = LabBroker("lab")
-        if not lab.way():
+        if not lab.transport():
             first = "labs/broker.py up, and then the demo again"
             raise Trouble(
                 str(trouble), f"{first} ({trouble.hint or 'it knows other ways'})"

@@ -29,7 +29,7 @@ with requirements():
     from speed.quiet import Quiet
 
     from kit.amqp import Broker, BrokerError, Parser, explain, number
-    from kit.exercise.plugin import broker_url
+    from kit.broker.lab import broker_url
 
 EPILOG = """\
   labs/measure.py --list                            # what there is to measure

@@ -16,7 +16,7 @@ from kit.broker import debian, process
 from kit.broker import versions as rabbitmq
 from kit.broker.network import amqp_answers, free_port, greet, is_free, page_answers
 from kit.broker.node import Node
-from kit.cli import Trouble
+from kit.cli import Trouble, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".broker" / "unpacked"
@@ -205,7 +205,7 @@ def test_ctrl_c_during_up_leaves_nothing_running(broker, our_way, tmp_path):
         text=True,
     )
     state = broker.folder / "lab" / "node.json"
-    process.wait_until(state.exists, 20)
+    wait_until(state.exists, 20)
     born = [tuple(json.loads(state.read_text())[key]) for key in ("node", "epmd")]
     os.killpg(up.pid, signal.SIGINT)
     assert "Ctrl-C" in up.communicate(timeout=10)[1]
@@ -376,7 +376,7 @@ def test_two_at_once_unpack_once(package):
     code = """if True:
         import sys, time
         from pathlib import Path
-        from kit import debian
+        from kit.broker import debian
         debian._Apt.download = lambda self, packages: [Path(sys.argv[1])]
         def finish(tree): print("unpacked by me"); time.sleep(0.3)
         debian.unpack(["hello"], Path(sys.argv[2]), finish=finish)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kit.exercise.plugin import our_broker
+from kit.broker.lab import our_broker
 from speed.program import LINUX
 
 LOOK = 0.25  # seconds

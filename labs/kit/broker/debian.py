@@ -1,8 +1,8 @@
-"""Unpacks Debian or Ubuntu packages into a folder: no root, nothing installed, no service started.
+"""Unpack Debian or Ubuntu packages into a folder: no root, nothing installed, no service started.
 
-apt finds, downloads and verifies the packages (and all that they depend on) as it does for an
-installation, but with its lists and its idea of what is installed in a folder of ours. Then each
-package is only unpacked, and each program in it starts with the libraries that came along.
+apt finds, downloads and verifies the packages and their dependencies as it does for an
+installation, but keeps its lists and its list of what is installed in a folder of ours. Each
+package is only unpacked, and each program in it starts with the libraries of its tree.
 
     unpack(["tmux"], Path(".broker/unpacked/tmux"))                       # this machine's release
     unpack(["rabbitmq-server"], Path(".broker/unpacked/four"), suite="trixie")
@@ -22,7 +22,7 @@ DEBIAN = "https://deb.debian.org/debian"
 KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
 
 # Packages that an unpacked tree does not need: they serve an installation (users, services, log
-# rotation), or are what every such machine has (a shell, Python). apt is told that they are there.
+# rotation), or every such machine has them (a shell, Python). apt is told that they are installed.
 PROVIDED = (
     "adduser cron cron-daemon-common dbus debconf dpkg init-system-helpers libpam-modules "
     "libpam-runtime logrotate lsb-base media-types openssl passwd perl perl-base procps python3 "
@@ -31,7 +31,7 @@ PROVIDED = (
 
 # The first lines of an executable name the loader that starts it; shared libraries have none.
 LOADER = re.compile(rb"/lib[^\0]*/ld[^\0/]*\.so\.\d")
-# $0 is the path this script was called by: all before its last /usr/ is where the tree lies now.
+# $0 is the path by which the script was called; the tree is what stands before its last /usr/.
 WRAPPER = """#!/bin/sh
 tree=${{0%/usr/*}}
 exec "$tree/{loader}" --library-path "{libraries}" --argv0 "$0" "$tree/{program}" "$@"
@@ -46,11 +46,11 @@ def unpack(
     provided: Iterable[str] = PROVIDED,
     finish: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Unpack packages and their dependencies into a folder, unless it is there, and return it.
+    """Unpack packages and their dependencies into a folder unless it exists, and return it.
 
-    The suite is a Debian one (such as trixie); None takes what this machine's own apt would.
+    `suite` is a Debian release such as trixie; None takes what this machine's own apt would.
     `finish` is called with the tree before it counts as complete. An interrupted run leaves only
-    `.NAME.part`, and the next run goes on from there. Raises Trouble.
+    `.NAME.part`, from which the next run goes on. Raises Trouble.
     """
     into = into.absolute()
     if into.is_dir():
@@ -61,7 +61,7 @@ def unpack(
     try:
         part.mkdir(parents=True, exist_ok=True)
         with locked(into.with_name(f".{into.name}.lock")):
-            if not into.is_dir():  # else another program made it while we waited
+            if not into.is_dir():  # another program may have made it while we waited
                 tree = part / "tree"
                 shutil.rmtree(tree, ignore_errors=True)
                 tree.mkdir(parents=True)
@@ -72,17 +72,16 @@ def unpack(
                     finish(tree)
                 tree.rename(into)
             shutil.rmtree(part, ignore_errors=True)
-    except BrokenPipeError:  # it is our own output that nobody reads any more
+    except BrokenPipeError:  # the reader of our own output has gone
         raise
     except OSError as error:
-        raise Trouble(
-            f"cannot unpack into {into}: {error.strerror or error}", final=True
-        ) from error
+        what = f"cannot unpack into {into}: {error.strerror or error}"
+        raise Trouble(what, final=True) from error
     return into
 
 
 class _Apt:
-    """An apt whose lists, cache and idea of what is installed are in a folder of their own."""
+    """An apt whose lists, cache and list of what is installed lie in a folder of their own."""
 
     def __init__(self, folder: Path, suite: str | None, provided: Iterable[str]) -> None:
         self.folder, self.suite, self.log = folder, suite, folder / "log"
@@ -125,22 +124,20 @@ class _Apt:
                 "Dir::Etc::preferences": "/dev/null",
                 "Dir::Etc::preferencesparts": "/dev/null",
             }
-        # What the machine does after its own updates is not for us, and needs root.
+        # What the machine does after its own updates needs root, and is not for us.
         lines = ["#clear APT::Update::Post-Invoke;", "#clear APT::Update::Post-Invoke-Success;"]
         lines += ["#clear APT::Architectures;", f'APT::Architectures {{ "{self.architecture}"; }};']
         lines += [f'{key} "{value}";' for key, value in settings.items()]
         (folder / "apt.conf").write_text("\n".join(lines) + "\n")
 
     def download(self, packages: list[str]) -> list[Path]:
-        """Download packages and all that they need; return the files."""
-        say(
-            "*",
-            f"Reading the package lists of {f'Debian {self.suite}' if self.suite else 'apt'} ...",
-        )
+        """Download packages and all that they need; return the files. Raises Trouble."""
+        source = f"Debian {self.suite}" if self.suite else "apt"
+        say("*", f"Reading the package lists of {source} ...")
         try:
             self._apt("update")
         except Trouble:
-            # One broken source among several (a vendor's, say) need not matter to us.
+            # One broken source among several (a vendor's, say) may not matter to us.
             if not any((self.folder / "lists").glob("*Packages*")):
                 raise
         plan = self._apt("--simulate", "install", *packages)
@@ -151,14 +148,11 @@ class _Apt:
             file = f"{name.split(':')[0]}_{version.replace(':', '%3a')}_{architecture}.deb"
             files.append(self.folder / "cache" / "archives" / file)
         say("*", f"Downloading {' '.join(packages)} and what it needs: {len(files)} packages ...")
-        begun = 0
+        every = len(files) // 4 + 1
 
         def progress(line: str) -> None:
-            nonlocal begun
-            if line.startswith("Get:"):
-                begun += 1
-                if begun % (len(files) // 4 + 1) == 0:
-                    say("*", f"Downloading package {begun} of {len(files)} ...")
+            if (get := re.match(r"Get:(\d+)", line)) and int(get[1]) % every == 0:
+                say("*", f"Downloading package {get[1]} of {len(files)} ...")
 
         self._apt("--download-only", "--yes", "install", *packages, each_line=progress)
         say("*", "Unpacking them (nothing is installed) ...")
@@ -169,14 +163,14 @@ class _Apt:
         return _run(command, self.log, each_line)
 
     def _keyring(self) -> Path:
-        """Return Debian's keys: the machine's, or on Ubuntu those of its own package."""
+        """Return Debian's keys: the machine's own, on Ubuntu those of a package."""
         if (Path("/") / KEYRING).exists():
             return Path("/") / KEYRING
         return unpack(["debian-archive-keyring"], self.folder.parents[1] / "keyring") / KEYRING
 
 
 def _mirror() -> str:
-    """Return the Debian mirror that this machine's apt uses, or else the public one."""
+    """Return the Debian mirror that this machine's apt uses, else the public one."""
     targets = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(COMPONENT) $(REPO_URI)"],
         capture_output=True,
@@ -189,7 +183,7 @@ def _mirror() -> str:
 
 
 def _run(command: list[str | Path], log: Path, each_line: Callable[[str], None] = len) -> str:
-    """Run a program, keep its output in the log, and return it. Raises Trouble with the reason."""
+    """Run a program, log its output, and return it. Raises Trouble with the reason."""
     output = ""
     with (
         log.open("a") as file,
@@ -214,7 +208,7 @@ def _run(command: list[str | Path], log: Path, each_line: Callable[[str], None] 
 
 
 def _reason(output: str) -> tuple[str, str]:
-    """Say in one line why apt or dpkg failed, and what to try."""
+    """Return why apt or dpkg failed, and what to try."""
     if re.search("No space left|enough free space", output):
         return "no space left on the disk", "df -h .      (then again: it goes on from here)"
     if re.search("Could not resolve|Temporary failure|Could not connect|Unable to connect", output):
@@ -226,7 +220,7 @@ def _reason(output: str) -> tuple[str, str]:
 
 
 def _make_runnable(tree: Path) -> None:
-    """Put a small script before each program, which starts it with the tree's own libraries."""
+    """Replace each program by a small script that starts it with the tree's own libraries."""
     loaders = [path for path in tree.glob("**/ld*.so.[0-9]*") if not path.is_symlink()]
     if not loaders:
         return  # packages without programs
@@ -244,12 +238,10 @@ def _make_runnable(tree: Path) -> None:
             head = file.read(4096)
         if head[:4] == b"\x7fELF" and LOADER.search(head) and ".so" not in path.name:
             program = path.rename(path.with_name(path.name + ".real")).relative_to(tree)
-            # A program that looks for its files beside itself looks beside its loader.
+            # A program looks for files of its own beside its loader.
             beside = path.with_name(".loader")
             if not beside.exists():
                 beside.hardlink_to(tree / loader)
-            text = WRAPPER.format(
-                loader=beside.relative_to(tree), libraries=libraries, program=program
-            )
-            path.write_text(text)
+            names = {"loader": beside.relative_to(tree), "program": program}
+            path.write_text(WRAPPER.format(libraries=libraries, **names))
             path.chmod(0o755)

@@ -13,7 +13,7 @@ VERSION = "4.3"  # of the image in docker-compose.yml
 
 
 class Compose:
-    """The compose project of one node; `record` is a file that tells that it went this way."""
+    """The compose project of one node; `record` is a file that exists if Docker started it."""
 
     def __init__(
         self, root: Path, node: str, record: Path, port: int | None, page: int | None
@@ -21,12 +21,12 @@ class Compose:
         self.root, self.record = root, record
         # "lab" is the project that a plain `docker compose up` in this folder makes as well.
         self.project = [] if node == "lab" else ["--project-name", f"queue-lab-{node}"]
-        asked = {"LAB_PORT": port, "LAB_MANAGEMENT_PORT": page}
-        known = json.loads(record.read_text()) if record.exists() else {}
-        self.ports = known | {name: str(port) for name, port in asked.items() if port}
+        saved = json.loads(record.read_text()) if record.exists() else {}
+        options = {"LAB_PORT": port, "LAB_MANAGEMENT_PORT": page}
+        self.ports = saved | {name: str(port) for name, port in options.items() if port}
 
     def why_not(self, version: str | None = None) -> str:
-        """Say why Docker will not do, or "" if it will."""
+        """Return why Docker will not do, "" if it will."""
         if not shutil.which("docker"):
             return "no Docker"
         if version not in (None, VERSION):
@@ -38,10 +38,8 @@ class Compose:
         return ""
 
     def is_up(self) -> bool:
-        """Tell whether it went this way and its container runs."""
-        if not self.record.exists():
-            return False
-        return bool(self._quiet("compose", *self.project, "ps", "--quiet"))
+        """Return True if Docker started the node and its container runs."""
+        return self.record.exists() and bool(self._quiet("compose", *self.project, "ps", "--quiet"))
 
     def up(self) -> None:
         """Start the container and wait until it is healthy."""
@@ -63,7 +61,7 @@ class Compose:
         wait_until(lambda: amqp_answers(port), 120)
 
     def run(self, *command: str) -> None:
-        """Run `docker compose COMMAND`; what it says goes straight to the terminal."""
+        """Run `docker compose COMMAND`; what it prints goes to the terminal. Raises Trouble."""
         done = subprocess.run(
             ["docker", "compose", *self.project, *command],
             cwd=self.root,
@@ -92,7 +90,7 @@ class Compose:
 
 
 def dot_env(root: Path) -> dict[str, str]:
-    """Return the LAB_... settings from .env; the environment's own win, as with compose."""
+    """Return the LAB_... settings of .env; the environment's own win, as with compose."""
     settings = {}
     if (root / ".env").exists():
         for line in (root / ".env").read_text().splitlines():

@@ -2,6 +2,7 @@
 
 import os
 import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,15 +10,16 @@ from kit.broker import versions
 from kit.broker.docker import Compose, dot_env
 from kit.broker.network import greet, is_free, page_answers
 from kit.broker.node import Node
+from kit.broker.versions import is_version
 from kit.cli import Trouble, say
 
 ROOT = Path(__file__).resolve().parents[3]
 BROKERS = Path(os.environ.get("QUEUE_LAB_BROKER_DIR") or ROOT / ".broker").absolute()
-WAYS = ("existing", "docker", "installed", "unpacked")
+TRANSPORTS = ("existing", "docker", "installed", "unpacked")  # in the order in which `up` tries
 
 
 class Broker:
-    """The broker of one --node, by whichever way it came up."""
+    """The broker of one --node, by whichever transport it came up."""
 
     def __init__(self, name: str, port: int | None = None, page: int | None = None) -> None:
         self.name, self.folder = name, BROKERS / name
@@ -25,15 +27,15 @@ class Broker:
         if port and not page and port + 10_000 < 65_536:
             page = port + 10_000  # as 15672 goes with 5672
         self.compose = Compose(ROOT, name, self.folder / "docker.json", port, page)
-        known = {**dot_env(ROOT), **self.compose.ports}
+        settings = {**dot_env(ROOT), **self.compose.ports}
         if self.node:  # the same node, the same ports
             port, page = port or self.node.port, page or self.node.management_port
-        self.port = port or int(known.get("LAB_PORT") or 5672)
-        self.page = page or int(known.get("LAB_MANAGEMENT_PORT") or 15672)
-        self.user = known.get("LAB_USER") or "guest"
+        self.port = port or int(settings.get("LAB_PORT") or 5672)
+        self.page = page or int(settings.get("LAB_MANAGEMENT_PORT") or 15672)
+        self.user = settings.get("LAB_USER") or "guest"
 
-    def way(self) -> str:
-        """Return the way by which this broker is up, or "" if nothing is."""
+    def transport(self) -> str:
+        """Return the transport by which this broker is up, "" if nothing is."""
         if self.node and self.node.is_running():
             return "unpacked" if self.node.prefix else "installed"
         if self.compose.is_up():
@@ -41,67 +43,64 @@ class Broker:
         return "" if greet(self.port) is None else "existing"
 
     def up(self, via: str | None, version: str | None) -> None:
-        """Bring the broker up by the first way that works. Raises Trouble."""
+        """Bring the broker up by the first transport that works. Raises Trouble."""
         began = time.monotonic()
         if self.node and self.node.is_running():
-            return self._already_up(via, version)
+            return self._check_running_node(via, version)
         if via in (None, "docker") and self.compose.is_up() and greet(self.port) is not None:
             say("*", f"RabbitMQ {greet(self.port)} is already up.")
             return self.how_to_connect("docker")
-        ways, reasons, hint = [via] if via else list(WAYS), [], ""
+        transports, reasons, hint = [via] if via else list(TRANSPORTS), [], ""
         if self.node and not (via or version):  # data of a private node: the same RabbitMQ again
-            version = versions.supported(self.node.state["version"])
-            former = "unpacked" if self.node.prefix else "installed"
-            ways = ["existing", former, *(way for way in WAYS[1:] if way != former)]
-        for way in ways:
+            version = versions.series(self.node.state["version"])
+            last = "unpacked" if self.node.prefix else "installed"
+            transports = ["existing", last, *(one for one in TRANSPORTS[1:] if one != last)]
+        for transport in transports:
             try:
-                reason = getattr(self, f"_by_{way}")(version)
+                reason = getattr(self, f"_by_{transport}")(version)
             except Trouble as trouble:
                 if via or trouble.final:
                     raise
-                say("!", f"{way}: {trouble}")
+                say("!", f"{transport}: {trouble}")
                 reason, hint = str(trouble), trouble.hint
             if not reason:
                 took = time.monotonic() - began
-                say("*", f"RabbitMQ {greet(self.port)} is up after {took:.1f} s, way: {way}")
+                say("*", f"RabbitMQ {greet(self.port)} is up after {took:.1f} s, way: {transport}")
                 if reasons:
                     say("*", f"Why so:   {'; '.join(reasons)}")
-                return self.how_to_connect(way)
+                return self.how_to_connect(transport)
             reasons.append(reason)
         if via:
-            raise Trouble(f"no broker by --via {via}: {reason}", f"{command('up', self.name)}")
-        raise Trouble(
-            f"no way to a broker: {'; '.join(reasons)}", hint or versions.what_to_install()
-        )
+            raise Trouble(f"no broker by --via {via}: {reason}", command("up", self.name))
+        what = f"no way to a broker: {'; '.join(reasons)}"
+        raise Trouble(what, hint or versions.what_to_install())
 
-    def _already_up(self, via: str | None, version: str | None) -> None:
-        way, has = self.way(), ".".join(map(str, self.node.version))
-        if self.port != self.node.port or (via and via != way) or not is_version(has, version):
-            raise Trouble(
-                f"node {self.name!r} is up already: RabbitMQ {has} on port {self.node.port}, {way}",
-                f"another --node and --port, or first: {command('down', self.name)}",
-            )
+    def _check_running_node(self, via: str | None, version: str | None) -> None:
+        """Raise Trouble if the node that runs is not what was asked for."""
+        transport, running = self.transport(), versions.text(self.node.version)
+        as_asked = self.port == self.node.port and via in (None, transport)
+        if not (as_asked and is_version(running, version)):
+            what = f"node {self.name!r} is up already: RabbitMQ {running} on port {self.node.port}"
+            hint = f"another --node and --port, or first: {command('down', self.name)}"
+            raise Trouble(f"{what}, {transport}", hint)
         self.node.start()  # waits until it answers, should somebody have only just started it
-        say("*", f"RabbitMQ {has} is already up.")
-        self.how_to_connect(way)
+        say("*", f"RabbitMQ {running} is already up.")
+        self.how_to_connect(transport)
+
+    # Each of these returns "" if it brought a broker up, else why it cannot. Each raises Trouble
+    # for what went wrong on the way.
 
     def _by_existing(self, version: str | None) -> str:
-        """Use what answers on the port; return "" if that works, else why not, as all these do."""
-        has = greet(self.port)
-        if has is None:
-            if not is_free(self.port) and not self.compose.is_up():
-                raise Trouble(
-                    f"port {self.port} is taken by a program that does not answer AMQP",
-                    "another --port (or wait, if it is a broker that is just starting)",
-                    final=True,
-                )
-            return f"nothing answers AMQP on port {self.port}"
-        if not is_version(has, version):
-            raise Trouble(
-                f"what answers on port {self.port} is RabbitMQ {has}, not {version}",
-                "another --port, with another --node",
-                final=True,
-            )
+        running = greet(self.port)
+        if running is None:
+            if is_free(self.port) or self.compose.is_up():
+                return f"nothing answers AMQP on port {self.port}"
+            what = f"port {self.port} is taken by a program that does not answer AMQP"
+            hint = "another --port (or wait, if it is a broker that is just starting)"
+            raise Trouble(what, hint, final=True)
+        if not is_version(running, version):
+            what = f"what answers on port {self.port} is RabbitMQ {running}, not {version}"
+            raise Trouble(what, "another --port, with another --node", final=True)
         return ""
 
     def _by_docker(self, version: str | None) -> str:
@@ -117,8 +116,8 @@ class Broker:
         found = versions.find()
         if found is None:
             return "RabbitMQ is not installed"
-        if not is_version(".".join(map(str, found.version)), version):
-            return f"the installed RabbitMQ is {'.'.join(map(str, found.version))}"
+        if not is_version(versions.text(found.version), version):
+            return f"the installed RabbitMQ is {versions.text(found.version)}"
         return self._start_node(None)
 
     def _by_unpacked(self, version: str | None) -> str:
@@ -131,37 +130,35 @@ class Broker:
         self.node.start()
         return ""
 
-    def how_to_connect(self, way: str) -> None:
+    def how_to_connect(self, transport: str) -> None:
         """Print all that a student needs to go on."""
-        user = self.user if way == "docker" else "guest"
+        user = self.user if transport == "docker" else "guest"
         login = "guest:guest" if user == "guest" else user
         option = "" if self.port == 5672 else f"--port {self.port} "
-        who = "   (or what its owner gave you)" if way == "existing" else ""
-        say("*", f"Connect:  host localhost   port {self.port}   vhost /   user {user}{who}")
+        owner = "   (or what its owner gave you)" if transport == "existing" else ""
+        say("*", f"Connect:  host localhost   port {self.port}   vhost /   user {user}{owner}")
         say("*", f"          --url amqp://{login}@localhost:{self.port}/%2F")
         if page_answers(self.page):
             say("*", f"Look:     http://localhost:{self.page}   (log in as {user})")
         say("*", f"Try:      ./producer.py {option}--queue hello aaa bb c")
-        if way != "existing":
+        if transport != "existing":
             say("*", f"Stop:     {command('down', self.name)}")
 
     def down(self, wipe: bool) -> None:
-        """Stop the broker; with `wipe` forget its data too. One that is not ours is left alone."""
-        way = self.way()
-        if way == "existing":
-            say(
-                "*",
-                f"The broker on port {self.port} is not ours (we did not start it): left alone.",
-            )
-        if way == "docker" or (wipe and self.compose.record.exists()):
+        """Stop the broker; with `wipe` forget its data too. Leave one alone that is not ours."""
+        transport = self.transport()
+        if transport == "existing":
+            not_ours = f"The broker on port {self.port} is not ours"
+            say("*", f"{not_ours} (we did not start it): left alone.")
+        if transport == "docker" or (wipe and self.compose.record.exists()):
             self.compose.down(wipe)
-        if way in ("installed", "unpacked"):
+        if transport in ("installed", "unpacked"):
             say("*", "Stopping RabbitMQ ...")
             self.node.stop()
-        if way in WAYS[1:]:
+        if transport in TRANSPORTS[1:]:
             kept = "" if wipe else "; its queues and messages are kept"
             say("*", f"Node {self.name!r} is down{kept}.")
-        elif not way:
+        elif not transport:
             say("*", f"Node {self.name!r} was not up.")
         if wipe and self.folder.exists():
             Node(self.folder).wipe()
@@ -169,38 +166,36 @@ class Broker:
 
     def status(self) -> None:
         """Say what runs. Raises Trouble if nothing does."""
-        way, version = self.way(), greet(self.port)
-        if way and version is not None:
-            say("*", f"RabbitMQ {version} is up on port {self.port}, way: {way}")
-            if way in ("installed", "unpacked"):
-                rabbit = self.node.rabbitmq.scripts.parent
-                say(
-                    "*",
-                    f"Node {self.name!r}, process {self.node.pid}, in {self.folder}; runs {rabbit}",
-                )
-            return self.how_to_connect(way)
-        if way:
-            what = f"runs ({way}) but does not answer on port {self.port}"
+        transport, version = self.transport(), greet(self.port)
+        if not transport:
+            kept = "; its queues and messages are kept" if self.folder.exists() else ""
+            raise Trouble(f"node {self.name!r} is not up{kept}", command("up", self.name))
+        if version is None:
+            what = f"runs ({transport}) but does not answer on port {self.port}"
             raise Trouble(f"node {self.name!r} {what}", f"{command('kill', self.name)}, then up")
-        kept = "; its queues and messages are kept" if self.folder.exists() else ""
-        raise Trouble(f"node {self.name!r} is not up{kept}", command("up", self.name))
+        say("*", f"RabbitMQ {version} is up on port {self.port}, way: {transport}")
+        if transport in ("installed", "unpacked"):
+            rabbit = self.node.rabbitmq.scripts.parent
+            process = f"process {self.node.pid}, in {self.folder}; runs {rabbit}"
+            say("*", f"Node {self.name!r}, {process}")
+        self.how_to_connect(transport)
 
     def restart(self) -> None:
         """Stop the broker politely, start it again, and wait until it answers."""
-        way = self._ours()
+        transport = self._ours()
         say("*", "Restarting RabbitMQ ...")
-        self.node.restart() if way != "docker" else self.compose.restart(self.port)
+        self.node.restart() if transport != "docker" else self.compose.restart(self.port)
         say("*", f"RabbitMQ {greet(self.port)} is up again on port {self.port}.")
 
     def kill(self) -> None:
         """End the broker as a power cut would."""
-        way = self._ours()
-        self.node.kill() if way != "docker" else self.compose.run("kill")
+        transport = self._ours()
+        self.node.kill() if transport != "docker" else self.compose.run("kill")
         say("*", f"Killed, as by a power cut. Back again with: {command('up', self.name)}")
 
     def logs(self, follow: bool) -> None:
         """Print the broker's log."""
-        if self.way() == "docker":
+        if self.transport() == "docker":
             return self.compose.run("logs", *(["--follow"] if follow else []))
         files = self.node.log_files() if self.node else []
         if not files:
@@ -210,24 +205,40 @@ class Broker:
             print(line, end="", flush=follow)
 
     def _ours(self) -> str:
-        """Return the way by which our broker is up. Raises Trouble if it is not up, or not ours."""
-        way = self.way()
-        if way == "existing":
+        """Return the transport of our broker. Raises Trouble if it is not up, or not ours."""
+        transport = self.transport()
+        if transport == "existing":
             what = f"the broker on port {self.port} is somebody else's: we did not start it"
             raise Trouble(what, "one of your own goes by its --node, not by AMQP_URL")
-        if not way:
+        if not transport:
             raise Trouble(f"node {self.name!r} is not up", command("up", self.name))
-        return way
+        return transport
+
+
+def broker_url() -> str:
+    """Return the URL of the broker to use: that of AMQP_URL, else of labs/broker.py."""
+    if url := os.environ.get("AMQP_URL"):
+        return url
+    login = [dot_env(ROOT).get(key) or "guest" for key in ("LAB_USER", "LAB_PASSWORD")]
+    user, password = (urllib.parse.quote(word, safe="") for word in login)
+    return f"amqp://{user}:{password}@localhost:{Broker('lab').port}/%2F"
+
+
+def our_broker(url: str) -> Broker | None:
+    """Return the broker of a URL if labs/broker.py started it: only then may it be restarted."""
+    where = urllib.parse.urlsplit(url)
+    if where.hostname not in (None, "localhost", "127.0.0.1", "::1"):
+        return None
+    for record in [*BROKERS.glob("*/node.json"), *BROKERS.glob("*/docker.json")]:
+        broker = Broker(record.parent.name)
+        if broker.port == (where.port or 5672) and broker.transport() in TRANSPORTS[1:]:
+            return broker
+    return None
 
 
 def command(verb: str, node: str) -> str:
     """Return the line to type for a command on a node."""
     return f"labs/broker.py {verb}{'' if node == 'lab' else f' --node {node}'}"
-
-
-def is_version(has: str, wanted: str | None) -> bool:
-    """Tell whether a version is one of the wanted series; 4.3.6 is one of 4.3."""
-    return wanted is None or has.split(".")[:2] == wanted.split(".")
 
 
 def read_lines(path: Path, follow: bool) -> Iterator[str]:

@@ -35,12 +35,12 @@ def greet(port: int, host: str = LOCALHOST) -> str | None:
 
 
 def amqp_answers(port: int, host: str = LOCALHOST) -> bool:
-    """Tell whether an AMQP 0-9-1 broker answers on the port."""
+    """Return True if an AMQP 0-9-1 broker answers on the port."""
     return greet(port, host) is not None
 
 
 def page_answers(port: int, user: str = "guest", password: str = "guest") -> bool:
-    """Tell whether the management page is ready; while it is starting it says 500."""
+    """Return True if the management page is ready; while it starts it says 500."""
     secret = base64.b64encode(f"{user}:{password}".encode()).decode()
     request = urllib.request.Request(
         f"http://{LOCALHOST}:{port}/api/overview", headers={"Authorization": f"Basic {secret}"}
@@ -56,10 +56,9 @@ def page_answers(port: int, user: str = "guest", password: str = "guest") -> boo
 
 
 def free_port(row: int = 1) -> int:
-    """Return a port that is free, and on Linux stays ours until this program ends.
+    """Return the first of a row of free ports, which on Linux stay ours until this program ends.
 
-    It is from below those that the system hands out to clients by itself. It may be the first of a
-    row of ports, all of them free.
+    They lie below those that the system hands out to clients by itself.
     """
     while True:
         first = random.randrange(20_000, 32_000)
@@ -77,14 +76,14 @@ def free_port(row: int = 1) -> int:
 def _reserve(port: int, given_back: contextlib.ExitStack) -> socket.socket:
     reservation = given_back.enter_context(socket.socket())
     reservation.bind((LOCALHOST, port))
-    # Bound but not listening, it keeps the port from other callers of this function, while a
-    # broker, whose sockets have the same option, may listen there, now and after a kill.
+    # Bound but not listening: other callers of this function cannot bind it, while a broker, whose
+    # sockets have the same option, may listen there, now and after a kill.
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return reservation
 
 
 def is_free(port: int) -> bool:
-    """Tell whether no program listens on the port."""
+    """Return True if no program listens on the port."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

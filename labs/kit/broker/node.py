@@ -3,7 +3,7 @@
     node = Node(Path(".broker/lab"))        # the installed RabbitMQ; prefix=... for an unpacked one
     node.start(); node.kill(); node.start(); node.stop(); node.wipe()
 
-The folder holds data, logs, configuration, the cookie and node.json, from which any other process
+The folder holds data, logs, configuration, the cookie, and node.json, with which any other process
 can control the node. The node outlives the program that started it.
 """
 
@@ -27,7 +27,7 @@ SETTINGS = Path(__file__).resolve().parents[2] / "rabbitmq"  # shared with docke
 
 
 class Node:
-    """A RabbitMQ node in a folder of its own. A port of 0 or None: any free one, once started."""
+    """A RabbitMQ node in a folder of its own. A port of 0 or None is any free one."""
 
     def __init__(
         self,
@@ -51,12 +51,10 @@ class Node:
     @classmethod
     def load(cls, folder: Path) -> "Node | None":
         """Return the node that was last started in a folder, if there is one."""
-        blank = cls(folder)
-        if not (state := blank.state):
+        if not (state := cls(folder).state):
             return None
-        keys = ("name", "port", "management_port")
-        prefix = Path(state["prefix"]) if state["prefix"] else None
-        return cls(folder, prefix=prefix, **{key: state[key] for key in keys})
+        options = {key: state[key] for key in ("name", "port", "management_port")}
+        return cls(folder, prefix=Path(state["prefix"]) if state["prefix"] else None, **options)
 
     @property
     def rabbitmq(self) -> versions.RabbitMQ:
@@ -72,7 +70,7 @@ class Node:
 
     @property
     def state(self) -> dict:
-        """Return what was written down when the node was last started."""
+        """Return what node.json says of the last start; empty if there was none."""
         try:
             return json.loads((self.folder / "node.json").read_text())
         except (OSError, ValueError):
@@ -82,12 +80,11 @@ class Node:
     def pid(self) -> int | None:
         """Return the process id of the running node, or None."""
         for child in self._children:
-            child.poll()  # lets go of a child of ours that has died
+            child.poll()  # or a child of ours that has died would stay as a zombie
         pid, born = self.state.get("node", (0, ""))
         return pid if alive(pid, born) else None
 
     def is_running(self) -> bool:
-        """Tell whether the node's process lives."""
         return self.pid is not None
 
     def start(self, timeout: float = 90) -> None:
@@ -95,39 +92,35 @@ class Node:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(self.folder / ".lock"):
             if self.is_running():  # another program started it: it may not be ready yet
-                self.port, self.management_port = (
-                    self.state[key] for key in ("port", "management_port")
-                )
+                self.port = self.state["port"]
+                self.management_port = self.state["management_port"]
                 return self._wait_until_it_answers(timeout)
-            self._end_leftovers()
+            self._kill_epmd()
             self._check_data()
             for port in (self.port, *([self.management_port] if self._has_page else [])):
                 if not is_free(port):
-                    raise Trouble(
-                        f"port {port} is taken by another program",
-                        "choose others with --port and --management-port",
-                        final=True,
-                    )
+                    hint = "choose others with --port and --management-port"
+                    raise Trouble(f"port {port} is taken by another program", hint, final=True)
             self._write_files()
             try:
                 self._launch()
                 self._wait_until_it_answers(timeout)
-            except BaseException:  # Ctrl-C too: nothing half started stays behind
+            except BaseException:  # Ctrl-C too: leave nothing half started behind
                 self.kill()
                 for child in self._children:
                     child.kill()
                 raise
 
     def _launch(self) -> None:
-        """Start epmd and the node, and write down which processes they are."""
+        """Start epmd and the node, and note in node.json which processes they are."""
         environment = self._environment(epmd=free_port(), distribution=free_port())
         epmd_port = environment["ERL_EPMD_PORT"]
         with (self.folder / "log" / "output.log").open("wb") as output:
-            # Our own epmd, or the node would start one that stays behind when the node has gone.
+            # Our own epmd: one that the node starts outlives it, and nothing says whose it is.
             epmd = [self.rabbitmq.epmd, "-port", epmd_port, "-address", LOCALHOST]
             epmd = self._spawn(epmd, environment, output)
             wait_until(lambda: not is_free(int(epmd_port)), 20)
-            # RUNNING_UNDER_SYSTEMD: the script becomes the node, so that its pid is the node's.
+            # RUNNING_UNDER_SYSTEMD: the script becomes the node, and its pid is the node's.
             environment["RUNNING_UNDER_SYSTEMD"] = "true"
             node = self._spawn([self.rabbitmq.scripts / "rabbitmq-server"], environment, output)
         state = {
@@ -144,7 +137,7 @@ class Node:
         _write(self.folder / "node.json", json.dumps(state, indent=1) + "\n")
 
     def stop(self, timeout: float = 60) -> None:
-        """Stop the node politely and wait until it has gone; kill it after the timeout."""
+        """Stop the node politely and wait until it has gone; after the timeout, kill it."""
         if pid := self.pid:
             send(pid, signal.SIGTERM)
             send(pid, signal.SIGCONT)  # it may be frozen
@@ -159,23 +152,22 @@ class Node:
             helpers = [(child, birth(child)) for child in descendants(pid)]
             send(pid, signal.SIGKILL)
         wait_until(lambda: not self.is_running(), 10)
-        self._end_leftovers()
+        self._kill_epmd()
         # Erlang's helpers end by themselves when the node has gone.
         wait_until(lambda: not any(alive(*helper) for helper in helpers), 10)
 
     def restart(self, timeout: float = 90) -> None:
-        """Stop the node politely and start it again."""
         self.stop()
         self.start(timeout)
 
     def wipe(self) -> None:
-        """Stop the node and remove its folder with all that is in it."""
+        """Kill the node and remove its folder with all that is in it."""
         self.kill()
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
     def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl on this node and return what it prints."""
+        """Run rabbitmqctl on this node and return what it prints. Raises Trouble."""
         state = self.state
         done = subprocess.run(
             [self.rabbitmq.scripts / "rabbitmqctl", *arguments],
@@ -191,7 +183,7 @@ class Node:
         return done.stdout
 
     def log_files(self) -> list[Path]:
-        """Return the node's log files, the main one at the end."""
+        """Return the node's log files, the main one last."""
         files = (self.folder / "log").glob("*.log")
         main = f"{self.name}@localhost.log"
         return sorted(files, key=lambda path: (path.name == main, path.stat().st_mtime))
@@ -235,17 +227,14 @@ class Node:
         }
 
     def _check_data(self) -> None:
-        """Refuse data that this RabbitMQ could not read. Raises Trouble."""
-        made_with = tuple(self.state.get("version", self.version))
-        if any((self.folder / "data").glob("*")) and (
-            made_with > self.version or made_with[0] != self.version[0]
-        ):
-            old, new = (".".join(map(str, version)) for version in (made_with, self.version))
-            raise Trouble(
-                f"{self.folder} holds data of RabbitMQ {old}, which {new} does not read",
-                "another --node, or down --wipe (that forgets its queues and messages)",
-                final=True,
-            )
+        """Raise Trouble if the folder holds data that this RabbitMQ cannot read."""
+        written_by = tuple(self.state.get("version", self.version))
+        is_readable = written_by <= self.version and written_by[0] == self.version[0]
+        if any((self.folder / "data").glob("*")) and not is_readable:
+            old, new = versions.text(written_by), versions.text(self.version)
+            what = f"{self.folder} holds data of RabbitMQ {old}, which {new} does not read"
+            hint = "another --node, or down --wipe (that forgets its queues and messages)"
+            raise Trouble(what, hint, final=True)
 
     def _write_files(self) -> None:
         for name in ("home", "data", "log"):
@@ -259,14 +248,13 @@ class Node:
 
     def _configuration(self) -> dict[str, str]:
         """Return the lines of rabbitmq.conf by their keys: later ones win over earlier ones."""
-        text = (SETTINGS / "kit.conf").read_text()
-        text += f"\nlisteners.tcp.1 = {LOCALHOST}:{self.port}\n"
+        text = (SETTINGS / "kit.conf").read_text().splitlines()
+        text.append(f"listeners.tcp.1 = {LOCALHOST}:{self.port}")
         if self._has_page:
-            text += (
-                f"management.tcp.ip = {LOCALHOST}\nmanagement.tcp.port = {self.management_port}\n"
-            )
+            text.append(f"management.tcp.ip = {LOCALHOST}")
+            text.append(f"management.tcp.port = {self.management_port}")
         lines = {}
-        for line in (text + self.settings).splitlines():
+        for line in text + self.settings.splitlines():
             key = line.partition("=")[0].strip()
             if not key or key.startswith("#"):
                 continue
@@ -284,7 +272,7 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # it outlives this terminal, and Ctrl-C there is not for it
+                start_new_session=True,  # it outlives this terminal and its Ctrl-C
             )
             self._children.append(child)
         return child
@@ -298,10 +286,8 @@ class Node:
         try:
             wait_until(answers, timeout)
         except TimeoutError:
-            raise Trouble(
-                f"RabbitMQ did not answer on port {self.port} within {timeout:g} s",
-                f"less '{self.folder}/log/output.log'",
-            ) from None
+            what = f"RabbitMQ did not answer on port {self.port} within {timeout:g} s"
+            raise Trouble(what, f"less '{self.folder}/log/output.log'") from None
 
     def _page_answers(self) -> bool:
         settings = {k: v.partition("=")[2].strip() for k, v in self._configuration().items()}
@@ -317,8 +303,8 @@ class Node:
         reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         return f"RabbitMQ did not start: {reason[:200]}", f"less '{log}'"
 
-    def _end_leftovers(self) -> None:
-        """End the epmd that belongs to the node, if it lives."""
+    def _kill_epmd(self) -> None:
+        """Kill the epmd that belongs to the node, if it lives."""
         pid, born = self.state.get("epmd", (0, ""))
         if alive(pid, born):
             send(pid, signal.SIGKILL)
@@ -326,7 +312,7 @@ class Node:
 
 
 def _write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file in one step, so that nobody ever reads half of it."""
+    """Write a file in one step, so that nobody reads half of it."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:

@@ -1,4 +1,4 @@
-"""Processes: which one a pid stands for, waiting for something, and one at a time."""
+"""Processes: identify them by pid and birth, signal them, and let only one work at a time."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from kit.cli import say
 
 
 def birth(pid: int) -> str:
-    """Return when a process was started, or "" if it is dead: a pid alone may be used again."""
+    """Return when a process was started, "" if it is dead: a pid alone may be used again."""
     if not Path("/proc/self/stat").exists():  # macOS
         ps = ["ps", "-o", "lstart=", "-p", str(pid)]
         return subprocess.run(ps, capture_output=True, text=True).stdout.strip()
@@ -23,7 +23,7 @@ def birth(pid: int) -> str:
 
 
 def alive(pid: int, born: str) -> bool:
-    """Tell whether the process that was started then still lives."""
+    """Return True if the process that was started then still lives."""
     return bool(born) and birth(pid) == born
 
 
@@ -44,7 +44,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, so that two programs do not do the same work at the same time."""
+    """Hold a lock file, so that two programs do not do the same work at once."""
     import fcntl  # not on Windows
 
     with path.open("w") as file:

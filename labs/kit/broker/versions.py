@@ -1,4 +1,4 @@
-"""Where a RabbitMQ and its Erlang are on this machine: installed, or unpacked by us."""
+"""Find a RabbitMQ and its Erlang on this machine: installed, or unpacked by us."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ from kit.cli import Trouble, say
 SUITES = {"3.10": "bookworm", "4.0": "trixie", "4.3": "forky"}
 
 # Where installations keep their start scripts: Linux packages, Homebrew (Apple silicon, Intel).
-# The programs of the same name in /usr/sbin will not do: they change to the user of the service.
+# The programs of the same name in /usr/sbin change to the service's user, so they are no use.
 INSTALLED = (
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
     "/usr/lib64/rabbitmq/lib/rabbitmq_server-*/sbin",
@@ -53,7 +53,7 @@ class RabbitMQ:
 
 
 def find(prefix: Path | None = None) -> RabbitMQ | None:
-    """Return the RabbitMQ in an unpacked tree, or without one the newest that is installed."""
+    """Return the RabbitMQ in an unpacked tree, without a prefix the newest that is installed."""
     if prefix:
         places = list(prefix.absolute().glob(INSTALLED[0][1:]))
         erl = str(prefix.absolute() / "usr/lib/erlang/bin/erl")
@@ -70,24 +70,18 @@ def find(prefix: Path | None = None) -> RabbitMQ | None:
 def get(cache: Path, version: str | None = None) -> Path | None:
     """Return the prefix for a Node: None if an installed RabbitMQ will do, else an unpacked tree.
 
-    The version is one of SUITES; without one any will do. Raises Trouble.
+    The version is one of SUITES, or None for any. Raises Trouble.
     """
     installed = find()
-    if installed and (version is None or _is(installed, version)):
+    if installed and is_version(text(installed.version), version):
         return None
     return unpacked(cache, version)
 
 
-def supported(version: Sequence[int]) -> str | None:
-    """Return the series of a version if `unpacked` can get it: 4.3 for (4, 3, 6)."""
-    series = ".".join(map(str, version[:2]))
-    return series if series in SUITES else None
-
-
 def unpacked(cache: Path, version: str | None = None) -> Path:
-    """Return a tree with RabbitMQ unpacked from Debian's packages, getting it if need be.
+    """Return a tree with RabbitMQ unpacked from Debian's packages; unpack it if there is none.
 
-    The version is one of SUITES; without one it is what this machine's own apt has.
+    The version is one of SUITES, or None for what this machine's own apt has. Raises Trouble.
     """
     release = _this_release()
     suite = SUITES[version] if version else release
@@ -100,8 +94,8 @@ def unpacked(cache: Path, version: str | None = None) -> Path:
     rabbit = find(tree)
     if rabbit is None:
         raise Trouble(f"{tree} is not complete", f"rm -r '{tree}'   (then try again)")
-    if version and not _is(rabbit, version):
-        say("!", f"Debian {suite} carries RabbitMQ {'.'.join(map(str, rabbit.version))} by now")
+    if not is_version(text(rabbit.version), version):
+        say("!", f"Debian {suite} carries RabbitMQ {text(rabbit.version)} by now")
     return tree
 
 
@@ -109,19 +103,28 @@ def what_to_install() -> str:
     """Return what to type on this system to get a broker."""
     system = platform.system()
     if system == "Linux":
-        release = Path("/etc/os-release")
-        lines = release.read_text().splitlines() if release.exists() else []
-        ids = " ".join(line for line in lines if re.match("ID(_LIKE)?=", line))
+        release = _os_release()
+        ids = f"{release.get('ID')} {release.get('ID_LIKE')}"
         system = next((name for name in INSTALL if name in ids), "")
     return INSTALL.get(system, "install Docker, or RabbitMQ (rabbitmq.com), and try again")
 
 
-def _is(rabbit: RabbitMQ, version: str) -> bool:
-    return rabbit.version[:2] == tuple(int(part) for part in version.split("."))
+def text(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def series(version: Sequence[int]) -> str | None:
+    """Return the series of a version if `unpacked` can get it: 4.3 for (4, 3, 6)."""
+    return text(version[:2]) if text(version[:2]) in SUITES else None
+
+
+def is_version(version: str, expected: str | None) -> bool:
+    """Return True if a version is of the expected series, as 4.3.6 is of 4.3."""
+    return expected is None or version.split(".")[:2] == expected.split(".")
 
 
 def _version(scripts: Path) -> tuple[int, ...]:
-    """Read the version from the name of RabbitMQ's main library, as starting Erlang takes long."""
+    """Read the version from the name of RabbitMQ's main library: starting Erlang takes long."""
     for library in scripts.parent.glob("plugins/rabbit-[0-9]*"):
         return tuple(int(part) for part in re.findall(r"\d+", library.name)[:3])
     return ()
@@ -129,25 +132,23 @@ def _version(scripts: Path) -> tuple[int, ...]:
 
 def _this_release() -> str:
     """Return the code name of this machine's release, such as bookworm or noble."""
+    return _os_release().get("VERSION_CODENAME") or "native"
+
+
+def _os_release() -> dict[str, str]:
     try:
-        lines = Path("/etc/os-release").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = dict(line.split("=", 1) for line in lines if "=" in line)
-    return names.get("VERSION_CODENAME", "").strip('"') or "native"
+        return platform.freedesktop_os_release()
+    except OSError:  # not Linux
+        return {}
 
 
 def _make_movable(tree: Path) -> None:
-    """Let Erlang find itself where the tree lies, and RabbitMQ live with a space in its path."""
+    """Let Erlang find itself wherever the tree lies, and RabbitMQ cope with a space in its path."""
     for script in tree.glob("usr/lib/erlang/**/bin/*"):
         if script.is_file() and not script.is_symlink() and os.access(script, os.X_OK):
-            text = script.read_bytes()
-            if text.startswith(b"#!/bin/sh") and b"=/usr/lib/erlang" in text:
-                script.write_bytes(
-                    text.replace(b"=/usr/lib/erlang", b'="${0%/usr/*}"/usr/lib/erlang')
-                )
+            content, here = script.read_bytes(), b'="${0%/usr/*}"/usr/lib/erlang'
+            if content.startswith(b"#!/bin/sh"):
+                script.write_bytes(content.replace(b"=/usr/lib/erlang", here))
     for script in tree.glob("usr/lib/rabbitmq/lib/*/sbin/rabbitmq-env"):
-        text = script.read_text()
-        for unquoted in ("${RABBITMQ_SCRIPTS_DIR}/rabbitmq-defaults",):
-            text = text.replace(f". {unquoted}", f'. "{unquoted}"')
-        script.write_text(text)
+        defaults = "${RABBITMQ_SCRIPTS_DIR}/rabbitmq-defaults"
+        script.write_text(script.read_text().replace(f". {defaults}", f'. "{defaults}"'))
