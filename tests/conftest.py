@@ -34,7 +34,7 @@ from kit.broker import versions
 from kit.broker.network import amqp_answers
 from kit.broker.node import Node
 from kit.cli.program import DEADLINE, Script
-from kit.exercise.queue import Corner
+from kit.exercise.queue import QueueClient
 
 ROOT = Path(__file__).parent.parent
 # Fixtures that start a broker once in each worker of pytest-xdist that uses them.
@@ -193,7 +193,7 @@ def own_broker(breakable_broker: Broker) -> Broker:
     return breakable_broker
 
 
-class Lab(Corner):
+class Lab(QueueClient):
     """One test's own corner of a broker: a vhost, a queue name, and a connection to look with."""
 
     def __init__(self, broker: Broker, vhost: str) -> None:

@@ -16,7 +16,7 @@ from conftest import (
 )
 from kit.broker.network import amqp_answers
 from kit.cli.program import DEADLINE
-from kit.exercise.queue import Corner
+from kit.exercise.queue import QueueClient
 from proxy import Proxy
 
 WAITING = "Waiting for messages on 'q'. To exit press CTRL+C"
@@ -255,7 +255,7 @@ def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_told(
 ):
     lab.declare(arguments={"x-queue-type": queue_type})
     proxy = Proxy(lab.broker.port)
-    proxy.before_cancel = lambda: Corner(lab.url).publish(*"abc")
+    proxy.before_cancel = lambda: QueueClient(lab.url).publish(*"abc")
     url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     options = {"-n": ("-n", 2), "--exit-when-empty": ("--exit-when-empty",)}.get(stop, ())
     lab.publish("1", "2")

@@ -21,7 +21,7 @@ from conftest import (
     wait_until,
 )
 from kit.cli.program import DEADLINE
-from kit.exercise.queue import Corner
+from kit.exercise.queue import QueueClient
 from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
@@ -512,7 +512,7 @@ def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_told(
 ):
     lab.declare(arguments={"x-queue-type": queue_type})
     proxy = Proxy(lab.broker.port)
-    proxy.before_cancel = lambda: Corner(lab.url).publish(*LATE)
+    proxy.before_cancel = lambda: QueueClient(lab.url).publish(*LATE)
     url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     options = {"-n": ("-n", 2), "--exit-when-empty": ("--exit-when-empty",)}.get(stop, ())
     script = worker(lab, *acknowledge, *options, url=url)

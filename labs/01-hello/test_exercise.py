@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.exercise.plugin import Exercise
+from kit.exercise.fixture import Exercise
 
 WAITS = "Your receiver never printed that it is waiting for messages."
 
@@ -18,7 +18,7 @@ def test_both_sides_declare_the_queue(exercise: Exercise) -> None:
         f"Your receiver waits, but not at the queue {exercise.queue!r} that --queue names: "
         "declare that one."
     )
-    exercise.corner.connection.channel().queue_delete(exercise.queue)
+    exercise.client.connection.channel().queue_delete(exercise.queue)
     exercise.run("Hello")
     assert exercise.has_queue(), (
         "Your receiver declares the queue but your sender does not, so what it sends before the "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.exercise.plugin import Exercise
+from kit.exercise.fixture import Exercise
 
 FAST = ("--seconds-per-character", "0.01")
 LEAST = 0.05  # seconds a character, where time is measured

@@ -3,7 +3,8 @@
 import pytest
 from pika.spec import Basic
 
-from kit.exercise.plugin import Exercise, Program
+from kit.exercise.fixture import Exercise
+from kit.exercise.program import Program
 
 RECEIVED = "Your worker did not print that it received a task."
 FAST = ("--seconds-per-character", "0.05")
@@ -25,12 +26,12 @@ def test_killed_in_the_middle_of_a_task(exercise: Exercise) -> None:
     """
     worker = busy(exercise, "aaa", "b", "c")
     exercise.wait_until(
-        lambda: len(exercise.told(Basic.Deliver)) >= 1, "Your worker did not get a task."
+        lambda: len(exercise.received(Basic.Deliver)) >= 1, "Your worker did not get a task."
     )
-    early = exercise.said(Basic.Ack)
+    early = exercise.sent(Basic.Ack)
     worker.end()
     lost = "Your worker was killed in the middle of a task, and the task is lost: "
-    if exercise.said(Basic.Consume)[0].what.no_ack:
+    if exercise.sent(Basic.Consume)[0].what.no_ack:
         lost += "with auto_ack the broker forgets a task when it hands it over."
     elif early:
         lost += "your worker acknowledged it before the work was done."
@@ -54,10 +55,10 @@ def test_done_is_done(exercise: Exercise) -> None:
     exercise.send("aa", "bb")
     worker.wait_for("Done", "Your worker did not say Done for both of two tasks.", count=2)
     exercise.wait_until(
-        lambda: len(exercise.said(Basic.Ack)) >= 2 or worker.has_ended(),
+        lambda: len(exercise.sent(Basic.Ack)) >= 2 or worker.has_ended(),
         lambda: (
             "Your worker did two tasks and acknowledged only one."
-            if exercise.said(Basic.Ack)
+            if exercise.sent(Basic.Ack)
             else "Your worker said Done twice, and the broker knows nothing of it: acknowledge "
             "each task after its work."
         ),
@@ -72,7 +73,7 @@ def test_done_is_done(exercise: Exercise) -> None:
         "only once, and not at all with auto_ack",
     )
     exercise.wait_until(
-        lambda: len(exercise.said(Basic.Ack)) >= 3,
+        lambda: len(exercise.sent(Basic.Ack)) >= 3,
         "Your worker acknowledges some tasks, not all.",
         2,
     )
@@ -90,7 +91,7 @@ def test_refuses_what_nobody_can_do(exercise: Exercise) -> None:
     exercise.send("why?", "a")
     worker.wait_for("Failed", "Your worker did not print that it failed on the task 'why?'.")
     worker.wait_for("Done", "Your worker did not go on to the next task after one that failed.")
-    refused = exercise.said(Basic.Reject) + exercise.said(Basic.Nack)
+    refused = exercise.sent(Basic.Reject) + exercise.sent(Basic.Nack)
     assert len(worker.find("Failed")) == 1 and not (refused and refused[0].what.requeue), (
         f"Your worker failed on the same task {len(worker.find('Failed'))} times, because it put "
         "the task back into the queue."

@@ -3,7 +3,7 @@
 import pytest
 from pika.spec import BasicProperties, Confirm
 
-from kit.exercise.plugin import Exercise
+from kit.exercise.fixture import Exercise
 
 
 @pytest.mark.task(1)
@@ -26,7 +26,7 @@ def test_the_messages_are_persistent(exercise: Exercise) -> None:
     Read: https://www.rabbitmq.com/docs/publishers#message-properties
     """
     exercise.run("three apples", "a pear")
-    modes = [h.what.delivery_mode for h in exercise.said(BasicProperties)]
+    modes = [h.what.delivery_mode for h in exercise.sent(BasicProperties)]
     assert modes, "Your program sent no message."
     assert modes == [2] * len(modes), (
         "Your messages are not persistent: after a restart of the broker the durable queue would "
@@ -46,7 +46,7 @@ def test_returned_is_not_sent(exercise: Exercise) -> None:
         "There was no queue, the broker threw your message away, and your program printed Sent: "
         + (
             "publish with mandatory=True, or the broker will not tell."
-            if exercise.said(Confirm.Select)
+            if exercise.sent(Confirm.Select)
             else "it did not ask the broker what became of it."
         )
     )
@@ -62,7 +62,7 @@ def test_refused_is_not_sent(exercise: Exercise) -> None:
     Read: https://www.rabbitmq.com/docs/maxlength#overflow-behaviour
     """
     room_for_one = {"x-max-length": 1, "x-overflow": "reject-publish"}
-    exercise.corner.declare(durable=True, arguments=room_for_one)
+    exercise.client.declare(durable=True, arguments=room_for_one)
     sender = exercise.start("--no-declare", "one", "two", "three")
     code = sender.wait("Your program does not end when a queue is full.")
     assert not sender.crash(), f"Nothing caught the broker's refusal: {sender.crash()}."
@@ -84,7 +84,7 @@ def test_all_is_well(exercise: Exercise) -> None:
     Read: https://www.rabbitmq.com/docs/confirms#publisher-confirms
     """
     sender = exercise.run("three apples", "a pear")
-    assert exercise.said(Confirm.Select), (
+    assert exercise.sent(Confirm.Select), (
         "Your program does not ask the broker for confirms: it cannot know what arrived."
     )
     bodies = [body for _, _, body in exercise.take()]

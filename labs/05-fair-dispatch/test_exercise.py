@@ -3,7 +3,8 @@
 import pytest
 from pika.spec import Basic
 
-from kit.exercise.plugin import Exercise, Program
+from kit.exercise.fixture import Exercise
+from kit.exercise.program import Program
 
 PACE = ("--seconds-per-character", "0.1")
 SECOND = "a" * 10  # one second of work
@@ -22,17 +23,17 @@ def test_acknowledges_by_hand(exercise: Exercise) -> None:
     Read: https://www.rabbitmq.com/docs/confirms#consumer-acknowledgements
     """
     worker = exercise.start_worker(*PACE)
-    assert not exercise.said(Basic.Consume)[0].what.no_ack, (
+    assert not exercise.sent(Basic.Consume)[0].what.no_ack, (
         "Your worker takes its tasks with auto_ack: the broker considers them done at once, and "
         "has nothing to count."
     )
     exercise.send(SECOND, "bb")
     begun = worker.wait_for("eceived", "Your worker did not print that it received a task.")
     exercise.wait_until(
-        lambda: exercise.said(Basic.Ack) or worker.find("Done"),
+        lambda: exercise.sent(Basic.Ack) or worker.find("Done"),
         "Your worker neither printed Done nor acknowledged a task of one second in 10 s.",
     )
-    early = [ack for ack in exercise.said(Basic.Ack) if ack.time < begun.time + 0.7]
+    early = [ack for ack in exercise.sent(Basic.Ack) if ack.time < begun.time + 0.7]
     assert not early, (
         "Your worker acknowledged a task before the work was done: it looks free while it is busy."
     )
@@ -42,7 +43,7 @@ def test_acknowledges_by_hand(exercise: Exercise) -> None:
         count=2,
     )
     exercise.wait_until(
-        lambda: len(exercise.said(Basic.Ack)) == 2,
+        lambda: len(exercise.sent(Basic.Ack)) == 2,
         "Your worker did two tasks and did not acknowledge both, each once.",
         within=2,
     )
@@ -64,11 +65,11 @@ def test_the_free_worker_gets_the_task(exercise: Exercise) -> None:
         lambda: len(free.find("Done")) == 3 or busy.find("Done"),
         "A task was sent to two workers, and after 10 s neither was done with it.",
     )
-    done, qos = len(free.find("Done")), exercise.said(Basic.Qos)
+    done, qos = len(free.find("Done")), exercise.sent(Basic.Qos)
     why = "the rest waited in the hands of the busy one. "
     if not qos:
         why += "Limit what it may hold: basic_qos."
-    elif qos[0].time > exercise.said(Basic.Consume)[0].time:
+    elif qos[0].time > exercise.sent(Basic.Consume)[0].time:
         why += "basic_qos comes too late: it counts for those who subscribe after it."
     else:
         why += f"A prefetch of {qos[0].what.prefetch_count} is not 1 (0 means no limit)."
@@ -87,7 +88,7 @@ def test_it_takes_the_next_when_free(exercise: Exercise) -> None:
     worker = exercise.start_worker("--seconds-per-character", "0.5")
     exercise.send("a", "b", "c")
     worker.wait_for("eceived", "Your worker did not print that it received a task.")
-    held = len(exercise.told(Basic.Deliver)) - len(exercise.said(Basic.Ack))
+    held = len(exercise.received(Basic.Deliver)) - len(exercise.sent(Basic.Ack))
     assert held <= 1 and exercise.ready() >= 1, (
         f"Your worker is busy with one task and holds {held} in its hands: two that another worker "
         "could have done."
@@ -104,10 +105,10 @@ def test_prefetch_is_an_option(exercise: Exercise) -> None:
     exercise.start_worker("--prefetch", "3", "--seconds-per-character", "30")
     exercise.send("a", "b", "c", "d")
     exercise.wait_until(
-        lambda: len(exercise.told(Basic.Deliver)) >= 3,
+        lambda: len(exercise.received(Basic.Deliver)) >= 3,
         lambda: (
             "With --prefetch 3 your worker should hold three tasks, but it holds "
-            f"{len(exercise.told(Basic.Deliver))}."
+            f"{len(exercise.received(Basic.Deliver))}."
         ),
         within=3,
     )

@@ -5,7 +5,7 @@ import time
 import pytest
 from pika.spec import Basic, Connection
 
-from kit.exercise.plugin import Exercise
+from kit.exercise.fixture import Exercise
 
 PACE = ("--seconds-per-character", "0.2")
 OUTAGE = 3  # seconds
@@ -46,10 +46,10 @@ def one_try(exercise: Exercise, wrong: str, url: str) -> None:
     """Expect that the program tries once, and ends."""
     worker = exercise.start(url=url)
     exercise.wait_until(
-        lambda: worker.has_ended() or len(exercise.said(Connection.StartOk)) > 1,
+        lambda: worker.has_ended() or len(exercise.sent(Connection.StartOk)) > 1,
         f"With a wrong {wrong} your worker neither ended nor tried again.",
     )
-    assert len(exercise.said(Connection.StartOk)) == 1, (
+    assert len(exercise.sent(Connection.StartOk)) == 1, (
         f"Your worker tried the same wrong {wrong} again: it will be wrong the next time too, so "
         "let the error end the program."
     )
@@ -115,7 +115,7 @@ def test_cut_in_the_middle_of_a_task(exercise: Exercise) -> None:
         if_it_ends="Your worker's connection was cut in the middle of a task, and it ended",
     )
     exercise.wait_until(
-        lambda: len(exercise.said(Basic.Ack)) >= 2,
+        lambda: len(exercise.sent(Basic.Ack)) >= 2,
         "Your worker came back and did not acknowledge what it did.",
         within=3,
     )

@@ -8,7 +8,8 @@ import pika
 import pytest
 from pika.spec import Basic, Queue
 
-from kit.exercise.plugin import Exercise, Program
+from kit.exercise.fixture import Exercise
+from kit.exercise.program import Program
 
 LINES = [
     ("payments.info", "paid"),
@@ -44,7 +45,7 @@ class Logs:
 
     def send(self, lines: list[tuple[str, str]]) -> None:
         """Publish log lines; nobody need be there to take them."""
-        channel = self.exercise.corner.connection.channel()
+        channel = self.exercise.client.connection.channel()
         channel.confirm_delivery()
         for key, text in lines:
             # A queue that is just going with its program refuses, at least on RabbitMQ 4.3.
@@ -60,12 +61,12 @@ class Logs:
 
     def each_has_its_queue(self) -> bool:
         """Tell whether the program subscribes to a queue for each place, whatever is in them."""
-        return len({one.what.queue for one in self.exercise.said(Basic.Consume)}) >= PLACES
+        return len({one.what.queue for one in self.exercise.sent(Basic.Consume)}) >= PLACES
 
     def delete(self) -> None:
         """Leave no exchange on the broker."""
         with contextlib.suppress(pika.exceptions.AMQPError):
-            self.exercise.corner.connection.channel().exchange_delete(self.name)
+            self.exercise.client.connection.channel().exchange_delete(self.name)
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_the_files_miss_nothing(exercise: Exercise, logs: Logs) -> None:
         within=3,
     )
     exercise.wait_until(
-        lambda: len(exercise.said(Basic.Ack)) >= 3,
+        lambda: len(exercise.sent(Basic.Ack)) >= 3,
         "Your router wrote a line, and did not acknowledge every copy of it after that.",
         within=3,
     )
@@ -167,7 +168,7 @@ def test_the_files_miss_nothing(exercise: Exercise, logs: Logs) -> None:
             "back: the queue has to stay, so not exclusive=True, but durable=True.",
             within=3,
         )
-    declared = [one.what for one in exercise.said(Queue.Declare)]
+    declared = [one.what for one in exercise.sent(Queue.Declare)]
     assert all(queue.durable or queue.exclusive or queue.passive for queue in declared), (
         "The queue stays while you are away, but not over a restart of the broker: add "
         "durable=True."

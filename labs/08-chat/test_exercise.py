@@ -6,7 +6,8 @@ import pika
 import pytest
 from pika.spec import Basic
 
-from kit.exercise.plugin import Exercise, Mistake, Program
+from kit.exercise.fixture import Exercise
+from kit.exercise.program import Mistake, Program
 
 
 class Room:
@@ -18,24 +19,24 @@ class Room:
 
     def listener(self, name: str) -> Program:
         """Start the program as somebody who listens."""
-        begun = len(self.exercise.told(Basic.ConsumeOk))
+        begun = len(self.exercise.received(Basic.ConsumeOk))
         program = self.exercise.start("--name", name)
         program.wait_for("Waiting", "Your program never printed that it is waiting for messages.")
         self.exercise.wait_until(
-            lambda: len(self.exercise.told(Basic.ConsumeOk)) > begun or program.has_ended(),
+            lambda: len(self.exercise.received(Basic.ConsumeOk)) > begun or program.has_ended(),
             "Your program prints that it waits, but it did not subscribe to its queue.",
         )
         return program
 
     def publish(self, exchange: str, key: str, text: str) -> None:
         """Say something. Raises pika's UnroutableError if nobody gets it."""
-        channel = self.exercise.corner.connection.channel()
+        channel = self.exercise.client.connection.channel()
         channel.confirm_delivery()
         channel.basic_publish(exchange, key, text.encode(), mandatory=True)
 
     def ear(self, exchange: str, key: str = "") -> Callable[[], list[str]]:
         """Bind a queue of our own; return what gives all that it has heard so far."""
-        channel = self.exercise.corner.connection.channel()
+        channel = self.exercise.client.connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         heard: list[str] = []
         try:
@@ -56,9 +57,9 @@ def room(exercise: Exercise) -> Iterator[Room]:
     """Return the room; its exchanges go with it, even where nothing was ever bound to them."""
     room = Room(exercise)
     yield room
-    exercise.corner.reconnect()
+    exercise.client.reconnect()
     for exchange in (room.everybody, room.private):
-        exercise.corner.connection.channel().exchange_delete(exchange)
+        exercise.client.connection.channel().exchange_delete(exchange)
 
 
 @pytest.mark.task(1)
@@ -120,7 +121,7 @@ def test_says_when_nobody_got_it(room: Room) -> None:
     room.listener("ada")
     bobs = room.ear(room.private, "bob")
     program = room.exercise.run("--name", "carl", "/msg zoe psst")
-    sent = room.exercise.said(Basic.Publish)
+    sent = room.exercise.sent(Basic.Publish)
     why = (
         "Publish with mandatory=True, and the broker returns what it has no queue for."
         if sent and not sent[-1].what.mandatory

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pika.spec import Basic, Queue
 
-from kit.exercise.plugin import Exercise, Mistake, Program
+from kit.exercise.fixture import Exercise
+from kit.exercise.program import Mistake, Program
 
 DELAY = 0.3  # seconds
 
@@ -62,9 +63,9 @@ def out_of_stock(folder: Path, product: int) -> Path:
 def wait_for_acks(exercise: Exercise, count: int) -> None:
     """Wait until so many messages are settled."""
     exercise.wait_until(
-        lambda: len(exercise.said(Basic.Ack)) >= count,
+        lambda: len(exercise.sent(Basic.Ack)) >= count,
         lambda: (
-            f"Of {count} messages your warehouse acknowledged {len(exercise.said(Basic.Ack))}: "
+            f"Of {count} messages your warehouse acknowledged {len(exercise.sent(Basic.Ack))}: "
             "each has to be, once it is packed or sent on."
         ),
         within=4,
@@ -95,7 +96,7 @@ def test_an_order_is_packed_once(exercise: Exercise, tmp_path: Path) -> None:
     # Somebody else packs it meanwhile, or it was packed before a restart.
     warehouse.end()
     exercise.wait_until(lambda: exercise.consumers() == 0, "Your warehouse is still subscribed.")
-    begun = len(exercise.said(Basic.Ack))
+    begun = len(exercise.sent(Basic.Ack))
     start(exercise, tmp_path, 1)
     exercise.send(order(2, 7))
     wait_for_acks(exercise, begun + 1)
@@ -142,7 +143,7 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
 
 def declared(exercise: Exercise, end: str) -> dict:
     """Return the arguments with which the program declared its queue of this ending."""
-    queues = [one.what for one in exercise.said(Queue.Declare) if one.what.queue.endswith(end)]
+    queues = [one.what for one in exercise.sent(Queue.Declare) if one.what.queue.endswith(end)]
     return (queues[-1].arguments if queues else None) or {}
 
 
@@ -157,7 +158,7 @@ def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> N
     warehouse = start(exercise, tmp_path, 3)
     exercise.send(order(1, 42), order(2, 7))
     exercise.wait_until(
-        lambda: exercise.corner.ready(parked) or warehouse.find("Attempt 4"),
+        lambda: exercise.client.ready(parked) or warehouse.find("Attempt 4"),
         lambda: (
             "An order that fails again and again did not come into the queue of the parked ones."
             if warehouse.find("Attempt 2")
@@ -171,9 +172,9 @@ def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> N
     attempts = len(warehouse.find("Attempt "))
     assert attempts == 3, f"The order was parked after attempt {attempts}, and should be after 3."
     wait_for_acks(exercise, 4)
-    retry = exercise.corner.ready(f"{exercise.queue}-retry")
+    retry = exercise.client.ready(f"{exercise.queue}-retry")
     assert not retry, "The order is parked, and comes back all the same: send it to one of the two."
-    [(_, properties, body)] = exercise.corner.take_all(parked)
+    [(_, properties, body)] = exercise.client.take_all(parked)
     assert json.loads(body)["number"] == 1 and properties.delivery_mode == 2, (
         "The parked message should be the order as it came, and persistent."
     )

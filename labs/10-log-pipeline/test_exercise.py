@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pika.spec import Basic
 
-from kit.exercise.plugin import Exercise, Program
+from kit.exercise.fixture import Exercise
+from kit.exercise.program import Program
 
 SLOW = ("--seconds-per-row", "2")
 WROTE = "Your sink did not say that it wrote a batch of 5 records."
@@ -45,7 +46,7 @@ def acknowledged(exercise: Exercise, before: int = 0) -> bool:
 
     The acknowledgements that there were `before` do not count.
     """
-    return any(ack.what.delivery_tag >= 5 for ack in exercise.said(Basic.Ack)[before:])
+    return any(ack.what.delivery_tag >= 5 for ack in exercise.sent(Basic.Ack)[before:])
 
 
 @pytest.mark.task(1)
@@ -104,7 +105,7 @@ def test_each_record_is_written_once(exercise: Exercise, tmp_path: Path) -> None
         "Your sink did not acknowledge the batch: that is task 1.",
     )
     sink.end()
-    sink, before = start(exercise, tmp_path), len(exercise.said(Basic.Ack))
+    sink, before = start(exercise, tmp_path), len(exercise.sent(Basic.Ack))
     send(exercise, "abcda")
     exercise.wait_until(
         lambda: acknowledged(exercise, before) or sink.has_ended(),

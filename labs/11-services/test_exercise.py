@@ -9,7 +9,8 @@ import pika
 import pytest
 from pika.spec import Basic, Queue
 
-from kit.exercise.plugin import Exercise, Program
+from kit.exercise.fixture import Exercise
+from kit.exercise.program import Program
 
 
 def account(email: str, version: int, name: str, active: bool = True) -> dict:
@@ -31,7 +32,7 @@ class Site:
 
     def tell(self, *accounts: dict) -> None:
         """Publish changes of accounts; nobody need be there to take them."""
-        channel = self.exercise.corner.connection.channel()
+        channel = self.exercise.client.connection.channel()
         for one in accounts:
             channel.basic_publish(self.exchange, "", json.dumps(one).encode())
         channel.close()
@@ -49,7 +50,7 @@ class Site:
         )
 
     def _all_acknowledged(self) -> bool:
-        return len(self.exercise.said(Basic.Ack)) == len(self.exercise.told(Basic.Deliver))
+        return len(self.exercise.sent(Basic.Ack)) == len(self.exercise.received(Basic.Deliver))
 
     def copy(self) -> dict:
         """Return the copy; empty if there is none yet."""
@@ -59,8 +60,8 @@ class Site:
 
     def delete(self) -> None:
         """Leave nothing on the broker: not even queues whose names the broker has made up."""
-        channel = self.exercise.corner.connection.channel()
-        for answer in self.exercise.told(Queue.DeclareOk):
+        channel = self.exercise.client.connection.channel()
+        for answer in self.exercise.received(Queue.DeclareOk):
             channel.queue_delete(answer.what.queue)
         channel.exchange_delete(self.exchange)
 
@@ -87,7 +88,7 @@ def test_hears_what_changed_meanwhile(exercise: Exercise, site: Site) -> None:
     service.end()
     site.tell(account("ada@example.com", 2, "Ada King"))
     site.start()
-    declared = [one.what for one in exercise.said(Queue.Declare)]
+    declared = [one.what for one in exercise.sent(Queue.Declare)]
     exercise.wait_until(
         lambda: site.copy()["ada@example.com"]["name"] == "Ada King",
         lambda: (
