@@ -13,10 +13,9 @@ import pytest
 
 from kit.cli import Trouble
 from kit.worksheet import panes as kit_tmux
-from kit.worksheet.page import BadPage, Found, Missing, find, parse, same
+from kit.worksheet.page import BadPage, Found, Missing, find, find_page, parse, same
 from kit.worksheet.panes import Stage, tmux
-from kit.worksheet.player import Player, Surprise
-from play import find_page
+from kit.worksheet.player import Mismatch, Player
 from test_worksheets import ROOT, UNPACKED, pane_environment
 
 NOBODY = "amqp://localhost:1"  # these pages need no broker
@@ -217,7 +216,7 @@ def test_lines_wider_than_the_pane_are_one_again(play):
 
 
 def test_wrong_text_is_named_with_place_expected_and_seen(play):
-    with pytest.raises(Surprise) as caught:
+    with pytest.raises(Mismatch) as caught:
         play(
             """\
             ```console a
@@ -236,7 +235,7 @@ def test_wrong_text_is_named_with_place_expected_and_seen(play):
 
 def test_missing_text_is_waited_for_and_named(play):
     began = time.monotonic()
-    with pytest.raises(Surprise, match=f"{FILE}:5: a: expected 'never', seen: nothing"):
+    with pytest.raises(Mismatch, match=f"{FILE}:5: a: expected 'never', seen: nothing"):
         play(
             """\
             ```console a
@@ -252,7 +251,7 @@ def test_missing_text_is_waited_for_and_named(play):
 
 
 def test_text_from_before_the_last_command_does_not_count(play):
-    with pytest.raises(Surprise, match="expected 'ready', seen: 'other'|seen: '\\$'"):
+    with pytest.raises(Mismatch, match="expected 'ready', seen: 'other'|seen: '\\$'"):
         play(
             """\
             ```console a
@@ -298,7 +297,7 @@ def test_keys_stop_a_program_and_its_last_line_is_seen(play):
 
 
 def test_typing_behind_a_program_that_still_runs_fails(play):
-    with pytest.raises(Surprise, match=rf"{FILE}:5: a: expected the prompt \$ to type behind"):
+    with pytest.raises(Mismatch, match=rf"{FILE}:5: a: expected the prompt \$ to type behind"):
         play(
             """\
             ```console a
@@ -390,7 +389,7 @@ def test_a_pane_somebody_scrolls_in_is_typed_into_all_the_same(play):
 
 
 def test_a_pane_that_is_gone_is_said(play):
-    with pytest.raises(Surprise, match="pane 'b' is gone"):
+    with pytest.raises(Mismatch, match="pane 'b' is gone"):
         play("""\
             ```console a
             true

@@ -18,7 +18,7 @@ from kit.broker.network import free_port
 from kit.broker.node import Node
 from kit.worksheet.page import Worksheet, read
 from kit.worksheet.panes import Stage, tmux
-from kit.worksheet.player import Player, Surprise
+from kit.worksheet.player import Mismatch, Player
 
 ROOT = Path(__file__).resolve().parents[1]
 UNPACKED = ROOT / ".broker" / "unpacked"
@@ -118,8 +118,8 @@ def test_worksheet_shows_what_it_prints(
         try:
             for block in page.blocks:
                 player.play(block)
-        except Surprise as surprise:
-            failure = f"{surprise}\n\n{surprise.screen}"
+        except Mismatch as mismatch:
+            failure = f"{mismatch}\n\n{mismatch.screen}"
         else:
             failure = what_is_left(page, stage, environment)
     if failure:

@@ -1,8 +1,8 @@
-"""A worksheet as a program reads it: steps, and in them blocks that are typed or expected.
+"""Read a worksheet: steps, and in them blocks that are typed or expected.
 
-`read` makes the steps of a Markdown file; a fenced block that names a pane behind its language is
-played, one that names none is an illustration. `find` looks for a text block's lines among those
-seen, and where they are missing says how far it came.
+`read` makes the steps of a Markdown file. A fenced block that names a pane behind its language is
+played; one that names none is an illustration. `find` looks for a text block's lines among those
+that a pane shows, and says which is the first that is missing.
 """
 
 import contextlib
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from kit.cli import Trouble
+from kit.cli import UNEXPECTED, USAGE, Trouble
 
+LABS = Path(__file__).resolve().parents[2]
 ANY = "…"
 KINDS = {
     "console": "typed into the pane's shell",
@@ -27,10 +28,10 @@ KINDS = {
 
 
 class BadPage(Trouble):
-    """A worksheet that cannot be played as it stands."""
+    """Raised for a worksheet that cannot be played as it stands."""
 
     def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what, hint, code=1)
+        super().__init__(what, hint, UNEXPECTED)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Worksheet:
-    """A whole page; its first step is the head, which has nothing to play as a rule."""
+    """A whole page; its first step is the head, which usually has nothing to play."""
 
     file: Path
     title: str
@@ -71,25 +72,39 @@ class Worksheet:
 
     @property
     def blocks(self) -> list[Block]:
-        """Return all that is played, in page order."""
         return [block for step in self.steps for block in step.blocks]
 
     @property
     def panes(self) -> list[str]:
-        """Return the names of the panes, in the order in which the page needs them."""
+        """The names of the panes, in the order in which the page needs them."""
         return list(dict.fromkeys(block.pane for block in self.blocks))
 
     @property
     def queues(self) -> set[str]:
-        """Return the queues that the scripts are told to use on the page."""
+        """The queues that the page's commands name with --queue."""
         typed = " ".join(line for b in self.blocks if b.kind == "console" for line in b.lines)
         return set(re.findall(r"--queue ([\w-]+)", typed))
 
     @property
     def breaks_the_broker(self) -> bool:
-        """Tell whether the page calls labs/broker.py: its broker must be one that may be broken."""
+        """True if the page calls labs/broker.py: then its broker must be one that may break."""
         typed = (block.lines for block in self.blocks if block.kind == "console")
         return any("labs/broker.py" in line for lines in typed for line in lines)
+
+
+def find_page(lab: str) -> Path:
+    """Return the worksheet of a lab: its number, its name, or a path. Raises Trouble."""
+    for path in (Path(lab), LABS / lab):
+        if path.is_file():
+            return path
+        if (path / "README.md").is_file():
+            return path / "README.md"
+    every = sorted(LABS.glob("[0-9]*/README.md"))
+    numbers = {int(page.parent.name.split("-")[0]): page for page in every}
+    if lab.isdigit() and int(lab) in numbers:
+        return numbers[int(lab)]
+    names = ", ".join(page.parent.name for page in every) or "none yet"
+    raise Trouble(f"there is no lab {lab!r}", f"one of these: {names}", USAGE)
 
 
 def read(file: Path) -> Worksheet:
@@ -97,7 +112,7 @@ def read(file: Path) -> Worksheet:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise Trouble(f"cannot read {file}: {error.strerror}", code=2) from None
+        raise Trouble(f"cannot read {file}: {error.strerror}", code=USAGE) from None
     return parse(text, file)
 
 
@@ -123,10 +138,8 @@ def parse(text: str, file: Path) -> Worksheet:
     typed = set()
     for block in page.blocks:
         if block.kind == "text" and block.pane not in typed:
-            raise BadPage(
-                f"{block.place(-1)}: text is expected in pane {block.pane!r}, "
-                "but nothing was typed there before"
-            )
+            what = f"text is expected in pane {block.pane!r}, but nothing was typed there before"
+            raise BadPage(f"{block.place(-1)}: {what}")
         typed.add(block.pane)
     return page
 
@@ -159,7 +172,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Missing:
-    """They are not: which expected line is the first that lacks, and what stands in its place."""
+    """The first expected line that is missing, and what stands in its place."""
 
     offset: int
     expected: str
@@ -167,7 +180,7 @@ class Missing:
 
 
 def same(expected: str, seen: str) -> bool:
-    """Tell whether a line is as expected; `…` stands for any text, spaces at the end for none."""
+    """Return True if a line is as expected; `…` stands for any text, spaces at its end for none."""
     first, *rest = expected.rstrip().split(ANY)
     seen = seen.rstrip()
     if not rest:
@@ -184,12 +197,12 @@ def same(expected: str, seen: str) -> bool:
 
 
 def find(expected: Sequence[str], seen: Sequence[str]) -> Found | Missing:
-    """Find the expected lines, one right after the other, anywhere among those seen."""
+    """Find the expected lines, one directly after the other, anywhere among those seen."""
     best = (0, -1)  # how many expected lines were found in a row, and the index after them
 
     @cache
     def end(offset: int, at: int) -> int | None:
-        """Return where the expected lines from `offset` on end, if they are seen from `at` on."""
+        """Return where the expected lines from `offset` on end, if seen from `at` on."""
         nonlocal best
         if offset > best[0]:
             best = offset, at
@@ -206,14 +219,14 @@ def find(expected: Sequence[str], seen: Sequence[str]) -> Found | Missing:
         if (found := end(0, start)) is not None:
             return Found(found)
     offset, at = best
-    wanted = expected[offset].rstrip()
+    missing = expected[offset].rstrip()
     if offset and 0 <= at < len(seen) and expected[offset - 1].strip() != ANY:
-        return Missing(offset, wanted, seen[at].rstrip())
-    return Missing(offset, wanted, _most_like(wanted, seen[max(at, 0) if offset else 0 :]))
+        return Missing(offset, missing, seen[at].rstrip())
+    return Missing(offset, missing, _most_similar(missing, seen[at if offset else 0 :]))
 
 
-def _most_like(wanted: str, seen: Iterable[str]) -> str | None:
-    """Return the line that may be meant: the most similar one, else the last, if there is any."""
-    lines = [line.rstrip() for line in seen if line.strip()]
-    alike = difflib.get_close_matches(wanted, lines[-200:], n=1, cutoff=0.5)
-    return (alike or lines[-1:] or [None])[0]
+def _most_similar(text: str, lines: Iterable[str]) -> str | None:
+    """Return the line that is most like a text, else the last; None if all are empty."""
+    lines = [line.rstrip() for line in lines if line.strip()]
+    similar = difflib.get_close_matches(text, lines[-200:], n=1, cutoff=0.5)
+    return (similar or lines[-1:] or [None])[0]

@@ -1,12 +1,12 @@
-"""Panes with names in a tmux server of our own: typing into them and reading what they show.
+"""Panes with names in a tmux server of our own: type into them, and read what they show.
 
     with Stage(tmux(cache), ["worker-1", "sender"], environment, cwd=ROOT) as stage:
         stage.panes["sender"].type("./producer.py --queue hello aaa")
         stage.panes["sender"].press("Enter")
         stage.panes["sender"].look().lines
 
-The server has its own socket, so that it meets neither the user's tmux nor another stage, and its
-own settings. When the stage closes, the server and all that was started in its panes has ended.
+The server has its own settings and its own socket, apart from the user's tmux and other stages.
+When the stage closes, the server and all that was started in its panes has ended.
 """
 
 import contextlib
@@ -31,14 +31,14 @@ from kit.cli import Trouble, wait_until
 OLDEST = (3, 2)  # what libtmux works with
 SESSION = "lab"
 
-# What would make a pane differ from one machine to the next.
-UNWANTED = (
+# These would make a pane differ from one machine to the next.
+DROPPED_VARIABLES = (
     "TMUX TMUX_PANE COLUMNS LINES PROMPT_COMMAND PS0 PS2 BASH_ENV ENV PYTHONSTARTUP PYTHONINSPECT"
     " IPYTHONDIR MANPATH LC_ALL"
 ).split()
 
-# ipython as everybody has it, only without what differs from one day to the next (banner, tips),
-# what remembers (history), and what is not text (the empty lines kept for a menu, grey guesses).
+# ipython as everybody has it, but without what differs from day to day (banner, tips), without
+# history, and without what is not text (empty lines kept for a menu, grey suggestions).
 IPYTHON = """\
 c = get_config()
 c.TerminalIPythonApp.display_banner = False
@@ -49,13 +49,13 @@ c.TerminalInteractiveShell.autosuggestions_provider = None
 
 
 def installed() -> Path | None:
-    """Return the tmux of this machine, unless it has none or a very old one."""
+    """Return this machine's tmux, unless it has none or a very old one."""
     program = shutil.which("tmux")
     return Path(program) if program and _version(program) >= OLDEST else None
 
 
 def tmux(cache: Path) -> Path:
-    """Return a tmux: the machine's, or else one unpacked under the folder. Raises Trouble."""
+    """Return a tmux: this machine's, or else one unpacked in a folder. Raises Trouble."""
     if program := installed():
         return program
     try:
@@ -76,16 +76,16 @@ def _version(program: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class View:
-    """What a pane shows, lines that the width has wrapped being one again, and its cursor."""
+    """What a pane shows, with wrapped lines made one again, and its cursor."""
 
     lines: list[str]
     cursor: int  # the index of the cursor's line
-    prompt: str  # "$", ">" or "In" if the cursor stands right behind such a prompt, else ""
-    top: int = 0  # the index of the first line that is to be seen without scrolling back
+    prompt: str  # "$", ">" or "In" if the cursor stands directly after such a prompt, else ""
+    top: int = 0  # the index of the first line that is visible without scrolling back
     full_screen: bool = False  # a program has the whole pane, and draws where it likes
 
 
-class Gone(Exception):
+class PaneGone(Exception):
     """Raised when a pane is no longer there."""
 
 
@@ -135,7 +135,7 @@ class Pane:
         self._send("send-keys", "-t", self._pane.pane_id, *keys)
 
     def _send(self, *arguments: str) -> None:
-        """Send something to the program, even if somebody is scrolling back in the pane."""
+        """Send something to the program, even if the reader is scrolling back in the pane."""
         where = self._pane.pane_id
         leave = f"send-keys -X -t {where} cancel"
         self._cmd("if-shell", "-F", "-t", where, "#{pane_in_mode}", leave, ";", *arguments)
@@ -143,12 +143,12 @@ class Pane:
     def _cmd(self, *arguments: str) -> list[str]:
         answer = self._pane.server.cmd(*arguments)
         if answer.stderr:
-            raise Gone(f"pane {self.name!r} is gone ({answer.stderr[0]})")
+            raise PaneGone(f"pane {self.name!r} is gone ({answer.stderr[0]})")
         return answer.stdout
 
 
 def _quote(text: str) -> str:
-    """Return a text for tmux, which takes a semicolon at the end of an argument for its own."""
+    """Escape a semicolon at the end of a text: tmux takes it for the end of a command."""
     return text[:-1] + "\\;" if text.endswith(";") else text
 
 
@@ -171,7 +171,7 @@ class Stage:
         profile = self.folder / "ipython" / "profile_default"
         profile.mkdir(parents=True)
         (profile / "ipython_config.py").write_text(IPYTHON)
-        self.environment = {k: v for k, v in environment.items() if k not in UNWANTED} | {
+        self.environment = {k: v for k, v in environment.items() if k not in DROPPED_VARIABLES} | {
             "LANG": "C.UTF-8",
             "HISTFILE": "",
             "INPUTRC": "/dev/null",
@@ -179,7 +179,7 @@ class Stage:
             "BASH_SILENCE_DEPRECATION_WARNING": "1",  # macOS
         }
         bash = shutil.which("bash") or "/bin/bash"
-        # Set here, as the shell between tmux and this one drops PS1, and tmux takes PATH from us.
+        # Set here: the shell between tmux and this one drops PS1, and tmux takes our own PATH.
         path = shlex.quote("PATH=" + environment.get("PATH", os.defpath))
         self.shell = f"exec env -u TMUX -u TMUX_PANE {path} PS1='$ ' {bash} --norc --noprofile"
         width, height = size
@@ -195,9 +195,10 @@ class Stage:
             raise
 
     def _start(self, name: str, width: int, height: int) -> None:
-        """Start the server with its first pane; not by libtmux, which knows no environment.
+        """Start the server with its first pane.
 
-        What stands in a command line can be read by everybody, and AMQP_URL may hold a password.
+        libtmux could pass the environment only as arguments: everybody can read these, and AMQP_URL
+        may hold a password.
         """
         settings = {
             "history-limit": "100000",
@@ -247,7 +248,7 @@ class Stage:
         return new
 
     def attach(self) -> None:
-        """Show the window on this terminal, also within another tmux, until it is left."""
+        """Show the window on this terminal, also within another tmux, until the reader leaves."""
         subprocess.run(
             [self.program, "-u", "-S", self.socket, "attach-session", "-t", SESSION],
             env=self.environment,
@@ -277,7 +278,7 @@ class Stage:
         )  # fmt: skip
         roots = {int(word) for word in asked.stdout.split()}
         every = roots | {child for root in roots for child in descendants(root)}
-        for stat in Path("/proc").glob("[0-9]*/stat"):  # a worker whose parent is dead, too
+        for stat in Path("/proc").glob("[0-9]*/stat"):  # children of dead parents, by session
             with contextlib.suppress(OSError, ValueError, IndexError):
                 if int(stat.read_text().rpartition(")")[2].split()[3]) in roots:
                     every.add(int(stat.parent.name))

@@ -1,19 +1,19 @@
-"""Plays the blocks of a worksheet in the panes of a stage, as labs/play.py and the tests do."""
+"""Play the blocks of a worksheet in the panes of a stage, as labs/play.py and the tests do."""
 
 import time
 from collections.abc import Callable
 
 from kit.worksheet.page import Block, Found, find
-from kit.worksheet.panes import Gone, Pane, View
+from kit.worksheet.panes import Pane, PaneGone, View
 
-DEADLINE = 45  # seconds until a text that does not come is missing
-PATIENCE = 8  # seconds for a program that has printed what was expected to end
+DEADLINE = 45  # seconds until a text that has not come counts as missing
+PATIENCE = 8  # seconds for a program to end once it has printed what was expected
 ECHO = 5  # seconds for a pane to show what is typed
 PROMPTS = {"console": ("$", ">"), "python": ("In",)}
 
 
-class Surprise(Exception):
-    """Raised when a pane shows something else than the page: where, expected, seen, and all."""
+class Mismatch(Exception):
+    """Raised when a pane shows something else than the page; `screen` is all that it shows."""
 
     def __init__(self, block: Block, offset: int, expected: str, seen: str, screen: str) -> None:
         super().__init__(f"{block.place(offset)}: {block.pane}: expected {expected}, seen: {seen}")
@@ -21,7 +21,7 @@ class Surprise(Exception):
 
 
 class Player:
-    """Plays blocks one after the other; what a pane showed before it was typed into counts no more.
+    """Plays blocks one after the other; what a pane showed before the last typing does not count.
 
     `pause` is called while it waits, with what it waits for; it returns True to wait no longer.
     """
@@ -39,11 +39,11 @@ class Player:
         self._reads: set[str] = set()  # panes in which a program reads what is typed
 
     def play(self, block: Block) -> None:
-        """Type, press or expect what a block says. Raises Surprise."""
+        """Type, press or expect what a block says. Raises Mismatch."""
         try:
             {"text": self.expect, "keys": self.press}.get(block.kind, self.type)(block)
-        except Gone as error:
-            raise Surprise(block, 0, "a shell", str(error), "") from None
+        except PaneGone as error:
+            raise Mismatch(block, 0, "a shell", str(error), "") from None
 
     def press(self, block: Block) -> None:
         """Press the keys of a block."""
@@ -74,7 +74,7 @@ class Player:
         while True:
             in_time = time.monotonic() < end
             view, start = pane.look(), self._start[block.pane]
-            if view.full_screen:  # what is expected may be anywhere, and may have been before
+            if view.full_screen:  # what is expected may be anywhere, and may have been there before
                 start = view.top
             seen = view.lines[start : view.cursor + 1]
             found = find(block.lines, seen)
@@ -85,12 +85,12 @@ class Player:
                 return
             if not in_time or self.pause(f"{block.pane}: {found.expected}"):
                 what = "nothing" if found.seen is None else repr(found.seen)
-                raise Surprise(block, found.offset, repr(found.expected), what, "\n".join(seen))
+                raise Mismatch(block, found.offset, repr(found.expected), what, "\n".join(seen))
 
     def _begin(self, name: str, view: View, below: int) -> None:
         """Note where in a pane the next text may begin: so many lines below the cursor.
 
-        Under a program that has the whole pane lies what was there before, in the same place.
+        A program that has the whole pane hides what was there before: then it is the whole pane.
         """
         self._start[name] = view.top if view.full_screen else view.cursor + below
         self._met.discard(name)
@@ -98,10 +98,10 @@ class Player:
     def _wait_for_prompt(self, block: Block, offset: int) -> None:
         """Wait until the pane is ready for the line: its prompt, or a program that reads."""
         pane, began = self.panes[block.pane], time.monotonic()
-        wanted, shell = PROMPTS[block.kind], block.kind == "console"
-        while (view := pane.look()).prompt not in wanted:
+        shell = block.kind == "console"
+        while (view := pane.look()).prompt not in PROMPTS[block.kind]:
             waited = time.monotonic() - began
-            # The page has shown that the program is there: what comes now is typed into it.
+            # The page has shown that a program is there: this line is typed into it.
             if shell and block.pane in self._reads:
                 return
             if shell and block.pane in self._met and not view.prompt and waited > PATIENCE:
@@ -111,13 +111,13 @@ class Player:
                 prompt = "the prompt In [n]:" if not shell else "the prompt $"
                 last = view.lines[view.cursor] or (view.lines[: view.cursor] or [""])[-1]
                 text = "\n".join(view.lines[self._start[block.pane] : view.cursor + 1])
-                raise Surprise(block, offset, f"{prompt} to type behind", repr(last), text)
+                raise Mismatch(block, offset, f"{prompt} to type behind", repr(last), text)
         self._reads.discard(block.pane)
 
     def _wait_for_echo(self, pane: Pane, text: str) -> None:
-        """Wait until what was typed is to be seen before the cursor, if it is shown at all."""
+        """Wait until what was typed stands before the cursor, if it is shown at all."""
         tail = "".join(text.rstrip().splitlines()[-1].split())[-12:]
-        if text.endswith("\n"):  # ipython's prompt for another line stands between
+        if text.endswith("\n"):  # then ipython's prompt for another line comes last
             tail += "...:"
         end = time.monotonic() + ECHO
         while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""A step of a worksheet as lines for a narrow pane of a terminal."""
+"""Render a step of a worksheet as lines for a narrow pane of a terminal."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ OPEN, FOLDED = "▾", "▹"
 
 @cache
 def render(text: str, width: int, answers: bool) -> list[str]:
-    """Return a step's text as lines with colours; answers and hints stay folded unless wanted."""
+    """Return a step's text as coloured lines; answers and hints stay folded without `answers`."""
     source, lines, folded, at = text.splitlines(), [], False, 0
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     for place, token in enumerate(tokens):
@@ -54,17 +54,17 @@ def render(text: str, width: int, answers: bool) -> list[str]:
         file=screen, width=width, force_terminal=True, color_system="standard", highlight=False
     )
     console.print(Markdown("\n".join(lines), code_theme="bw"))
-    shown: list[str] = []
+    rendered: list[str] = []
     for line in screen.getvalue().splitlines():
         if plain(line).strip():
-            shown.append(line)
-        elif shown and shown[-1]:
-            shown.append("")
-    return shown
+            rendered.append(line)
+        elif rendered and rendered[-1]:
+            rendered.append("")
+    return rendered
 
 
 def rows(tokens: list[Token]) -> Iterator[str]:
-    """Yield a table, which a narrow pane would cut, as paragraphs: a row each, a line a cell."""
+    """Yield a table as paragraphs, a line a cell: a narrow pane would cut its columns."""
     row: list[str] = []
     for token in tokens:
         if token.type == "inline":
@@ -83,13 +83,13 @@ def plain(line: str) -> str:
 
 
 def line_of_block(lines: list[str], number: int) -> int:
-    """Return at which line the block of this number (counted from 0) is announced, else 0."""
+    """Return the line that announces a block (their numbers count from 0), 0 if none does."""
     marks = tuple(MARKS.values())
     found = [at for at, line in enumerate(lines) if plain(line).startswith(marks)]
     return found[number] if number < len(found) else 0
 
 
 def line_of_answer(lines: list[str], after: int) -> int | None:
-    """Return the first line from `after` on at which an answer is unfolded."""
+    """Return the first line from `after` on that begins an unfolded answer."""
     found = (at for at, line in enumerate(lines) if plain(line).startswith(OPEN))
     return next((at for at in found if at >= after), None)
