@@ -1,6 +1,6 @@
-"""The chat of lab 8: the same tests for both ways, and what each is alone about.
+"""The chat of lab 8: the same tests for both transports, and what only one of them does.
 
-The way through Google Pub/Sub is tested with Google's own client over gRPC, against the small
+Google Pub/Sub is tested with Google's own client over gRPC, against the small
 server of fake_pubsub.py.
 """
 
@@ -28,10 +28,10 @@ from rich.cells import cell_len
 from chatroom import message as messages
 from chatroom.conversation import COLOURS, Conversation
 from chatroom.message import JOINED, LEFT, SAID, Message, from_bytes
+from chatroom.pubsub import PubSubTransport
+from chatroom.rabbitmq import RabbitMQTransport
 from chatroom.room import BEAT, KEPT, Back, Delivered, Ended, Entered, Heard, Lost, Room
-from chatroom.via_pubsub import ViaPubSub
-from chatroom.via_rabbitmq import ViaRabbitMQ
-from chatroom.way import Way
+from chatroom.transport import Transport
 from conftest import (
     ROOT,
     Lab,
@@ -61,7 +61,7 @@ BOTH = pytest.mark.parametrize("net", ["rabbitmq", "pubsub"], indirect=True)
 class Net:
     """What carries a chat in a test: how to reach it from here, and from a program."""
 
-    way: Callable[[], Way]
+    transport: Callable[[], Transport]
     options: list[str]
     environment: dict[str, str]
     publish: Callable[[bytes], None]  # anything, past all that is careful
@@ -82,23 +82,23 @@ def net_of_rabbitmq(lab: Lab) -> Net:
         channel.basic_publish("chat.lobby", "", body, mandatory=True)
         channel.close()
 
-    return Net(way_of_rabbitmq(lab.url), [], {"AMQP_URL": lab.url}, publish)
+    return Net(rabbitmq_transport(lab.url), [], {"AMQP_URL": lab.url}, publish)
 
 
-def way_of_rabbitmq(url: str) -> Callable[[], Way]:
-    return lambda: ViaRabbitMQ("lobby", Broker(url=url, heartbeat=10))
+def rabbitmq_transport(url: str) -> Callable[[], Transport]:
+    return lambda: RabbitMQTransport("lobby", Broker(url=url, heartbeat=10))
 
 
 def net_of_pubsub(server: FakePubSub) -> Net:
     def publish(body: bytes) -> None:
-        way = ViaPubSub("lobby", "p")
-        way.open()
-        way._publisher.publish(way.topic, body, ordering_key="room").result(30)
-        way.close()
+        transport = PubSubTransport("lobby", "p")
+        transport.open()
+        transport._publisher.publish(transport.topic, body, ordering_key="room").result(30)
+        transport.close()
 
     environment = {"PUBSUB_EMULATOR_HOST": server.address}
     options = ["--via", "pubsub", "--project", "p"]
-    return Net(partial(ViaPubSub, "lobby", "p"), options, environment, publish)
+    return Net(partial(PubSubTransport, "lobby", "p"), options, environment, publish)
 
 
 @pytest.fixture
@@ -122,9 +122,9 @@ def away(request) -> tuple[Net, Callable, Callable]:
 class Chatter:
     """Somebody in the room, and all that they were told."""
 
-    def __init__(self, way: Way, name: str | None) -> None:
+    def __init__(self, transport: Transport, name: str | None) -> None:
         self.name, self.events = name, []
-        self.room = Room(way, name, self.events.append)
+        self.room = Room(transport, name, self.events.append)
         self.room.start()
 
     def wait_for(self, kind: type, count: int = 1) -> object:
@@ -158,7 +158,7 @@ def enter() -> Iterator[Callable[[Net, str | None], Chatter]]:
     chatters: list[Chatter] = []
 
     def start(net: Net, name: str | None = None) -> Chatter:
-        chatter = Chatter(net.way(), name)
+        chatter = Chatter(net.transport(), name)
         chatters.append(chatter)
         chatter.wait_for(Entered)
         return chatter
@@ -231,7 +231,7 @@ def test_who_comes_late_is_shown_the_last_fifty_and_then_the_rest(net, enter):
 @BOTH
 def test_message_whose_confirm_was_lost_is_said_again_and_heard_once(net, enter):
     ada, bob = enter(net, "ada"), enter(net, "bob")
-    publish, lost = ada.room.way.publish, []
+    publish, lost = ada.room.transport.publish, []
 
     def publish_and_lose_the_confirm(message: Message) -> None:
         publish(message)
@@ -239,7 +239,7 @@ def test_message_whose_confirm_was_lost_is_said_again_and_heard_once(net, enter)
             lost.append(message)
             raise BrokerError("the confirm is lost", "", UNREACHABLE)
 
-    ada.room.way.publish = publish_and_lose_the_confirm
+    ada.room.transport.publish = publish_and_lose_the_confirm
     ada.room.say("once")
     ada.room.say("and on")
     ada.wait_for(Back)
@@ -536,11 +536,11 @@ def test_login_asks_for_the_password(lab, terminal):
 
 
 def test_a_stolen_name_is_refused_by_the_broker(lab):
-    way = ViaRabbitMQ("lobby", Broker(url=lab.url))
-    way.open()
-    way.login = "ada"
+    transport = RabbitMQTransport("lobby", Broker(url=lab.url))
+    transport.open()
+    transport.login = "ada"
     with pytest.raises(BrokerError) as refused:
-        way.publish(Message(SAID, "ada", "give me your lunch"))
+        transport.publish(Message(SAID, "ada", "give me your lunch"))
     assert "user_id property set to 'ada' but authenticated user was 'guest'" in str(refused.value)
     assert refused.value.code == 4
 
@@ -576,7 +576,7 @@ def proxied(lab) -> Iterator[tuple[Net, Proxy]]:
     proxy = Proxy(lab.broker.port)
     net = net_of_rabbitmq(lab)
     url = lab.url.replace(f":{lab.broker.port}", f":{proxy.port}")
-    net.way = way_of_rabbitmq(url)
+    net.transport = rabbitmq_transport(url)
     yield net, proxy
     proxy.close()
 
@@ -584,13 +584,13 @@ def proxied(lab) -> Iterator[tuple[Net, Proxy]]:
 def test_the_stream_is_another_when_we_come_back(proxied, lab, enter):
     (net, proxy), may_return = proxied, threading.Event()
     ada = enter(net, "ada")
-    listen = ada.room.way.listen
+    listen = ada.room.transport.listen
 
     def listen_later(on_message: Callable[[Message], None]) -> None:
         may_return.wait(30)
         listen(on_message)
 
-    ada.room.way.listen = listen_later
+    ada.room.transport.listen = listen_later
     for number in range(3):
         ada.room.say(str(number))
     wait_until(lambda: len(ada.texts()) == 3)
@@ -712,18 +712,20 @@ def test_all_that_was_received_is_acknowledged(pubsub, enter):
 
 def test_what_is_not_acknowledged_comes_again_in_its_order(pubsub):
     """What fake_pubsub.py promises, and the lab leans on."""
-    way, heard = ViaPubSub("lobby", "p"), []
-    way.listen(heard.append)
-    subscription = way.subscriptions[way.topic]
-    way.publish(Message(SAID, "ada", "is the stream open?"))  # cancelled earlier, it would stay
-    wait_until(lambda: way.wait(0.1) or heard)
+    transport, heard = PubSubTransport("lobby", "p"), []
+    transport.listen(heard.append)
+    subscription = transport.subscriptions[transport.topic]
+    transport.publish(
+        Message(SAID, "ada", "is the stream open?")
+    )  # cancelled earlier, it would stay
+    wait_until(lambda: transport.wait(0.1) or heard)
     wait_until(lambda: not pubsub.subscriptions[subscription].delivered, "acknowledged")
-    way.hang_up()
+    transport.hang_up()
     for number in range(5):
-        way.publish(Message(SAID, "ada", str(number)))
+        transport.publish(Message(SAID, "ada", str(number)))
     for acknowledges in (False, True):
         came: queue.SimpleQueue = queue.SimpleQueue()
-        stream = way._subscriber.subscribe(subscription, callback=came.put)
+        stream = transport._subscriber.subscribe(subscription, callback=came.put)
         seen = [came.get(timeout=30)]
         while acknowledges and len(seen) < 5:
             seen[-1].ack()  # only then does the library pass on what has the same key
@@ -736,7 +738,7 @@ def test_what_is_not_acknowledged_comes_again_in_its_order(pubsub):
         stream.cancel()
         stream.result(10)
     assert not pubsub.subscriptions[subscription].waiting
-    way.close()
+    transport.close()
 
 
 def test_no_pubsub_is_a_line(run):

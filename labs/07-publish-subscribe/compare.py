@@ -50,29 +50,29 @@ TITLES = [
     ["", "deliveries", "vain", "ms", "ms", "by B"],
 ]
 BEFORE, AWAY, AFTER = 6, 12, 6  # events before B goes, while it is away, and once it is back
-KEEP = 8  # events kept for those who ask: no fewer than come at a time, but fewer than while away
+KEEP = 8  # events kept for those who ask: more than come at a time, fewer than while B is away
 PAUSE = (0.1, 0.3)  # seconds from one event to the next: at least, at most
-DEADLINE = 30  # seconds for what takes one
+DEADLINE = 30  # seconds for what takes about one
 PUBLISHES = " event"  # "Answering at ..., newest 8 events only", or "Each event goes to ..."
 READY = "To exit press CTRL+C"
 EVENT = re.compile(r"event (\d+) of ([\d.]+)")  # its number; when it was made, time.monotonic()
 ASKED = re.compile(r"(\d+) requests?, (\d+) of them in vain")
 
 
-class Way:
-    """A way to tell A and B: its programs, and what they have printed."""
+class Transport:
+    """A transport of events to A and B: its programs, and what they have printed."""
 
     def __init__(self, title: str, publisher: str, reader: str, *, shared: bool = False) -> None:
-        """Take two commands; in the reader's {who}, {address} and {last} are filled in.
+        """Take two commands; {who}, {address} and {last} are filled in in that of the reader.
 
-        In a `shared` way an event is for either of the readers, else for both.
+        If `shared`, an event is for either of the readers, else for both.
         """
         self.title, self.publisher, self.reader, self.shared = title, publisher, reader, shared
         self.address = ""
         self.runs: dict[str, list[Script]] = {"publisher": [], "A": [], "B": []}  # oldest first
 
     def start(self, who: str, environment: dict[str, str]) -> None:
-        """Start a program; it need not be ready yet."""
+        """Start a program, without waiting until it is ready."""
         command = self.publisher
         if who != "publisher":
             last = max(self.delays(who), default=0)
@@ -96,24 +96,24 @@ class Way:
             self.runs[who][-1].wait_for(READY, within=DEADLINE)
 
     def publish(self, event: int) -> None:
-        """Let an event happen."""
+        """Pass an event to the publisher."""
         pipe = self.runs["publisher"][-1].process.stdin
         pipe.write(f"event {event} of {time.monotonic():.6f}\n".encode())
         pipe.flush()
 
     def delays(self, who: str) -> dict[int, float]:
-        """Return for each event that a reader has had after how many seconds it had it."""
+        """Return the delay in seconds of each event that a reader has received."""
         lines = [line for run in self.runs[who] for line in list(run.lines)]
         found = [(line, EVENT.search(line.text)) for line in lines]
         return {int(event[1]): line.time - float(event[2]) for line, event in found if event}
 
     def has_come(self, event: int, readers: str) -> bool:
-        """Return True if an event is with the readers that it is for."""
+        """Return True if an event has reached the readers that it is for."""
         have = [event in self.delays(who) for who in readers]
         return any(have) if self.shared else all(have)
 
     def count(self) -> tuple[int, int]:
-        """Return how often A and B asked or were handed an event, and how often in vain."""
+        """Return the requests or deliveries of A and B, and how many of them were in vain."""
         text = "\n".join(run.text() for who in "AB" for run in self.runs[who])
         if asked := ASKED.findall(text):
             return sum(int(one) for one, _ in asked), sum(int(in_vain) for _, in_vain in asked)
@@ -121,40 +121,40 @@ class Way:
         return deliveries, deliveries - len(self.delays("A")) - len(self.delays("B"))
 
     def row(self, made: int) -> list[str]:
-        """Return what came of it, for so many events that were made."""
+        """Return the table's row, for `made` events."""
         delays = [1000 * seconds for seconds in self.delays("A").values()]
         had = set(self.delays("B")) | (set(self.delays("A")) if self.shared else set())
         figures = [*self.count(), sum(delays) / len(delays), max(delays), made - len(had)]
         return [self.title, *(f"{figure:.0f}" for figure in figures)]
 
 
-def all_ways(name: str) -> list[Way]:
-    """Return the ways; what they make on the broker has names that begin with this one."""
+def all_transports(name: str) -> list[Transport]:
+    """Return the transports; all names on the broker begin with `name`."""
     board = f"publisher.py --http --http-port 0 --keep {KEEP}"
     poll = "poll.py {address} --after {last} --every"
     jobs, news, kept = f"{name}-jobs", f"{name}-news", f"{name}-kept"
     return [
-        Way("polling, every 0.1 s", board, f"{poll} 0.1"),
-        Way("polling, every second", board, f"{poll} 1"),
-        Way("work queue", f"publisher.py --queue {jobs} --durable",
+        Transport("polling, every 0.1 s", board, f"{poll} 0.1"),
+        Transport("polling, every second", board, f"{poll} 1"),
+        Transport("work queue", f"publisher.py --queue {jobs} --durable",
             f"../../consumer.py --queue {jobs} --durable --acknowledge", shared=True),
-        Way("publish/subscribe", f"publisher.py --exchange {news}",
+        Transport("publish/subscribe", f"publisher.py --exchange {news}",
             f"subscribe.py --exchange {news}"),
-        Way("  with durable queues", f"publisher.py --exchange {kept}",
+        Transport("  with durable queues", f"publisher.py --exchange {kept}",
             f"subscribe.py --exchange {kept} --queue {kept}-{{who}} --durable"),
     ]  # fmt: skip
 
 
 class Comparison:
-    """All ways at the same time, with the same events."""
+    """All transports at the same time, with the same events."""
 
-    def __init__(self, ways: list[Way], broker: Broker) -> None:
-        self.ways, self.made = ways, 0
+    def __init__(self, transports: list[Transport], broker: Broker) -> None:
+        self.transports, self.made = transports, 0
         self.environment = os.environ | {"AMQP_URL": url_of(broker)}
         self.random = random.Random(7)  # the same pauses in every run
 
     def run(self) -> None:
-        """Let it all happen. Raises AssertionError, TimeoutError or OSError if it does not."""
+        """Play the whole story. Raises AssertionError, TimeoutError or OSError."""
         for who in ("publisher", "A", "B"):
             self.enter(who)
         say("*", f"{BEFORE} events for A and B")
@@ -169,44 +169,43 @@ class Comparison:
             self.leave(who)
 
     def enter(self, who: str) -> None:
-        """Start a program in every way, and wait until all are ready."""
-        for way in self.ways:
-            way.start(who, self.environment)
-        for way in self.ways:
-            way.wait_ready(who)
+        """Start a program of every transport, and wait until all are ready."""
+        for transport in self.transports:
+            transport.start(who, self.environment)
+        for transport in self.transports:
+            transport.wait_ready(who)
 
     def leave(self, who: str) -> None:
-        """Stop a program in every way, and wait until all are gone."""
-        for way in self.ways:
-            way.runs[who][-1].terminate()
-        for way in self.ways:
-            way.runs[who][-1].wait(DEADLINE)
+        """Stop a program of every transport, and wait until all are gone."""
+        for transport in self.transports:
+            transport.runs[who][-1].terminate()
+        for transport in self.transports:
+            transport.runs[who][-1].wait(DEADLINE)
 
     def publish(self, count: int, readers: str) -> None:
-        """Let so many events happen, and wait until the readers have the last of them."""
+        """Publish `count` events, and wait until the readers have the last of them."""
         for _ in range(count):
             time.sleep(self.random.uniform(*PAUSE))
             self.made += 1
-            for way in self.ways:
-                way.publish(self.made)
-        wait_until(lambda: all(way.has_come(self.made, readers) for way in self.ways), DEADLINE)
+            for transport in self.transports:
+                transport.publish(self.made)
+        wait_until(lambda: all(t.has_come(self.made, readers) for t in self.transports), DEADLINE)
 
     def what_went_wrong(self) -> str:
-        """Return the first error that a program has printed, "" if there is none."""
-        every = [run for way in self.ways for runs in way.runs.values() for run in runs]
-        errors = [line.text for run in every for line in run.find(": error: ")]
+        """Return the first error that a program has printed, "" if none has."""
+        errors = [line.text for run in self.all_runs() for line in run.find(": error: ")]
         return errors[0] if errors else ""
 
     def close(self) -> None:
-        """End all programs."""
-        for way in self.ways:
-            for run in [run for runs in way.runs.values() for run in runs]:
-                run.kill()
-                run.wait()
+        for run in self.all_runs():
+            run.kill()
+            run.wait()
+
+    def all_runs(self) -> list[Script]:
+        return [run for one in self.transports for runs in one.runs.values() for run in runs]
 
     def print(self) -> None:
-        """Print the table."""
-        rows = [*TITLES, *(way.row(self.made) for way in self.ways)]
+        rows = [*TITLES, *(transport.row(self.made) for transport in self.transports)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for title, *cells in rows:
             figures = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
@@ -214,7 +213,7 @@ class Comparison:
 
 
 def clean_up(name: str, broker: Broker) -> None:
-    """Delete what the ways have made on the broker."""
+    """Delete what the transports have declared on the broker."""
     with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
         connection = broker.connect()
         channel = connection.channel()
@@ -226,13 +225,12 @@ def clean_up(name: str, broker: Broker) -> None:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Compare the ways; return the exit code."""
     stop_as_with_ctrl_c()
     broker.keep_trying(broker.connect).close()
     name = f"compare-{uuid.uuid4().hex[:8]}"
-    ways = all_ways(name)
-    comparison = Comparison(ways, broker)
-    say("*", f"{len(ways)} ways, each with a publisher and two readers: starting them")
+    transports = all_transports(name)
+    comparison = Comparison(transports, broker)
+    say("*", f"{len(transports)} ways, each with a publisher and two readers: starting them")
     try:
         comparison.run()
     except (AssertionError, TimeoutError, OSError) as error:

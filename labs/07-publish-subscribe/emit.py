@@ -4,12 +4,11 @@
     ./emit.py --exchange news rain snow
     ./emit.py --exchange logs --type topic --key kern.error "disk full"
 
-The broker confirms every message. One for which no queue is bound is dropped, and it is said so.
+The broker confirms every message. It drops one for which no queue is bound; emit.py says so.
 """
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Iterator
 
@@ -25,7 +24,7 @@ try:
     )
 
     from kit.amqp import Broker, show
-    from kit.cli import OK, REFUSED, run, say
+    from kit.cli import OK, REFUSED, run, say, stop_as_with_ctrl_c
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
     raise SystemExit(f"emit.py: error: {missing}\n  try: {hint}") from None
@@ -34,12 +33,11 @@ EXAMPLES = """examples:
   ./emit.py --exchange news --persistent < news.txt       # one message a line
   ./emit.py --exchange '' --key ada hello                 # the default exchange: to queue 'ada'
 
-That nobody is subscribed is no error: exit code 0. That the default exchange knows no queue of the
-name of the key is one: exit code 4."""
+It is no error that nobody is subscribed: exit code 0. It is one that the default exchange knows no
+queue of the key's name: exit code 4."""
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "emit.py")
     parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
     parser.add_argument("messages", nargs="*", metavar="MESSAGE", help="default: lines of stdin")
@@ -73,7 +71,7 @@ def bodies(messages: list[str]) -> Iterator[bytes]:
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
     """Send everything; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    stop_as_with_ctrl_c()
     announcer = Announcer(broker, options.exchange, options.type, persistent=options.persistent)
     to = f"{options.exchange!r}" if options.exchange else "the default exchange"
     to += f", key {options.key!r}" if options.key else ""

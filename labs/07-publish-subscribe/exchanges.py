@@ -1,6 +1,6 @@
-"""Exchanges: the options that name them, declaring them, and publishing to them.
+"""Exchanges: options that name them, declaring them, publishing to them.
 
-What publisher.py, emit.py and subscribe.py have in common.
+publisher.py, emit.py and subscribe.py share this.
 """
 
 import argparse
@@ -25,7 +25,7 @@ TRIES = 3  # for a message that the broker refuses
 
 
 def make_parser(doc: str, examples: str, name: str, *, page: bool = False) -> Parser:
-    """Return a parser with the options for the broker, and if wanted for its management page."""
+    """Return a parser with options for the broker, with `page` also for its management page."""
     parser = (broker_parser if page else lab_parser)(doc, examples, name)
     add = parser.add_argument
     add("--name", default=name, help="the connection's name on the management page")
@@ -58,7 +58,6 @@ def valid_exchange(text: str) -> str:
 
 
 def broker_of(options: argparse.Namespace) -> Broker:
-    """Return the broker that the options name."""
     broker = options.parser.broker(options)
     try:
         valid_key(first_broker(broker).virtual_host)
@@ -75,7 +74,7 @@ def read_lines() -> Iterator[bytes]:
 
 
 def refusal(error: Exception) -> BrokerError:
-    """Put what the broker says about an exchange or a binding into words."""
+    """Put a refusal of an exchange or a binding into words."""
     problem = explain(error)
     kind = re.search(r"arg 'type' for exchange .* current is '(\w+)'", str(problem))
     if kind:
@@ -95,8 +94,8 @@ def declare(
 ) -> BlockingChannel:
     """Return a channel on which the exchange is known to exist, durable and of this type.
 
-    That it is created is said, so that a slip in its name is seen, but not when it is declared
-    `again`, after a lost connection. The default exchange, "", is always there. Raises BrokerError.
+    Say if it is created, so that a typo in its name is seen; be silent when it is declared `again`
+    after a lost connection. The default exchange, "", always exists. Raises BrokerError.
     """
     is_new = exchange and not again and not exists(connection, exchange)
     channel = connection.channel()
@@ -128,8 +127,8 @@ def exists(connection: pika.BlockingConnection, exchange: str) -> bool:
 class Announcer:
     """Publish to one exchange, over as many connections as it takes.
 
-    Each message is confirmed, and mandatory: the broker tells where no queue has taken it. After a
-    lost connection or a refusal the message in hand is sent again, with the same message_id: a
+    Each message is confirmed, and mandatory: the broker returns it if no queue takes it. After a
+    lost connection or a refusal the message in hand is sent again with the same message_id: a
     queue may get it twice.
     """
 
@@ -173,7 +172,7 @@ class Announcer:
             except pika.exceptions.UnroutableError:
                 return False
             except pika.exceptions.NackError:
-                # RabbitMQ 4.3 refuses also for a queue that is just going with its reader.
+                # RabbitMQ 4.3 also refuses for a queue that is being deleted with its reader.
                 time.sleep(0.2)
             except pika.exceptions.ChannelClosedByBroker as error:
                 raise refusal(error) from error

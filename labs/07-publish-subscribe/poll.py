@@ -4,14 +4,13 @@
     ./poll.py --every 2
     ./poll.py http://127.0.0.1:8007/events --every 0.5 --after 12
 
-The publisher is publisher.py --http. It keeps the newest events only: who asks too seldom misses
-some, and who asks too often asks mostly in vain.
+The publisher is publisher.py --http. It keeps only the newest events: ask too seldom and you miss
+some, ask too often and most requests are in vain.
 """
 
 import argparse
 import json
 import os
-import signal
 import time
 import urllib.error
 import urllib.parse
@@ -19,7 +18,7 @@ import urllib.request
 
 try:
     from kit.amqp import VERSION, Parser, number, reason, show
-    from kit.cli import OK, UNREACHABLE, Trouble, run, say
+    from kit.cli import OK, UNREACHABLE, Trouble, run, say, stop_as_with_ctrl_c
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
     raise SystemExit(f"poll.py: error: {missing}\n  try: {hint}") from None
@@ -42,7 +41,6 @@ def address(text: str) -> str:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = Parser(
         description=__doc__.splitlines()[0],
         epilog=EXIT_CODES,
@@ -67,13 +65,13 @@ class Poller:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.address, self.every, self.newest = options.address, options.every, options.after
-        self.started: float | None = None  # when the publisher was
+        self.started: float | None = None  # when the publisher was started
         self.requests = self.wasted = self.events = 0
-        # A proxy of HTTP_PROXY could not reach a publisher on this machine.
+        # Bypass HTTP_PROXY: a proxy could not reach a publisher on this machine.
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self) -> None:
-        """Ask once, and print what is new. Raises Trouble where there is no such answer."""
+        """Ask once, and print what is new. Raises Trouble if there is no answer."""
         before = self.events
         try:
             self.take(self.fetch())
@@ -101,7 +99,7 @@ class Poller:
         raise Trouble(f"no events from {self.address} ({why})", hint, UNREACHABLE)
 
     def take(self, answer: dict) -> None:
-        """Print the events of an answer, and how many have slipped through."""
+        """Print the events of an answer, and how many were missed."""
         if self.started not in (None, answer["started"]) or answer["newest"] < self.newest:
             say("!", "The publisher was started anew: its events begin with number 1 again")
             self.started, self.newest = answer["started"], 0
@@ -115,7 +113,7 @@ class Poller:
             say("x", f"Event {event}: {show(text.encode(errors='backslashreplace'))}")
 
     def run(self) -> None:
-        """Ask until somebody stops it; the first time there must be an answer."""
+        """Ask until we are stopped. Raises Trouble if there is no answer the first time."""
         self.ask()
         say("*", f"Asking every {self.every:g} s. To exit press CTRL+C")
         silent = False
@@ -134,7 +132,7 @@ class Poller:
 
 def main(options: argparse.Namespace) -> int:
     """Ask until Ctrl-C; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    stop_as_with_ctrl_c()
     poller = Poller(options)
     try:
         poller.run()

@@ -11,7 +11,6 @@ import copy
 import json
 import os
 import re
-import signal
 import sys
 import threading
 import time
@@ -23,7 +22,7 @@ try:
     from exchanges import Announcer, broker_of, make_parser, read_lines, valid_name
 
     from kit.amqp import Broker, BrokerError, declare_queue, number, reason, show
-    from kit.cli import LOCALHOST, OK, REFUSED, UNEXPECTED, Trouble, run, say
+    from kit.cli import LOCALHOST, OK, REFUSED, UNEXPECTED, Trouble, run, say, stop_as_with_ctrl_c
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
     raise SystemExit(f"publisher.py: error: {missing}\n  try: {hint}") from None
@@ -34,23 +33,22 @@ EXAMPLES = """examples:
 
 
 class Server(ThreadingHTTPServer):
-    """A server that does not mind when somebody hangs up before the answer."""
+    """A server that ignores clients who hang up before the answer."""
 
     def handle_error(self, request, client_address) -> None:
-        """Print what went wrong, unless it is the network."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 class Board:
-    """The newest events, and the HTTP service that hands them out to whoever asks.
+    """The newest events, and an HTTP service that hands them out.
 
-    Older ones are thrown away: a publisher that waited for everybody to ask would have to know who
-    everybody is, and to keep what somebody does not fetch for ever.
+    Older ones are thrown away: to wait until all have asked, a publisher would have to know all of
+    them, and keep for ever what one of them does not fetch.
     """
 
     def __init__(self, port: int, keep: int) -> None:
-        self.started = time.time()  # who asks can tell by it that the numbers begin anew
+        self.started = time.time()  # tells clients when the numbers begin anew
         self.events: deque[tuple[int, str]] = deque(maxlen=keep)
         self.made = self.answered = self.in_vain = 0
         self.lock = threading.Lock()
@@ -63,14 +61,14 @@ class Board:
         self.address = f"http://{LOCALHOST}:{self.server.server_port}/events"
 
     def publish(self, event: bytes) -> bool:
-        """Put an event up; one too many goes."""
+        """Keep an event; drop the oldest if there are too many."""
         with self.lock:
             self.made += 1
             self.events.append((self.made, event.decode(errors="backslashreplace")))
         return True
 
     def answer(self, after: int) -> dict:
-        """Return what is kept of the events after a number."""
+        """Return the events after a number that are still kept."""
         with self.lock:
             new = [{"number": n, "text": text} for n, text in self.events if n > after]
             self.answered += 1
@@ -78,12 +76,11 @@ class Board:
             return {"started": self.started, "newest": self.made, "events": new}
 
     def close(self) -> None:
-        """Say how many have asked."""
+        """Print how many requests there were."""
         requests = f"{self.answered} request{'s' * (self.answered != 1)}"
         say("*", f"{requests} answered, {self.in_vain} of them with nothing new")
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
-        """Return the class that answers a request."""
         board = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -102,15 +99,15 @@ class Board:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Print nothing: somebody types in this terminal."""
+                """Print nothing: a person types in this terminal."""
 
         return Handler
 
 
 class Outlet(Announcer):
-    """An exchange that everybody may listen to, or a queue by way of the default exchange.
+    """A fanout exchange, or a queue through the default exchange.
 
-    The events are persistent: who reads them in a durable queue has them after a restart, too.
+    The events are persistent, so a durable queue keeps them over a restart of the broker.
     """
 
     def __init__(self, options: argparse.Namespace, broker: Broker) -> None:
@@ -128,7 +125,7 @@ class Outlet(Announcer):
         return super().publish(event, self.queue)
 
     def close(self) -> None:
-        """Close the connection, and say how many events were sent."""
+        """Close the connection, and print how many events were sent."""
         super().close()
         say("*", f"{self.sent} event{'s' * (self.sent != 1)} sent")
 
@@ -137,21 +134,18 @@ class Outlet(Announcer):
             super()._open()
         except BrokerError as error:
             if "arg 'type' for exchange" in str(error):
-                error.hint = (
-                    "another --exchange name (publisher.py knows fanout only; emit.py has --type)"
-                )
+                only_fanout = "(publisher.py knows fanout only; emit.py has --type)"
+                error.hint = f"another --exchange name {only_fanout}"
             raise
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "publisher.py")
     parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
-    way = parser.add_argument_group("way").add_mutually_exclusive_group(required=True)
-    way.add_argument("--http", action="store_true", help="be asked")
-    way.add_argument("--queue", dest="queue_name", type=valid_name, metavar="NAME",
-        help="send to this queue")  # fmt: skip
-    way.add_argument("--exchange", type=valid_name, metavar="NAME", help="a fanout exchange")
+    add = parser.add_argument_group("way").add_mutually_exclusive_group(required=True).add_argument
+    add("--http", action="store_true", help="be asked")
+    add("--queue", dest="queue_name", type=valid_name, metavar="NAME", help="send to this queue")
+    add("--exchange", type=valid_name, metavar="NAME", help="a fanout exchange")
     add = parser.add_argument_group("with --http").add_argument
     add("--http-port", type=number(int, 0, 65535), metavar="PORT",
         default=os.environ.get("LAB_HTTP_PORT") or "8007",
@@ -167,7 +161,7 @@ def parse() -> argparse.Namespace:
 
 
 def typed() -> Iterator[bytes]:
-    """Yield the events: what somebody types, or the lines of standard input as they come."""
+    """Yield the events: what a person types, or the lines of standard input as they come."""
     if not sys.stdin:
         return
     if not sys.stdin.isatty():
@@ -183,7 +177,7 @@ def typed() -> Iterator[bytes]:
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
     """Publish every event; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    stop_as_with_ctrl_c()
     code = OK
     if options.http:
         outlet = Board(options.http_port, options.keep)

@@ -12,7 +12,6 @@ connection ends.
 
 import argparse
 import contextlib
-import signal
 
 try:
     import draw
@@ -31,7 +30,7 @@ try:
     from pika.adapters.blocking_connection import BlockingChannel
 
     from kit.amqp import Broker, Parser, number, show
-    from kit.cli import OK, UNREACHABLE, first_broker, run, say
+    from kit.cli import OK, UNREACHABLE, first_broker, run, say, stop_as_with_ctrl_c
     from kit.management.api import Page
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
@@ -45,7 +44,6 @@ PREFETCH = 100  # copies on their way to us at a time
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "subscribe.py", page=True)
     add = parser.add_argument_group("exchange").add_argument
     add("--exchange", type=valid_exchange, metavar="NAME", help="made if there is none")
@@ -68,7 +66,7 @@ def parse() -> argparse.Namespace:
 
 
 def check(parser: Parser, options: argparse.Namespace) -> None:
-    """End with a usage error if the options do not go together."""
+    """Exit with a usage error if the options do not go together."""
     if options.exchange is None:
         parser.error("which exchange? Add --exchange NAME")
     if not options.exchange:
@@ -93,7 +91,7 @@ class Subscriber:
         self.count, self.done, self.queue_is_new = 0, False, False
 
     def read(self) -> None:
-        """Read from a new connection until done; raises pika's errors when it is lost."""
+        """Read from a new connection until done. Raises pika's errors when it is lost."""
         connection = self.broker.connect()
         try:
             channel, queue = self.subscribe(connection)
@@ -121,14 +119,14 @@ class Subscriber:
         queue = declared.method.queue
         for key in options.bind or [""]:
             channel.queue_bind(queue, options.exchange, key)
-        # If the last connection died young, perhaps of the next message, take no other with it.
+        # If the last connection died young, the next message may be the cause: take it alone.
         most = 1 if self.broker.short_lived else min(options.limit or PREFETCH, PREFETCH)
         channel.basic_qos(prefetch_count=most)
         channel.basic_consume(queue, self.on_message)
         return channel, queue
 
     def say_where_we_are(self, queue: str) -> None:
-        """Say what we wait for, and what a lost connection has cost."""
+        """Print what we wait for, and what a lost connection has cost."""
         options = self.options
         if self.broker.connections > 1 and options.durable and not self.queue_is_new:
             say("*", "Connected again; what was sent meanwhile is in the queue")
@@ -149,11 +147,11 @@ class Subscriber:
         self.count += 1
         if self.count == self.options.limit:
             self.done = True
-            channel.stop_consuming()  # what has come beyond that stays in the queue
+            channel.stop_consuming()  # what came after it stays in the queue
 
 
 def warn_of_half_wildcards(keys: list[str]) -> None:
-    """Say which keys of a topic exchange look like patterns and are none."""
+    """Warn of keys of a topic exchange that look like patterns and are none."""
     for key in keys:
         for word in key.split("."):
             if len(word) > 1 and ("*" in word or "#" in word):
@@ -161,8 +159,8 @@ def warn_of_half_wildcards(keys: list[str]) -> None:
 
 
 def listen(options: argparse.Namespace, broker: Broker) -> int:
-    """Subscribe, and again whenever the broker was away; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill stops it as Ctrl-C does
+    """Subscribe, and again whenever the connection was lost; return the exit code."""
+    stop_as_with_ctrl_c()
     if options.type == "topic":
         warn_of_half_wildcards(options.bind)
     elif options.type == "direct" and set("*#") & set("".join(options.bind)):

@@ -13,11 +13,9 @@ import sys
 
 try:
     from chatroom.conversation import Conversation
-    from chatroom.options import chat_parser, way_and_name
+    from chatroom.options import chat_parser, transport_and_name
     from chatroom.room import Ended, Room
-    from chatroom.way import Way
-    from kit.amqp import Parser
-    from kit.cli import OK, UNREACHABLE, USAGE, run, say
+    from kit.cli import OK, UNREACHABLE, USAGE, Trouble, run, say
     from kit.cli.terminal import Alarm, can_show
 except ImportError as missing:
     hint = ". .venv/bin/activate    (in the kit's folder)"
@@ -29,12 +27,7 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
-    parser = chat_parser(__doc__, EXAMPLES, "chat.py", speaks=True)
-    options = parser.parse_args()
-    if not has_keyboard():
-        without_a_terminal(parser)
-    return options
+    return chat_parser(__doc__, EXAMPLES, "chat.py", speaks=True).parse_args()
 
 
 def has_keyboard() -> bool:
@@ -46,19 +39,15 @@ def has_keyboard() -> bool:
     return bool(sys.stdin) and sys.stdin.isatty() and can_show()
 
 
-def without_a_terminal(parser: Parser) -> None:
-    """Say what to use instead, and end."""
-    parser.exit(
-        USAGE,
-        f"{parser.prog}: error: it needs a terminal of Linux or macOS, to read each key\n"
-        "  try: labs/08-chat/listen.py in one window, labs/08-chat/say.py in another\n",
-    )
-
-
-def main(options: argparse.Namespace, way: Way, name: str) -> int:
+def main(options: argparse.Namespace) -> int:
     """Chat until we are told to leave; return the exit code."""
+    if not has_keyboard():
+        what = "it needs a terminal of Linux or macOS, to read each key"
+        hint = "labs/08-chat/listen.py in one window, labs/08-chat/say.py in another"
+        raise Trouble(what, hint, USAGE)
     from chatroom.screen import Screen
 
+    transport, name = transport_and_name(options)
     alarm, events = Alarm(), queue.SimpleQueue()
     alarm.catch_signals()
 
@@ -66,10 +55,10 @@ def main(options: argparse.Namespace, way: Way, name: str) -> int:
         events.put(event)
         alarm.ring()
 
-    room = Room(way, name, tell)
+    room = Room(transport, name, tell)
     screen = Screen(options.room, room, Conversation(), events, alarm)
     room.start()
-    first = screen.wait_for_first_event()  # a refusal is a line, and no screen
+    first = screen.wait_for_first_event()  # a refusal is a line without a screen
     if not isinstance(first, Ended):
         screen.show()
     unsent = room.leave()
@@ -82,4 +71,4 @@ def main(options: argparse.Namespace, way: Way, name: str) -> int:
 
 
 if __name__ == "__main__":
-    run(lambda options: main(options, *way_and_name(options)), parse())
+    run(main, parse())

@@ -9,7 +9,6 @@ It begins with the last 50 messages. A ~ before a name: nobody has checked it.
 
 import argparse
 import queue
-import signal
 import sys
 
 try:
@@ -17,10 +16,9 @@ try:
     from rich.text import Text
 
     from chatroom.conversation import Conversation, Notice, Said
-    from chatroom.options import chat_parser, way_and_name
+    from chatroom.options import chat_parser, transport_and_name
     from chatroom.room import BEAT, Ended, Entered, Room
-    from chatroom.way import Way
-    from kit.cli import OK, run, say
+    from kit.cli import OK, run, say, stop_as_with_ctrl_c
 except ImportError as missing:
     hint = ". .venv/bin/activate    (in the kit's folder)"
     raise SystemExit(f"listen.py: error: {missing}\n  try: {hint}") from None
@@ -31,7 +29,6 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = chat_parser(__doc__, EXAMPLES, "listen.py", speaks=False)
     parser.add_argument("--mode", choices=["print", "rich"], default="print",
         help="rich: in colours (default: %(default)s)")  # fmt: skip
@@ -39,7 +36,7 @@ def parse() -> argparse.Namespace:
 
 
 def show(line: Said | Notice) -> None:
-    """Print a line, whole and at once: trouble to stderr."""
+    """Print a line, trouble to stderr."""
     trouble = isinstance(line, Notice) and line.trouble
     print(line.plain(), file=sys.stderr if trouble else sys.stdout, flush=True)
 
@@ -49,12 +46,13 @@ def show_rich(line: Said | Notice) -> None:
     Console().print(Text(f"{line.when} ", "dim") + line.words(), soft_wrap=True)
 
 
-def main(options: argparse.Namespace, way: Way) -> int:
+def main(options: argparse.Namespace) -> int:
     """Show all that is said until we are stopped; return the exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_as_with_ctrl_c()
+    transport, _ = transport_and_name(options)
     show_line = show_rich if options.mode == "rich" else show
     events: queue.SimpleQueue = queue.SimpleQueue()
-    room, conversation = Room(way, None, events.put), Conversation()
+    room, conversation = Room(transport, None, events.put), Conversation()
     room.start()
     try:
         while True:
@@ -75,4 +73,4 @@ def main(options: argparse.Namespace, way: Way) -> int:
 
 
 if __name__ == "__main__":
-    run(lambda options: main(options, way_and_name(options)[0]), parse())
+    run(main, parse())

@@ -9,8 +9,7 @@ import argparse
 
 try:
     from chatroom.message import LONGEST_TEXT, SAID, Message, new_id
-    from chatroom.options import chat_parser, way_and_name
-    from chatroom.way import Way
+    from chatroom.options import chat_parser, transport_and_name
     from kit.cli import OK, run, say
 except ImportError as missing:
     hint = ". .venv/bin/activate    (in the kit's folder)"
@@ -23,7 +22,6 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = chat_parser(__doc__, EXAMPLES, "say.py", speaks=True)
     parser.add_argument("--message", required=True, metavar="TEXT", help="what to say")
     options = parser.parse_args()
@@ -32,16 +30,17 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def main(options: argparse.Namespace, way: Way, name: str) -> int:
+def main(options: argparse.Namespace) -> int:
     """Say it; return the exit code."""
-    way.open()
+    transport, name = transport_and_name(options)
+    transport.open()
     try:
-        way.publish(Message(SAID, name, options.message, new_id()))
+        transport.publish(Message(SAID, name, options.message, new_id()))
     finally:
-        way.close()
+        transport.close()
     say("x", f"Said {options.message!r} in {options.room!r}")
     return OK
 
 
 if __name__ == "__main__":
-    run(lambda options: main(options, *way_and_name(options)), parse())
+    run(main, parse())

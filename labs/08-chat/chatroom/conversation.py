@@ -1,4 +1,4 @@
-"""What there is to show of a room: what was said, who is here, and the state of the line."""
+"""What to show of a room: what was said, who is here, and the state of the connection."""
 
 import collections
 import itertools
@@ -10,8 +10,8 @@ from rich.text import Text
 from chatroom.message import HERE, JOINED, LEFT, SAID, Message
 from chatroom.room import BEAT, Back, Entered, Heard, Lost
 
-SILENT = 3 * BEAT  # seconds after which somebody is gone who did not say so
-SHOWN = 500  # lines
+SILENT = 3 * BEAT  # seconds of silence after which somebody counts as gone
+KEPT_LINES = 500
 COLOURS = "cyan green yellow magenta blue bright_red bright_cyan bright_green".split()
 
 
@@ -24,11 +24,11 @@ class Said:
 
     @property
     def when(self) -> str:
-        """The time of day, here."""
+        """The local time of day."""
         return time.strftime("%H:%M", time.localtime(self.message.time))
 
     def plain(self) -> str:
-        """Return the line for a program that only prints."""
+        """Return the line without colours."""
         return f" [x] {self.when} {self.message.shown_name}: {self.message.text}"
 
     def words(self) -> Text:
@@ -47,11 +47,11 @@ class Notice:
 
     @property
     def when(self) -> str:
-        """The time of day, here."""
+        """The local time of day."""
         return time.strftime("%H:%M", time.localtime(self.time))
 
     def plain(self) -> str:
-        """Return the line for a program that only prints."""
+        """Return the line without colours."""
         return f" [{'!' if self.trouble else '*'}] {self.text}"
 
     def words(self) -> Text:
@@ -71,15 +71,15 @@ class Conversation:
     """Takes the events of a room and keeps what follows from them."""
 
     def __init__(self) -> None:
-        self.lines: collections.deque[Said | Notice] = collections.deque(maxlen=SHOWN)
+        self.lines: collections.deque[Said | Notice] = collections.deque(maxlen=KEPT_LINES)
         self.people: dict[str, Person] = {}
         self.away = ""  # why there is no connection
         self._palette = itertools.cycle(COLOURS)
         self._colours: dict[str, str] = {}
-        self._looked = time.monotonic()  # when we last looked who is silent
+        self._looked = time.monotonic()  # when we last looked for silent people
 
     def take(self, event: object) -> list[Said | Notice]:
-        """Take in an event; return the lines that it brings."""
+        """Take an event in; return the lines that follow from it."""
         lines: list[Said | Notice] = []
         if isinstance(event, Entered):
             lines = [self._said(message) for message in event.old]
@@ -97,13 +97,12 @@ class Conversation:
         return lines
 
     def names(self) -> list[str]:
-        """Return the names of those who are here."""
         return sorted(person.name for person in self.people.values())
 
     def miss(self) -> list[Said | Notice]:
-        """Take those off the list who have been silent for long; return the lines that it brings.
+        """Remove those who have been silent for too long; return a line for each.
 
-        Nobody is missed while we are away ourselves, or were stopped, as by Ctrl-Z.
+        Nobody is missed while we are disconnected ourselves, or were stopped, as by Ctrl-Z.
         """
         now = time.monotonic()
         if now - self._looked > 2 * BEAT:  # the programs look at least once a beat
@@ -116,12 +115,12 @@ class Conversation:
         return lines
 
     def _give_time(self) -> None:
-        """Begin to wait for everybody anew: they had no chance to be heard."""
+        """Wait for everybody anew: we could not have heard them."""
         for person in self.people.values():
             person.heard = time.monotonic()
 
     def _said(self, message: Message) -> Said:
-        """Return the line; as many names as there are colours differ, in the order they come."""
+        """Return the line; names get the colours in the order in which they come."""
         name = message.shown_name
         if name not in self._colours:
             self._colours[name] = next(self._palette)

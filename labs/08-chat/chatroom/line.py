@@ -1,6 +1,6 @@
-"""The line that one types: keys come in as bytes, a text comes out.
+"""The input line: keys come in as bytes, a text comes out.
 
-prompt_toolkit, which comes with ipython, knows what the keys of all the terminals send.
+prompt_toolkit, which comes with ipython, knows what the keys of all terminals send.
 """
 
 import codecs
@@ -42,14 +42,14 @@ class Line:
         }
 
     def feed(self, typed: bytes) -> None:
-        """Take what the keyboard has sent; nothing means that it was idle for a while."""
+        """Take what the keyboard has sent; b"" means that it was idle for a while."""
         if typed:
             self._parser.feed(self._decoder.decode(typed))
         else:
-            self._parser.flush()  # a lone Escape is one, and not the beginning of an arrow key
+            self._parser.flush()  # a lone Escape does not begin an arrow key
 
     def visible(self, width: int) -> tuple[str, str]:
-        """Return what is before the cursor and what is behind it, as much as fits."""
+        """Return what stands before the cursor and what after it, as much as fits."""
         at = self._buffer.cursor_position
         before, after = self._buffer.text[:at], self._buffer.text[at:]
         before = _fitting(before[::-1], width - 1)[::-1]
@@ -88,7 +88,7 @@ class Line:
 
 
 def _fitting(text: str, width: int) -> str:
-    """Return as much of the beginning of a text as fits into so many cells."""
+    """Return as much of the beginning of a text as fits into `width` cells."""
     taken = 0
     for count, letter in enumerate(text):
         taken += cell_len(letter)
@@ -98,7 +98,7 @@ def _fitting(text: str, width: int) -> str:
 
 
 def _last_letter(text: str) -> int:
-    """Return how many characters of Unicode make what a person sees as the last letter."""
+    """Return how many characters make the last letter that a person sees."""
     count = 1
     while count < len(text) and (_clings(text[-count]) or text[-count - 1] in JOINERS):
         count += 1
@@ -106,6 +106,6 @@ def _last_letter(text: str) -> int:
 
 
 def _clings(character: str) -> bool:
-    """Tell whether a character is drawn onto the one before it: an accent, the tone of a skin."""
+    """Return True if a character is drawn onto the one before it: an accent, a skin tone."""
     is_tone = "\U0001f3fb" <= character <= "\U0001f3ff"
     return is_tone or character in JOINERS or unicodedata.category(character) in ("Mn", "Me")

@@ -1,4 +1,4 @@
-"""What people send each other, and how it is kept from doing harm where it is shown."""
+"""What people send each other, and how to show it without harm."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 
 SAID, JOINED, LEFT = "said", "joined", "left"  # these are kept in the room's history
-MARK = "mark"  # kept too: a silent listener's bookmark, "what comes before this is old"
+MARK = "mark"  # kept too: a silent listener's bookmark; what comes before it is old
 HERE = "here"  # not kept: "I am still here"
 KINDS = {SAID, JOINED, LEFT, MARK, HERE}
 
@@ -17,15 +17,14 @@ JOINERS = "\u200c\u200d"  # invisible, and needed in some scripts and in emoji o
 
 
 def new_id() -> str:
-    """Return an id that nobody else has."""
     return uuid.uuid4().hex
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message; `who` is the program that sent it, since two people may have one name.
+    """One message; `who` is the program that sent it, as two people may have the same name.
 
-    `proven` is not sent: it tells that the broker has checked the sender's name.
+    `proven` is not sent: it is True if the broker has checked the sender's name.
     """
 
     kind: str
@@ -38,7 +37,7 @@ class Message:
 
     @property
     def shown_name(self) -> str:
-        """The name as it is shown: with a ~ before it if nobody has checked it."""
+        """The name, with a ~ before it if nobody has checked it."""
         return self.name if self.proven else f"~{self.name}"
 
     def to_bytes(self) -> bytes:
@@ -48,17 +47,17 @@ class Message:
 
 
 def from_bytes(body: bytes, login: str | None = None, place: str = "") -> Message:
-    """Return the message in a body; anybody can send anything, so whatever it is becomes harmless.
+    """Return the message in a body, made harmless: anybody can send anything.
 
-    `login` is whom the broker knows to have sent it. What is not JSON is shown as it is; its id is
-    `place`, which is to be the same if it comes again.
+    `login` is the user that the broker knows to have sent it. What is not JSON becomes the text;
+    its id is `place`, which must be the same if it comes again.
     """
     try:
         sent = json.loads(body)
         if sent["kind"] not in KINDS:
             raise ValueError("a kind of message that came later than this program")
         when = float(sent["time"])
-        time.localtime(when)  # raises if it is none
+        time.localtime(when)  # raises if it is not a time
         return Message(
             kind=sent["kind"],
             name=harmless(str(sent["name"]).strip(), LONGEST_NAME) or "?",
@@ -74,9 +73,9 @@ def from_bytes(body: bytes, login: str | None = None, place: str = "") -> Messag
 
 
 def harmless(text: str, most: int) -> str:
-    r"""Return a text in which what would move the cursor or hide letters is to be seen: \x1b."""
-    shown = "".join(map(_visible, text[:most]))
-    return shown if len(text) <= most else f"{shown} ... ({len(text) - most} more characters)"
+    r"""Return a text with characters escaped (\x1b) that would move the cursor or hide letters."""
+    safe = "".join(map(_visible, text[:most]))
+    return safe if len(text) <= most else f"{safe} ... ({len(text) - most} more characters)"
 
 
 def _visible(character: str) -> str:
@@ -88,7 +87,7 @@ def _visible(character: str) -> str:
 
 
 def checked_name(text: str) -> str:
-    """Return a name that one may have in a room. Raises ValueError with what is wrong with it."""
+    """Return a valid name for a person. Raises ValueError with what is wrong with it."""
     name = text.strip()
     if not 0 < len(name) <= LONGEST_NAME:
         raise ValueError(f"a name has 1 to {LONGEST_NAME} characters")
@@ -98,7 +97,7 @@ def checked_name(text: str) -> str:
 
 
 def checked_room(text: str) -> str:
-    """Return the name of a room. Raises ValueError with what is wrong with it."""
+    """Return a valid name of a room. Raises ValueError with what is wrong with it."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text):  # no dots: our queues have them
         raise ValueError("a room's name has 1 to 40 letters a to z, digits, - and _")
     return text

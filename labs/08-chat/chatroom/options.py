@@ -1,4 +1,4 @@
-"""The options of the three programs, and the factory that makes of them a way to the room."""
+"""The options of the three programs, and the transport that they ask for."""
 
 import argparse
 import logging
@@ -6,17 +6,17 @@ import os
 from collections.abc import Callable
 
 from chatroom.message import checked_name, checked_room
-from chatroom.way import Way
+from chatroom.transport import Transport
 from kit.amqp import Parser
-from kit.cli import UNEXPECTED, lab_parser
+from kit.cli import UNEXPECTED, Trouble, lab_parser
 
-ASK = ""  # --password without a word
+ASK = ""  # --password without WORD
 HEARTBEAT = 10  # seconds: people wait less patiently than machines for a broker that is silent
 NOT_FOR_PUBSUB = ("host", "port", "vhost", "password", "url")
 
 
 def chat_parser(doc: str, examples: str, program: str, *, speaks: bool) -> Parser:
-    """Return a parser with what the programs have in common; one that speaks has a name."""
+    """Return a parser with what the programs have in common; those that speak have a name."""
     parser = lab_parser(doc, examples, program)
     parser.set_defaults(heartbeat=HEARTBEAT, speaks=speaks)
     parser.conflict_handler = "resolve"  # --username and --password mean more here than elsewhere
@@ -33,55 +33,54 @@ def chat_parser(doc: str, examples: str, program: str, *, speaks: bool) -> Parse
     return parser
 
 
-def way_and_name(options: argparse.Namespace) -> tuple[Way, str]:
-    """Return the way to the room that the options ask for, and the name of who speaks."""
+def transport_and_name(options: argparse.Namespace) -> tuple[Transport, str]:
+    """Return the transport that the options ask for, and the name of the speaker."""
     parser: Parser = options.parser
     name = options.username or ""
     if options.via == "pubsub":
-        way = _way_via_pubsub(parser, options)
+        transport = _pubsub_transport(parser, options)
     else:
-        way = _way_via_rabbitmq(parser, options)
-        name = name or ("" if way.login == "guest" else way.login)
+        transport = _rabbitmq_transport(parser, options)
+        name = name or ("" if transport.login == "guest" else transport.login)
     if options.speaks and not name:
         parser.error("who are you? --username NAME")
-    return way, name
+    return transport, name
 
 
-def _way_via_rabbitmq(parser: Parser, options: argparse.Namespace) -> Way:
-    from chatroom.via_rabbitmq import ViaRabbitMQ
+def _rabbitmq_transport(parser: Parser, options: argparse.Namespace) -> Transport:
+    from chatroom.rabbitmq import RabbitMQTransport
 
     if options.project is not None:
         parser.error("--project is for Google Pub/Sub: leave it out, or add --via pubsub")
     if options.speaks and options.password is None:
-        options.username = None  # a name in the room and no more: the login is that of the URL
+        options.username = None  # only a name in the room: the login is that of the URL
     elif options.speaks and options.password == ASK:
         options.password = None  # then parser.broker asks
-    return ViaRabbitMQ(options.room, parser.broker(options))
+    return RabbitMQTransport(options.room, parser.broker(options))
 
 
-def _way_via_pubsub(parser: Parser, options: argparse.Namespace) -> Way:
-    not_here = NOT_FOR_PUBSUB if options.speaks else (*NOT_FOR_PUBSUB, "username")
-    if given := [part for part in not_here if getattr(options, part) is not None]:
-        parser.error(f"--{given[0]} is for a broker: leave it out, or --via pubsub")
+def _pubsub_transport(parser: Parser, options: argparse.Namespace) -> Transport:
+    excluded = NOT_FOR_PUBSUB if options.speaks else (*NOT_FOR_PUBSUB, "username")
+    for name in excluded:
+        if getattr(options, name) is not None:
+            parser.error(f"--{name} is for a broker: leave it out, or --via pubsub")
     project = options.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
         parser.error("--via pubsub needs --project P, the name of a Google Cloud project")
-    # What these say by themselves, when a connection is lost, would tear the screen of chat.py.
+    # What these log when a connection is lost would tear the screen of chat.py.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.getLogger("google").addHandler(logging.NullHandler())
     try:
-        from chatroom.via_pubsub import ViaPubSub
+        from chatroom.pubsub import PubSubTransport
     except ImportError as missing:
-        parser.exit(
-            UNEXPECTED,
-            f"{parser.prog}: error: --via pubsub needs google-cloud-pubsub ({missing})\n"
-            "  try: pip install -r labs/08-chat/requirements-pubsub.txt\n",
-        )
-    return ViaPubSub(options.room, project)
+        what = f"--via pubsub needs google-cloud-pubsub ({missing})"
+        hint = "pip install -r labs/08-chat/requirements-pubsub.txt"
+        raise Trouble(what, hint, UNEXPECTED) from None
+    return PubSubTransport(options.room, project)
 
 
 def _argument(check: Callable[[str], str]) -> Callable[[str], str]:
-    """Return an argparse type of a function that raises ValueError with the reason."""
+    """Make an argparse type of a function that raises ValueError with the reason."""
 
     def parse(text: str) -> str:
         try:

@@ -1,6 +1,6 @@
-"""A room as a program sees it: say something, hear everything, notice when the line is dead.
+"""A room as a program sees it: say something, hear everything, notice a lost connection.
 
-Room is a thread, and this thread alone speaks to the broker. What happens it tells as events:
+Room is a thread, the only one that speaks to the broker. It reports what happens as events:
 Entered, Heard, Delivered, Lost, Back and Ended.
 """
 
@@ -11,15 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chatroom.message import HERE, JOINED, LEFT, MARK, SAID, Message, new_id
-from chatroom.way import Way
+from chatroom.transport import Transport
 from kit.amqp import BrokerError, reason
 from kit.cli import UNEXPECTED
 
 KEPT = 50  # messages that are shown to someone who joins late
 BEAT = 5  # seconds between two "I am still here"
 RETRY = 0.5  # seconds between two tries to come back
-TRIES = 3  # to get past what cannot be read
-REMEMBERED = 50_000  # ids, to know what comes twice: more than a stream of 1 MB can hold
+TRIES = 3  # to get past a message that cannot be decoded
+REMEMBERED = 50_000  # ids, to recognise what comes twice: more than a stream of 1 MB can hold
 
 
 @dataclass(frozen=True)
@@ -45,32 +45,34 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Lost:
-    """The connection is lost; we try to come back, and keep what is to be said."""
+    """The connection is lost; we try to come back, and keep what we could not send."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Back:
-    """The connection is there again."""
+    """We are connected again."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """It is over: because we have left, or by an error."""
+    """It is over: we have left, or an error ended it."""
 
     error: BaseException | None
 
 
 class Room(threading.Thread):
-    """A place in a room under a name, or without one as a silent listener.
+    """Takes part in a room under a name, or without one as a silent listener.
 
     `tell` is called with each event, in this thread.
     """
 
-    def __init__(self, way: Way, me: str | None, tell: Callable[[object], None]) -> None:
+    def __init__(
+        self, transport: Transport, me: str | None, tell: Callable[[object], None]
+    ) -> None:
         super().__init__(daemon=True)
-        self.way, self.me, self.tell = way, me, tell
+        self.transport, self.me, self.tell = transport, me, tell
         self.who = new_id()
         self._outbox: collections.deque[Message] = collections.deque()
         self._leaving = threading.Event()
@@ -83,24 +85,24 @@ class Room(threading.Thread):
     def say(self, text: str) -> None:
         """Say something: now, or as soon as the broker is back."""
         self._outbox.append(Message(SAID, self.me, text, self.who))
-        self.way.wake()
+        self.transport.wake()
 
     @property
     def unsent(self) -> list[Message]:
-        """What we have said and the room does not have."""
+        """What we have said and the room does not have yet."""
         return list(self._outbox)
 
     def leave(self, within: float = 2) -> list[Message]:
-        """Go, politely if that does not take long; return what could not be said any more."""
+        """Leave, politely if that does not take long; return what could not be sent."""
         self._leaving.set()
-        self.way.wake()
+        self.transport.wake()
         self.join(within)
         return self.unsent
 
     # ---- in this thread
 
     def run(self) -> None:
-        """Be there until we leave, coming back whenever the connection is lost."""
+        """Stay until we leave, and come back whenever the connection is lost."""
         error = None
         try:
             self._be_there()
@@ -113,34 +115,34 @@ class Room(threading.Thread):
         while not self._leaving.is_set():
             begun = time.monotonic()
             try:
-                self.way.listen(self._on_message)
+                self.transport.listen(self._on_message)
                 self._arrive(again=entered)
                 entered = True
                 self._stay()
                 self._go()
             except BrokerError as error:
-                # What is kept in the room comes at each try, what is in our own queue but once.
+                # What the room keeps comes at each try; what is in our own queue comes once.
                 if time.monotonic() - begun > BEAT:
                     unreadable = 0
                 unreadable += error.code == UNEXPECTED
-                # A broker that is just booting may refuse what it lets in a moment later.
+                # A broker that boots may refuse what it accepts a moment later.
                 is_final = not entered or unreadable == TRIES
                 if not is_final:
                     why = error if error.code == UNEXPECTED else reason(error.__cause__ or error)
                     self.tell(Lost(str(why)))
-                self.way.hang_up()
+                self.transport.hang_up()
                 if is_final:
                     raise
                 self._leaving.wait(RETRY)
 
     def _arrive(self, again: bool) -> None:
-        """Say that we are here; what comes before these words is old."""
+        """Announce ourselves; what comes before this message is old."""
         if again:
             self.tell(Back())
         elif self.me:
-            self.way.publish(Message(JOINED, self.me, who=self.who))
+            self.transport.publish(Message(JOINED, self.me, who=self.who))
         else:
-            self.way.publish(Message(MARK, "", who=self.who))
+            self.transport.publish(Message(MARK, "", who=self.who))
         self._next_beat = 0
 
     def _stay(self) -> None:
@@ -150,19 +152,19 @@ class Room(threading.Thread):
                 return
             now = time.monotonic()
             if self.me and now >= self._next_beat:
-                self.way.publish(Message(HERE, self.me, who=self.who))
+                self.transport.publish(Message(HERE, self.me, who=self.who))
                 self._next_beat = now + BEAT
-            self.way.wait(max(self._next_beat - now, 0.01) if self.me else BEAT)
+            self.transport.wait(max(self._next_beat - now, 0.01) if self.me else BEAT)
 
     def _send(self) -> None:
         while self._outbox:
-            self.way.publish(self._outbox[0])
+            self.transport.publish(self._outbox[0])
             self.tell(Delivered(self._outbox.popleft()))
 
     def _go(self) -> None:
         if self.me:
-            self.way.publish(Message(LEFT, self.me, who=self.who))
-        self.way.close()
+            self.transport.publish(Message(LEFT, self.me, who=self.who))
+        self.transport.close()
 
     def _on_message(self, message: Message) -> None:
         if message.kind == HERE:
@@ -174,7 +176,7 @@ class Room(threading.Thread):
             self._sort(message)
 
     def _sort(self, message: Message) -> None:
-        """Tell what is new; keep what is old until our own first words come back to us."""
+        """Report what is new; keep what is old until our own first message comes back to us."""
         if self._old is not None:
             if message.who == self.who:
                 self.tell(Entered(list(self._old)))
@@ -183,6 +185,6 @@ class Room(threading.Thread):
                 self._old.append(message)
             return
         if message.kind == JOINED and message.who != self.who:
-            self._next_beat = 0  # so that the newcomer learns of us
+            self._next_beat = 0  # lets the newcomer know of us
         if message.kind != MARK:
             self.tell(Heard(message))

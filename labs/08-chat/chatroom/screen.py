@@ -1,7 +1,6 @@
-"""The screen of chat.py: who is here, what was said, and the line that one types.
+"""The screen of chat.py: who is here, what was said, and the input line.
 
-The main thread draws it and reads the keys, nobody else writes to the terminal: so nothing that
-comes in meanwhile can tear the line.
+Only the main thread draws it and reads the keys, so nothing that comes in can tear the line.
 """
 
 import errno
@@ -23,13 +22,13 @@ from kit.cli.terminal import REDRAW, Alarm, keyboard
 PROMPT = "> "
 HELP = "Enter says it, Ctrl-C leaves"
 ERASE_ROW = Control((ControlType.ERASE_IN_LINE, 2))
-# What rich has no word for. Without wrapping, a letter that the terminal draws wider than we think
-# cannot push the lines below; a paste that comes in brackets is not taken for the Enter key.
+# rich cannot send these. Without wrapping, a letter that the terminal draws wider than we think
+# cannot push the lines below; a bracketed paste is not taken for the Enter key.
 BEGIN, END = "\x1b[?7l\x1b[?2004h", "\x1b[?2004l\x1b[?7h"
 
 
 def fall_silent() -> None:
-    """Let all that is still to be printed go nowhere: the terminal is gone."""
+    """Discard all that is printed from now on: the terminal is gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
@@ -54,7 +53,7 @@ class Screen:
         self.error: BaseException | None = None
 
     def wait_for_first_event(self) -> object:
-        """Wait until we are in, or cannot get in; return the event, None if we are to stop."""
+        """Wait until we are in, or cannot get in, or are stopped; return the event."""
         while self.events.empty() and not self.alarm.stopped:
             self.alarm.wait(REDRAW)
         if self.events.empty():
@@ -64,7 +63,7 @@ class Screen:
         return event
 
     def show(self) -> None:
-        """Show it until somebody leaves, with pauses where Ctrl-Z is pressed."""
+        """Show it until the person leaves; pause at Ctrl-Z."""
         self.alarm.catch_terminal()
         try:
             while not self._is_over():
@@ -115,7 +114,7 @@ class Screen:
     # ---- what it looks like
 
     def rows(self, width: int, height: int) -> list[Text]:
-        """Return all rows but the last, which is the line that one types."""
+        """Return all rows but the last, which is the input line."""
         room_for = max(height - 3, 0)
         said: list[Text] = []
         for line in reversed(self.conversation.lines):
@@ -153,14 +152,14 @@ class Screen:
         return self.line.visible(self.console.width - len(PROMPT))
 
     def _draw(self, rows: list[Text], before: str, after: str) -> None:
-        """Send a whole picture at once; in the end the cursor stands where one types."""
+        """Send a whole picture at once; in the end the cursor stands in the input line."""
         bottom = len(rows)
         with self.console as console:
             console.control(Control.show_cursor(False))
             for y, row in enumerate([*rows, Text(f"{PROMPT}{before}{after}")]):
                 console.control(Control.move_to(0, y), ERASE_ROW)
                 console.print(row, end="", no_wrap=True, overflow="ignore", crop=False)
-            # Once more up to the cursor: the terminal knows better than we how wide a letter is.
+            # Print once more up to the cursor: only the terminal knows how wide its letters are.
             console.control(Control.move_to(0, bottom))
             console.print(Text(f"{PROMPT}{before}"), end="", no_wrap=True, overflow="ignore")
             console.control(Control.show_cursor(True))

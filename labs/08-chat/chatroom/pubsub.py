@@ -1,10 +1,10 @@
 """A room on Google Pub/Sub: a topic, and on it a subscription for each person.
 
-chat.lobby       the topic of what is said; it keeps messages for a day, for those who come later
-chat.lobby.here  the topic of "I am still here", which is kept for nobody
+chat.lobby       what is said; this topic keeps messages for a day, for those who come later
+chat.lobby.here  "I am still here"; this topic keeps nothing
 
-A subscription is made on joining and deleted on leaving; one that was left behind by a crash
-expires by itself. With PUBSUB_EMULATOR_HOST=localhost:8085 all this is asked of an emulator.
+A subscription is created on joining and deleted on leaving; one that a crash has left behind
+expires. PUBSUB_EMULATOR_HOST=localhost:8085 uses an emulator instead.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message as Delivery
 
 from chatroom.message import HERE, Message, from_bytes, new_id
-from chatroom.way import Way
+from chatroom.transport import Transport
 from kit.amqp import BrokerError
 from kit.cli import REFUSED, UNREACHABLE
 
 DAY = datetime.timedelta(days=1)
-HALF_A_DAY = datetime.timedelta(hours=12)  # for whom one is away, at most
+HALF_A_DAY = datetime.timedelta(hours=12)  # a subscription keeps messages for so long
 KEY = "room"  # messages with one ordering key are delivered in the order of their publishing
 PATIENCE = 5  # seconds for an answer
 REFUSALS = {
@@ -37,8 +37,8 @@ REFUSALS = {
 }
 
 
-class ViaPubSub(Way):
-    """The way to a room through a project of Google Cloud, or through an emulator."""
+class PubSubTransport(Transport):
+    """Carries a room's messages through a project of Google Cloud, or through an emulator."""
 
     def __init__(self, room: str, project: str) -> None:
         me = new_id()[:12]
@@ -53,11 +53,11 @@ class ViaPubSub(Way):
         self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def open(self) -> None:
-        """Make the topics, if there are none."""
+        """Create the topics, if there are none."""
         with self._explained():
             if self._publisher is None:
                 self._publisher = pubsub_v1.PublisherClient(
-                    pubsub_v1.types.BatchSettings(max_messages=1),  # one says one thing at a time
+                    pubsub_v1.types.BatchSettings(max_messages=1),  # people say one thing at a time
                     pubsub_v1.types.PublisherOptions(enable_message_ordering=True),
                 )
             kept = {"name": self.topic, "message_retention_duration": DAY}
@@ -66,7 +66,7 @@ class ViaPubSub(Way):
                     self._publisher.create_topic(request=topic, retry=None, timeout=PATIENCE)
 
     def listen(self, on_message: Callable[[Message], None]) -> None:
-        """Subscribe, or go on: a subscription that is there has kept what we missed."""
+        """Subscribe, or go on: our subscription has kept what we missed."""
         self.open()
         self._on_message = on_message
         with self._explained():
@@ -84,14 +84,14 @@ class ViaPubSub(Way):
         kept = message.kind != HERE
         topic, key = (self.topic, KEY) if kept else (self.here, "")
         with self._explained():
-            # The library would try again for ever, and not tell. Room does it, and tells.
+            # The library would retry for ever in silence. Room retries, and says so.
             result = self._publisher.publish(
                 topic, message.to_bytes(), ordering_key=key, retry=None, timeout=PATIENCE
             )
             try:
                 result.result(2 * PATIENCE)
             except Exception:
-                if kept:  # after a failure it takes no more with this key, to keep the order
+                if kept:  # after a failure it takes nothing more with this key, to keep the order
                     self._publisher.resume_publish(topic, KEY)
                 raise
 
@@ -104,7 +104,7 @@ class ViaPubSub(Way):
                 body = self._inbox.get_nowait()
         with self._explained():
             for stream in self._streams:
-                if stream.done():  # it ends only by what trying again does not help
+                if stream.done():  # it ends only by an error that trying again does not help
                     self._subscribed = False
                     stream.result()
 
@@ -113,16 +113,16 @@ class ViaPubSub(Way):
         self._inbox.put(None)
 
     def hang_up(self) -> None:
-        """Stop the streams; the subscriptions stay, and keep what is said meanwhile."""
+        """Stop the streams; the subscriptions stay and keep what is said meanwhile."""
         for stream in self._streams:
             stream.cancel()
         for stream in self._streams:
-            with contextlib.suppress(Exception):  # it says how it ended
+            with contextlib.suppress(Exception):  # raises why it ended
                 stream.result(PATIENCE)
         self._streams = []
 
     def close(self) -> None:
-        """Delete the subscriptions, which would keep messages for us for nothing."""
+        """Delete the subscriptions: they would keep messages that nobody fetches."""
         self.hang_up()
         if self._subscribed:
             with self._explained():
@@ -139,25 +139,25 @@ class ViaPubSub(Way):
                 "topic": topic,
                 "enable_message_ordering": True,
                 "message_retention_duration": HALF_A_DAY,
-                "expiration_policy": {"ttl": DAY},  # the least there is; must be the longer one
+                "expiration_policy": {"ttl": DAY},  # the minimum, and longer than the retention
             }
             with contextlib.suppress(api.AlreadyExists):
                 self._subscriber.create_subscription(request, retry=None, timeout=PATIENCE)
-        # It begins with what is published from now on; go back to what the topic has kept.
+        # It would begin with what is published from now on: go back to what the topic has kept.
         back = datetime.datetime.now(datetime.timezone.utc) - DAY
         request = {"subscription": self.subscriptions[self.topic], "time": back}
-        with contextlib.suppress(api.MethodNotImplemented):  # then nobody remembers anything
+        with contextlib.suppress(api.MethodNotImplemented):  # by some emulators: no history then
             self._subscriber.seek(request=request, retry=None, timeout=PATIENCE)
         self._subscribed = True
 
     def _take(self, delivery: Delivery) -> None:
-        """Take a message over, in a thread of the library. Unacknowledged it would come again."""
+        """Take a message, in a thread of the library, and acknowledge it."""
         self._inbox.put(delivery.data)
         delivery.ack()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what Google's library raises into BrokerError, which says it in words."""
+        """Turn the errors of Google's library into BrokerError, which says them in words."""
         try:
             yield
         except (api.GoogleAPIError, auth.GoogleAuthError, TimeoutError) as error:

@@ -2,8 +2,8 @@
 
 chat.lobby       fanout: a copy of each message to every queue that is bound
 chat.lobby.log   the stream: keeps what was said; everybody reads it, from wherever they like
-chat.lobby.here  fanout: "I am still here"; worth nothing a moment later, so each listener has a
-                 queue of its own for it, which goes when the listener goes
+chat.lobby.here  fanout: "I am still here"; it is old a moment later, so each listener has a queue
+                 of its own for it, which is deleted when the listener leaves
 """
 
 import contextlib
@@ -12,23 +12,23 @@ from collections.abc import Callable, Iterator
 import pika
 
 from chatroom.message import HERE, Message, from_bytes
-from chatroom.way import Way
+from chatroom.transport import Transport
 from kit.amqp import Broker, explain
 from kit.cli import UNEXPECTED
 
-# A stream forgets its oldest segment when it is too long. That much is read by whoever joins, or
-# comes back: a stream that was made anew meanwhile counts from 0 again, so "from where I was" is no
-# place to go on. What comes twice, Room knows by its id.
+# A stream that is too long drops its oldest segment. Who joins or comes back reads all of it: a
+# stream that was deleted and made again counts from 0, so no place in the old one can be resumed.
+# Room recognises by its id what comes twice.
 STREAM = {
     "x-queue-type": "stream",
     "x-max-length-bytes": 1_000_000,
     "x-stream-max-segment-size-bytes": 200_000,
 }
-PREFETCH = 100  # a stream wants one, and acknowledgements: they ask for more, and remove nothing
+PREFETCH = 100  # a stream needs one; acknowledgements only ask it for more and remove nothing
 
 
-class ViaRabbitMQ(Way):
-    """The way to a room through a broker."""
+class RabbitMQTransport(Transport):
+    """Carries a room's messages through a broker."""
 
     def __init__(self, room: str, broker: Broker) -> None:
         self.exchange, self.stream, self.here = (
@@ -40,11 +40,11 @@ class ViaRabbitMQ(Way):
         self._careful = False
 
     def open(self) -> None:
-        """Connect; make the exchange, and the stream behind it."""
+        """Connect; declare the exchange, and the stream behind it."""
         with self._explained():
             self._connection = self.broker.connect()
             self._channel = self._connection.channel()
-            # It goes when the last queue is deleted that was bound to it: nothing is left over.
+            # auto_delete: it goes with the last queue that was bound to it.
             self._channel.exchange_declare(self.exchange, "fanout", durable=True, auto_delete=True)
             self._channel.queue_declare(self.stream, durable=True, arguments=STREAM)
             self._channel.queue_bind(self.stream, self.exchange)
@@ -59,7 +59,7 @@ class ViaRabbitMQ(Way):
             channel.exchange_declare(self.here, "fanout", durable=True, auto_delete=True)
             mine = channel.queue_declare("", exclusive=True).method.queue
             channel.queue_bind(mine, self.here)
-            # After a message that pika could not decode, take at least those before it.
+            # After a message that pika could not decode, take those before it one by one.
             channel.basic_qos(prefetch_count=1 if self._careful else PREFETCH)
             self._careful = False
             channel.basic_consume(mine, self._on_here, auto_ack=True)
@@ -68,7 +68,7 @@ class ViaRabbitMQ(Way):
             )
 
     def publish(self, message: Message) -> None:
-        """Publish a message and wait for its confirm, with the login that the broker checks."""
+        """Publish a message and wait for its confirm; the broker checks the login in it."""
         properties = pika.BasicProperties(
             content_type="application/json",
             delivery_mode=2,
@@ -91,11 +91,10 @@ class ViaRabbitMQ(Way):
 
     def wake(self) -> None:
         """End a wait: the only thing that another thread may do with this connection."""
-        with contextlib.suppress(AttributeError, pika.exceptions.AMQPError):  # there is none
+        with contextlib.suppress(AttributeError, pika.exceptions.AMQPError):  # no connection
             self._connection.add_callback_threadsafe(lambda: None)
 
     def hang_up(self) -> None:
-        """Close the connection, if it still is one."""
         with contextlib.suppress(AttributeError, pika.exceptions.AMQPError, OSError):
             self._connection.close()
 
@@ -112,7 +111,7 @@ class ViaRabbitMQ(Way):
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what pika raises into BrokerError, which says it in words."""
+        """Turn pika's errors into BrokerError, which says them in words."""
         try:
             yield
         except (pika.exceptions.AMQPError, OSError) as error:
