@@ -383,7 +383,7 @@ def test_several_lines_are_one_cell_in_ipython(play):
 
 def test_a_pane_somebody_scrolls_in_is_typed_into_all_the_same(play):
     player = play("```console a\necho 1\n```\n```text a\n1\n```\n")
-    player.stage.server.cmd("copy-mode", "-t", player.panes["a"]._pane.pane_id)
+    player.stage.server.cmd("copy-mode", "-t", player.panes["a"].id)
     for block in page("```console a\necho 2\n```\n```text a\n2\n```\n").blocks:
         player.play(block)
 
@@ -406,7 +406,7 @@ def test_the_stage_hides_the_password_and_leaves_nothing(play):
         "```console a\n(trap '' HUP TERM; sleep 54321) & echo up\n```\n```text a\nup\n```\n"
     )
     stage = player.stage
-    pids = [pid for pid, _ in stage._pids()]
+    pids = [pid for pid, _ in stage._processes()]
     commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
     assert len(pids) >= 3
     assert any(b"54321" in command for command in commands)

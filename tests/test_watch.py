@@ -269,7 +269,7 @@ class WatchScreen(Screen):
 
     def tmux(self, *arguments: str) -> str:
         """Return what tmux says to a command."""
-        return " ".join(self.stage.server.cmd(*arguments).stdout)
+        return " ".join(self.stage.server.cmd(*arguments))
 
     def is_restored(self) -> bool:
         """Tell whether the cursor is shown, what is typed too, and the first screen is back."""

@@ -90,13 +90,11 @@ class _Apt:
         self.architecture = subprocess.run(
             ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
         ).stdout.strip()
-        (folder / "status").write_text(
-            "".join(
-                f"Package: {name}\nStatus: install ok installed\nVersion: 99999\n"
-                f"Architecture: {self.architecture}\nMulti-Arch: allowed\nDescription: .\n\n"
-                for name in provided
-            )
+        package = (
+            "Package: {}\nStatus: install ok installed\nVersion: 99999\n"
+            f"Architecture: {self.architecture}\nMulti-Arch: allowed\nDescription: .\n\n"
         )
+        (folder / "status").write_text("".join(map(package.format, provided)))
         settings = {
             "Dir::State::lists": folder / "lists",
             "Dir::State::status": folder / "status",
@@ -140,23 +138,17 @@ class _Apt:
             # One broken source among several (a vendor's, say) may not matter to us.
             if not any((self.folder / "lists").glob("*Packages*")):
                 raise
-        plan = self._apt("--simulate", "install", *packages)
-        files = []
-        for name, version, architecture in re.findall(
-            r"^Inst (\S+) (?:\[\S+\] )?\((\S+) .*\[(\w+)\]\)", plan, re.MULTILINE
-        ):
-            file = f"{name.split(':')[0]}_{version.replace(':', '%3a')}_{architecture}.deb"
-            files.append(self.folder / "cache" / "archives" / file)
-        say("*", f"Downloading {' '.join(packages)} and what it needs: {len(files)} packages ...")
-        every = len(files) // 4 + 1
+        count = len(re.findall("^Inst ", self._apt("--simulate", "install", *packages), re.M))
+        say("*", f"Downloading {' '.join(packages)} and what it needs: {count} packages ...")
 
         def progress(line: str) -> None:
-            if (get := re.match(r"Get:(\d+)", line)) and int(get[1]) % every == 0:
-                say("*", f"Downloading package {get[1]} of {len(files)} ...")
+            if (get := re.match(r"Get:(\d+)", line)) and int(get[1]) % (count // 4 + 1) == 0:
+                say("*", f"Downloading package {get[1]} of {count} ...")
 
+        self._apt("autoclean")  # of an interrupted run, what has a newer version by now
         self._apt("--download-only", "--yes", "install", *packages, each_line=progress)
         say("*", "Unpacking them (nothing is installed) ...")
-        return files
+        return sorted((self.folder / "cache" / "archives").glob("*.deb"))
 
     def _apt(self, *arguments: str, each_line: Callable[[str], None] = len) -> str:
         command = ["apt-get", "-q", "-c", self.folder / "apt.conf", *arguments]
@@ -171,11 +163,8 @@ class _Apt:
 
 def _mirror() -> str:
     """Return the Debian mirror that this machine's apt uses, else the public one."""
-    targets = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(COMPONENT) $(REPO_URI)"],
-        capture_output=True,
-        text=True,
-    ).stdout
+    command = ["apt-get", "indextargets", "--format", "$(COMPONENT) $(REPO_URI)"]
+    targets = subprocess.run(command, capture_output=True, text=True).stdout
     for component, _, mirror in (line.partition(" ") for line in targets.splitlines()):
         if component == "main" and re.fullmatch(r"https?://\S+/debian/?", mirror):
             return mirror
@@ -185,18 +174,10 @@ def _mirror() -> str:
 def _run(command: list[str | Path], log: Path, each_line: Callable[[str], None] = len) -> str:
     """Run a program, log its output, and return it. Raises Trouble with the reason."""
     output = ""
-    with (
-        log.open("a") as file,
-        subprocess.Popen(
-            command,
-            env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as program,
-    ):
+    environment = os.environ | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    options = {"env": environment, "text": True, "errors": "replace", **pipes}
+    with log.open("a") as file, subprocess.Popen(command, **options) as program:
         print("$", *command, file=file)
         for line in program.stdout:
             file.write(line)

@@ -1,5 +1,6 @@
 """The broker of docker-compose.yml, driven through `docker compose`."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,12 +19,14 @@ class Compose:
     def __init__(
         self, root: Path, node: str, record: Path, port: int | None, page: int | None
     ) -> None:
-        self.root, self.record = root, record
+        self.record = record
         # "lab" is the project that a plain `docker compose up` in this folder makes as well.
         self.project = [] if node == "lab" else ["--project-name", f"queue-lab-{node}"]
         saved = json.loads(record.read_text()) if record.exists() else {}
         options = {"LAB_PORT": port, "LAB_MANAGEMENT_PORT": page}
         self.ports = saved | {name: str(port) for name, port in options.items() if port}
+        environment = os.environ | self.ports
+        self._options = {"cwd": root, "env": environment, "stdin": subprocess.DEVNULL}
 
     def why_not(self, version: str | None = None) -> str:
         """Return why Docker will not do, "" if it will."""
@@ -62,31 +65,16 @@ class Compose:
 
     def run(self, *command: str) -> None:
         """Run `docker compose COMMAND`; what it prints goes to the terminal. Raises Trouble."""
-        done = subprocess.run(
-            ["docker", "compose", *self.project, *command],
-            cwd=self.root,
-            env={**os.environ, **self.ports},
-            stdin=subprocess.DEVNULL,
-        )
+        done = subprocess.run(["docker", "compose", *self.project, *command], **self._options)
         if done.returncode:
             raise Trouble(f"docker compose {command[0]} failed (exit code {done.returncode})")
 
     def _quiet(self, *command: str) -> str | None:
         """Return what a docker command prints, None if it fails or hangs."""
-        try:
-            done = subprocess.run(
-                ["docker", *command],
-                cwd=self.root,
-                env={**os.environ, **self.ports},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                timeout=20,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        options = self._options | {"stderr": subprocess.DEVNULL, "text": True, "timeout": 20}
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return subprocess.check_output(["docker", *command], **options).strip()
+        return None
 
 
 def dot_env(root: Path) -> dict[str, str]:

@@ -168,18 +168,12 @@ class Node:
 
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl on this node and return what it prints. Raises Trouble."""
-        state = self.state
-        done = subprocess.run(
-            [self.rabbitmq.scripts / "rabbitmqctl", *arguments],
-            env=self._environment(state.get("epmd_port", 0), state.get("distribution_port", 0)),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        command = [self.rabbitmq.scripts / "rabbitmqctl", *arguments]
+        environment = self._environment(self.state["epmd_port"], self.state["distribution_port"])
+        pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        done = subprocess.run(command, env=environment, cwd=self.folder, **pipes)
         if done.returncode:
-            reason = (done.stderr or done.stdout).strip().splitlines()
-            raise Trouble(f"rabbitmqctl {arguments[0]}: {reason[0] if reason else 'failed'}")
+            raise Trouble(f"rabbitmqctl {arguments[0]}: {(done.stderr or done.stdout).strip()}")
         return done.stdout
 
     def log_files(self) -> list[Path]:
@@ -281,18 +275,15 @@ class Node:
         def answers() -> bool:
             if not self.is_running():
                 raise Trouble(*self._why_it_failed())
-            return amqp_answers(self.port) and (not self._has_page or self._page_answers())
+            return amqp_answers(self.port) and (
+                not self._has_page or page_answers(self.management_port)
+            )
 
         try:
             wait_until(answers, timeout)
         except TimeoutError:
             what = f"RabbitMQ did not answer on port {self.port} within {timeout:g} s"
             raise Trouble(what, f"less '{self.folder}/log/output.log'") from None
-
-    def _page_answers(self) -> bool:
-        settings = {k: v.partition("=")[2].strip() for k, v in self._configuration().items()}
-        user, password = (settings.get(f"default_{key}", "guest") for key in ("user", "pass"))
-        return page_answers(self.management_port, user, password)
 
     def _why_it_failed(self) -> tuple[str, str]:
         """Return the first error that RabbitMQ printed, and how to see the rest."""

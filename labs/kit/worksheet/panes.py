@@ -12,6 +12,7 @@ When the stage closes, the server and all that was started in its panes has ende
 import contextlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
@@ -21,14 +22,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import libtmux
-from libtmux.constants import PaneDirection
-
 from kit.broker.debian import unpack
 from kit.broker.process import alive, birth, descendants, send
 from kit.cli import Trouble, wait_until
 
-OLDEST = (3, 2)  # what libtmux works with
+OLDEST = (3, 2)  # has all that we use
 SESSION = "lab"
 
 # These would make a pane differ from one machine to the next.
@@ -36,6 +34,19 @@ DROPPED_VARIABLES = (
     "TMUX TMUX_PANE COLUMNS LINES PROMPT_COMMAND PS0 PS2 BASH_ENV ENV PYTHONSTARTUP PYTHONINSPECT"
     " IPYTHONDIR MANPATH LC_ALL"
 ).split()
+
+TMUX = """\
+set-option -g history-limit 100000
+set-option -g default-terminal screen-256color
+set-option -g escape-time 10
+set-option -g status off
+set-option -g mouse on
+set-option -g focus-events off
+set-option -g remain-on-exit off
+set-option -g window-size latest
+set-option -g pane-border-status top
+set-option -g pane-border-format " #{@name} "
+"""
 
 # ipython as everybody has it, but without what differs from day to day (banner, tips), without
 # history, and without what is not text (empty lines kept for a menu, grey suggestions).
@@ -85,66 +96,78 @@ class View:
     full_screen: bool = False  # a program has the whole pane, and draws where it likes
 
 
-class PaneGone(Exception):
-    """Raised when a pane is no longer there."""
+class TmuxError(Exception):
+    """Raised when tmux refuses a command, as for a pane that is gone."""
 
 
+class Server:
+    """A tmux server with a socket of its own."""
+
+    def __init__(self, program: Path, socket: Path) -> None:
+        self.command = [program, "-u", "-S", socket]
+
+    def cmd(self, *arguments: object, **options) -> list[str]:
+        """Run a tmux command; return the lines that it prints. Raises TmuxError."""
+        command = [*self.command, *map(str, arguments)]
+        options |= {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 30}
+        done = subprocess.run(command, encoding="utf-8", errors="backslashreplace", **options)
+        if done.returncode:
+            raise TmuxError((done.stderr or done.stdout).strip())
+        return done.stdout.removesuffix("\n").split("\n")
+
+    def panes(self) -> dict[str, "Pane"]:
+        """Return the panes by their names."""
+        lines = self.cmd("list-panes", "-a", "-F", "#{pane_id} #{@name}")
+        named = (line.split(" ", 1) for line in lines)
+        return {name: Pane(name, pane_id, self) for pane_id, name in named}
+
+
+@dataclass(frozen=True)
 class Pane:
     """A pane with a name."""
 
-    def __init__(self, name: str, pane: libtmux.Pane) -> None:
-        self.name, self._pane = name, pane
+    name: str
+    id: str  # as tmux calls it, such as %2
+    server: Server
 
     def look(self) -> View:
         """Return all that the pane has shown so far."""
         place = "#{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
-        end = "(end)"  # libtmux takes empty lines off the end, which we want to count
-        *lines, _ = self._cmd(
-            *("display-message", "-p", "-t", self._pane.pane_id, place, ";"),
-            *("capture-pane", "-p", "-J", "-S", "-", "-t", self._pane.pane_id, ";"),
-            *("display-message", "-p", end),
-        )
+        capture = ("capture-pane", "-p", "-J", "-S", "-", "-t", self.id)
+        lines = self._cmd("display-message", "-p", "-t", self.id, place, ";", *capture)
         x, y, height, full_screen = map(int, lines.pop(0).split())
         top = max(len(lines) - height, 0)
         cursor = max(len(lines) - height + y, 0)
         line = lines[cursor].rstrip() if cursor < len(lines) else ""
-        prompt = ""
-        if x == len(line) + 1:
-            words = line.split()
-            if line == ">":
-                prompt = ">"
-            elif line.endswith("$"):
-                prompt = "$"
-            elif len(words) == 2 and words[0] == "In" and words[1].endswith("]:"):
-                prompt = "In"
+        found = re.search(r"^>$|\$$|^In(?= \S*\]:$)", line) if x == len(line) + 1 else None
+        prompt = found[0] if found else ""
         return View([line.rstrip() for line in lines], cursor, prompt, top, bool(full_screen))
 
     def type(self, text: str) -> None:
         """Type a text as if by hand."""
         if text:
-            self._send("send-keys", "-l", "-t", self._pane.pane_id, "--", _quote(text))
+            self._send("send-keys", "-l", "-t", self.id, "--", _quote(text))
 
     def paste(self, text: str) -> None:
         """Paste a text of several lines, so that a program takes it as one."""
-        buffer = f"paste-{self._pane.pane_id}"
+        buffer = f"paste-{self.id}"
         self._cmd("set-buffer", "-b", buffer, "--", _quote(text))
-        self._send("paste-buffer", "-d", "-p", "-b", buffer, "-t", self._pane.pane_id)
+        self._send("paste-buffer", "-d", "-p", "-b", buffer, "-t", self.id)
 
     def press(self, *keys: str) -> None:
         """Press keys by the names that tmux gives them, such as C-c or Enter."""
-        self._send("send-keys", "-t", self._pane.pane_id, *keys)
+        self._send("send-keys", "-t", self.id, *keys)
 
     def _send(self, *arguments: str) -> None:
         """Send something to the program, even if the reader is scrolling back in the pane."""
-        where = self._pane.pane_id
-        leave = f"send-keys -X -t {where} cancel"
-        self._cmd("if-shell", "-F", "-t", where, "#{pane_in_mode}", leave, ";", *arguments)
+        leave = f"send-keys -X -t {self.id} cancel"
+        self._cmd("if-shell", "-F", "-t", self.id, "#{pane_in_mode}", leave, ";", *arguments)
 
     def _cmd(self, *arguments: str) -> list[str]:
-        answer = self._pane.server.cmd(*arguments)
-        if answer.stderr:
-            raise PaneGone(f"pane {self.name!r} is gone ({answer.stderr[0]})")
-        return answer.stdout
+        try:
+            return self.server.cmd(*arguments)
+        except TmuxError as error:
+            raise TmuxError(f"pane {self.name!r} is gone ({error})") from None
 
 
 def _quote(text: str) -> str:
@@ -164,14 +187,15 @@ class Stage:
         cwd: Path,
         size: tuple[int, int] = (120, 0),
     ) -> None:
-        """Start the server; a height of 0 is enough for every pane to have 16 lines."""
+        """Start the server; with a height of 0 every pane has 16 lines. Raises Trouble."""
         self.folder = Path(tempfile.mkdtemp(prefix="lab-", dir="/tmp"))  # a socket's path is short
-        self.socket = self.folder / "tmux"
-        self.program, self.cwd = program, cwd
+        self.program, self.socket, self.cwd = program, self.folder / "tmux", cwd
+        self.server = Server(program, self.socket)
         profile = self.folder / "ipython" / "profile_default"
         profile.mkdir(parents=True)
         (profile / "ipython_config.py").write_text(IPYTHON)
-        self.environment = {k: v for k, v in environment.items() if k not in DROPPED_VARIABLES} | {
+        (self.folder / "tmux.conf").write_text(TMUX)
+        environment = {k: v for k, v in environment.items() if k not in DROPPED_VARIABLES} | {
             "LANG": "C.UTF-8",
             "HISTFILE": "",
             "INPUTRC": "/dev/null",
@@ -181,102 +205,64 @@ class Stage:
         bash = shutil.which("bash") or "/bin/bash"
         # Set here: the shell between tmux and this one drops PS1, and tmux takes our own PATH.
         path = shlex.quote("PATH=" + environment.get("PATH", os.defpath))
-        self.shell = f"exec env -u TMUX -u TMUX_PANE {path} PS1='$ ' {bash} --norc --noprofile"
+        shell = f"exec env -u TMUX -u TMUX_PANE {path} PS1='$ ' {bash} --norc --noprofile"
         width, height = size
+        size = ["-x", width, "-y", height or 17 * len(names)]
+        start = ["-f", self.folder / "tmux.conf", "new-session", "-d", "-s", SESSION, *size]
+        start += ["-c", cwd, shell, ";", "set-option", "-p", "@name", names[0]]
         try:
-            self._start(names[0], width, height or 17 * len(names))
-            self.server = connect(program, self.socket)
-            self.panes = panes(self.server)
-            self._last = next(iter(self.panes.values()))._pane
-            for name in names[1:]:
-                self.split(name)
-        except BaseException:
+            # The panes inherit AMQP_URL: it may hold a password, and everybody can read arguments.
+            self.server.cmd(*start, env=environment)
+            for name in names[1:]:  # each below the one before, which is the active one
+                self._split(name, shell, "-l", "1")
+                self.server.cmd("select-layout", "-t", SESSION, "even-vertical")
+            self.panes = self.server.panes()
+        except BaseException as error:
             self.close()
+            if isinstance(error, TmuxError):
+                raise Trouble(f"tmux does not start: {error}", code=1) from None
             raise
-
-    def _start(self, name: str, width: int, height: int) -> None:
-        """Start the server with its first pane.
-
-        libtmux could pass the environment only as arguments: everybody can read these, and AMQP_URL
-        may hold a password.
-        """
-        settings = {
-            "history-limit": "100000",
-            "default-terminal": "screen-256color",
-            "escape-time": "10",
-            "status": "off",
-            "mouse": "on",
-            "focus-events": "off",
-            "remain-on-exit": "off",
-            "window-size": "latest",
-            "pane-border-status": "top",
-            "pane-border-format": " #{@name} ",
-        }
-        (self.folder / "tmux.conf").write_text(
-            "".join(f"set-option -g {key} {value!r}\n" for key, value in settings.items())
-        )
-        command = [self.program, "-u", "-S", self.socket, "-f", self.folder / "tmux.conf"]
-        command += ["new-session", "-d", "-s", SESSION, "-x", str(width), "-y", str(height)]
-        command += ["-c", self.cwd, self.shell, ";", "set-option", "-p", "@name", name]
-        done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=30
-        )
-        if done.returncode:
-            raise Trouble(f"tmux does not start: {(done.stderr or done.stdout).strip()}", code=1)
-
-    def split(self, name: str) -> None:
-        """Add a pane with a shell at the bottom. Raises Trouble if there is no room."""
-        self._last = self._split(self._last, name, shell=self.shell, size=1)
-        self._last.window.select_layout("even-vertical")
-        self.panes[name] = Pane(name, self._last)
 
     def show(self, name: str, command: str, width: int) -> None:
         """Add a narrow pane on the left, which runs a command and gets the keys."""
-        window = self._last.window
-        on_the_left = {"direction": PaneDirection.Left, "full_window_split": True, "attach": True}
-        self._split(window.panes[0], name, shell=command, **on_the_left)
-        window.set_option("main-pane-width", width)
-        window.select_layout("main-vertical")
+        self._split(name, command, "-h", "-b", "-f")
+        self.server.cmd("set-option", "-w", "-t", SESSION, "main-pane-width", width)
+        self.server.cmd("select-layout", "-t", SESSION, "main-vertical")
 
-    def _split(self, pane: libtmux.Pane, name: str, **options) -> libtmux.Pane:
-        """Split a pane and name the new half."""
+    def _split(self, name: str, command: str, *how: str) -> None:
+        """Split the active pane; the new one has a name and is active. Raises Trouble."""
+        split = ["split-window", "-t", SESSION, "-c", self.cwd, *how, command]
         try:
-            new = pane.split(start_directory=self.cwd, **options)
-        except libtmux.exc.LibTmuxException:
+            self.server.cmd(*split, ";", "set-option", "-p", "-t", SESSION, "@name", name)
+        except TmuxError:
             raise Trouble("there is no room for the panes", "a larger terminal", code=1) from None
-        new.set_option("@name", name)
-        return new
 
     def attach(self) -> None:
         """Show the window on this terminal, also within another tmux, until the reader leaves."""
-        subprocess.run(
-            [self.program, "-u", "-S", self.socket, "attach-session", "-t", SESSION],
-            env=self.environment,
-        )
+        environment = {k: v for k, v in os.environ.items() if k not in DROPPED_VARIABLES}
+        subprocess.run([*self.server.command, "attach-session", "-t", SESSION], env=environment)
 
     def close(self) -> None:
         """End the server and all that was started in the panes."""
-        pids = self._pids()
-        subprocess.run(
-            [self.program, "-S", self.socket, "kill-server"], env=self.environment,
-            capture_output=True, timeout=30,
-        )  # fmt: skip
+        processes = self._processes()
+        with contextlib.suppress(TmuxError):
+            self.server.cmd("kill-server")
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
-            for pid, born in pids:
+            for pid, born in processes:
                 if alive(pid, born):
                     send(pid, number)
             with contextlib.suppress(TimeoutError):
-                wait_until(lambda: not any(alive(*one) for one in pids), 2)
+                wait_until(lambda: not any(alive(*one) for one in processes), 2)
                 break
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _pids(self) -> list[tuple[int, str]]:
-        """Return the processes of the server and of all panes."""
-        asked = subprocess.run(
-            [self.program, "-S", self.socket, "list-panes", "-a", "-F", "#{pid} #{pane_pid}"],
-            env=self.environment, capture_output=True, text=True, timeout=30,
-        )  # fmt: skip
-        roots = {int(word) for word in asked.stdout.split()}
+    def _processes(self) -> list[tuple[int, str]]:
+        """Return pid and birth of the server's process and of all processes in the panes."""
+        try:
+            pids = self.server.cmd("list-panes", "-a", "-F", "#{pid} #{pane_pid}")
+        except TmuxError:  # it has ended
+            return []
+        roots = {int(pid) for line in pids for pid in line.split()}
         every = roots | {child for root in roots for child in descendants(root)}
         for stat in Path("/proc").glob("[0-9]*/stat"):  # children of dead parents, by session
             with contextlib.suppress(OSError, ValueError, IndexError):
@@ -289,16 +275,3 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def connect(program: Path, socket: Path) -> libtmux.Server:
-    """Return the server behind a socket."""
-    return libtmux.Server(socket_path=socket, tmux_bin=program)
-
-
-def panes(server: libtmux.Server) -> dict[str, Pane]:
-    """Return the panes of a stage by their names."""
-    every = {pane.pane_id: pane for pane in server.panes}
-    answer = server.cmd("list-panes", "-a", "-F", "#{pane_id} #{@name}").stdout
-    named = (line.split(" ", 1) for line in answer)
-    return {name: Pane(name, every[pane_id]) for pane_id, name in named}

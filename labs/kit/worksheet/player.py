@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from kit.worksheet.page import Block, Found, find
-from kit.worksheet.panes import Pane, PaneGone, View
+from kit.worksheet.panes import Pane, TmuxError, View
 
 DEADLINE = 45  # seconds until a text that has not come counts as missing
 PATIENCE = 8  # seconds for a program to end once it has printed what was expected
@@ -42,7 +42,7 @@ class Player:
         """Type, press or expect what a block says. Raises Mismatch."""
         try:
             {"text": self.expect, "keys": self.press}.get(block.kind, self.type)(block)
-        except PaneGone as error:
+        except TmuxError as error:
             raise Mismatch(block, 0, "a shell", str(error), "") from None
 
     def press(self, block: Block) -> None:

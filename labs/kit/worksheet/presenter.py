@@ -1,6 +1,7 @@
 """The narrow pane of labs/play.py: shows the text of a step, and plays its blocks at a key."""
 
 import argparse
+import contextlib
 import json
 import os
 import select
@@ -14,7 +15,7 @@ from kit.broker.process import alive, birth
 from kit.cli import OK, UNEXPECTED
 from kit.cli.terminal import keyboard
 from kit.worksheet.page import Block, Worksheet
-from kit.worksheet.panes import SESSION, Pane, connect, panes
+from kit.worksheet.panes import SESSION, Pane, Server, TmuxError
 from kit.worksheet.player import Mismatch, Player
 from kit.worksheet.render import line_of_answer, line_of_block, render
 
@@ -183,7 +184,7 @@ def present(page: Worksheet, options: argparse.Namespace) -> None:
 
     The parent shows the stage and ends it; if that was killed, this process ends it.
     """
-    server, born = connect(options.tmux, options.stage), birth(options.parent)
+    server, born = Server(options.tmux, options.stage), birth(options.parent)
     folder, outcome = options.stage.parent, {"code": OK, "says": ""}
 
     def is_watched() -> bool:
@@ -191,7 +192,7 @@ def present(page: Worksheet, options: argparse.Namespace) -> None:
 
     try:
         with keyboard():
-            Presenter(page, panes(server), options, is_watched).run()
+            Presenter(page, server.panes(), options, is_watched).run()
         outcome["says"] = f"{page.title}: played to the end, all as it is printed"
     except (Quit, KeyboardInterrupt):
         pass
@@ -200,9 +201,11 @@ def present(page: Worksheet, options: argparse.Namespace) -> None:
     except BaseException as error:  # the pane would vanish with the reason
         outcome = {"code": UNEXPECTED, "says": f"{type(error).__name__}: {error}"}
     (folder / OUTCOME).write_text(json.dumps(outcome))
-    server.cmd("detach-client", "-s", SESSION)
+    with contextlib.suppress(TmuxError):  # no terminal is attached any more
+        server.cmd("detach-client", "-s", SESSION)
     while is_watched():
         time.sleep(0.2)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    server.cmd("kill-server")
+    with contextlib.suppress(TmuxError):
+        server.cmd("kill-server")
     shutil.rmtree(folder, ignore_errors=True)
