@@ -10,14 +10,17 @@ The broker is the one of AMQP_URL, or the one on this machine (labs/broker.py up
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 
 from kit.cli import OK, UNEXPECTED, Trouble, report, requirements, run, say, stop_as_with_ctrl_c
 
 with requirements():
+    from kit.amqp import Broker, BrokerError
+    from kit.broker.lab import broker_url
     from kit.exercise import printing
-    from kit.exercise.checks import Result, check_broker, check_exercise
+    from kit.exercise.checks import Result, check_exercise
     from kit.exercise.labs import Lab, all_labs, relative
 
 EPILOG = """\
@@ -26,7 +29,7 @@ EPILOG = """\
   labs/check.py 3 --json              # for a teacher's programs
   labs/check.py 3 --file ada.py       # another file than labs/03-.../exercise.py
 
-exit codes: 0 all passed, 1 some did not, 2 usage, 3 no broker, 130 stopped by Ctrl-C
+exit codes: 0 all passed, 1 some did not, 2 usage, 3 no broker, 4 broker refused, 130 Ctrl-C
 """
 
 
@@ -69,15 +72,14 @@ def parse() -> argparse.Namespace:
 
 
 def check(lab: Lab, options: argparse.Namespace) -> Result:
-    """Check an exercise, print the outcome, and save which tasks are done. Raises Trouble."""
+    """Check an exercise, print the outcome, and save it. Raises Trouble or BrokerError."""
     path = options.file or lab.exercise
     if not options.json:
         print(f"Lab {lab.number}, {lab.name}: {relative(path)}", flush=True)
-    check_broker()
+    os.environ["AMQP_URL"] = broker_url()
+    Broker().connect().close()
     on_check = (lambda check: None) if options.json else printing.Printer()
     result = check_exercise(lab, path, options.task, on_check)
-    if result.no_broker:
-        raise Trouble(result.problem, "labs/broker.py status, then again")
     if not options.file:
         lab.save(result.done)
     if options.json:
@@ -102,8 +104,8 @@ def watch(lab: Lab, options: argparse.Namespace) -> int:
         try:
             if check(lab, options).passed and options.task is None:
                 return OK
-        except Trouble as trouble:
-            report(trouble)
+        except (Trouble, BrokerError) as problem:
+            report(problem)
         say("*", f"Waiting for you to save {relative(path)}. To stop press CTRL+C")
         while changed_at() in (before, 0):
             time.sleep(0.5)
@@ -167,9 +169,9 @@ def main(options: argparse.Namespace) -> int:
     stop_as_with_ctrl_c()  # and end the student's program
     try:
         return act(options)
-    except Trouble as trouble:
+    except (Trouble, BrokerError) as problem:
         if options.json:
-            print(json.dumps({"lab": options.lab, "passed": False, "problem": str(trouble)}))
+            print(json.dumps({"lab": options.lab, "passed": False, "problem": str(problem)}))
         raise
 
 

@@ -155,16 +155,16 @@ def test_an_exercise_that_cannot_be_made_or_read_is_a_sentence(student: Student)
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "code", "says"),
     [
-        ("amqp://localhost:1", "cannot reach RabbitMQ at localhost:1 (Connection refused)"),
-        ("amqp://guest:no@{where}", "Login was refused"),
-        ("http://{where}", "AMQP_URL is not amqp://user:password@host:5672/vhost"),
+        ("amqp://localhost:1", 3, "cannot reach RabbitMQ at localhost:1 (Connection refused)"),
+        ("amqp://guest:no@{where}", 4, "Login was refused"),
+        ("http://{where}", 2, "AMQP_URL is not amqp://user:password@host:5672/vhost"),
     ],
 )
-def test_no_broker(student: Student, lab: Lab, url: str, says: str):
+def test_no_broker(student: Student, lab: Lab, url: str, code: int, says: str):
     url = url.format(where=f"127.0.0.1:{lab.broker.port}")
-    printed = student.run(1, code=3, AMQP_URL=url)
+    printed = student.run(1, code=code, AMQP_URL=url)
     assert says in printed and "  try: " in printed
     assert len(printed.splitlines()) == 4  # the exercise is made, the lab, the error, what to try
     assert not (student.folder / ".progress.json").exists()

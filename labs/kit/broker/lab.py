@@ -1,9 +1,9 @@
 """The broker of one node, by whichever transport it came up: found, Docker, installed, unpacked."""
 
 import os
+import subprocess
 import time
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 
 from kit.broker import versions
@@ -73,7 +73,7 @@ class Broker:
         if via:
             raise Trouble(f"no broker by --via {via}: {reason}", command("up", self.name))
         what = f"no way to a broker: {'; '.join(reasons)}"
-        raise Trouble(what, hint or versions.what_to_install())
+        raise Trouble(what, hint or versions.HOW_TO_INSTALL)
 
     def _check_running_node(self, via: str | None, version: str | None) -> None:
         """Raise Trouble if the node that runs is not what was asked for."""
@@ -201,8 +201,7 @@ class Broker:
         if not files:
             self._ours()
             raise Trouble(f"node {self.name!r} has written no log yet", command("up", self.name))
-        for line in read_lines(files[-1], follow):
-            print(line, end="", flush=follow)
+        subprocess.run(["tail", "-n", "+1", *(["-f"] if follow else []), files[-1]])
 
     def _ours(self) -> str:
         """Return the transport of our broker. Raises Trouble if it is not up, or not ours."""
@@ -239,15 +238,3 @@ def our_broker(url: str) -> Broker | None:
 def command(verb: str, node: str) -> str:
     """Return the line to type for a command on a node."""
     return f"labs/broker.py {verb}{'' if node == 'lab' else f' --node {node}'}"
-
-
-def read_lines(path: Path, follow: bool) -> Iterator[str]:
-    """Yield the lines of a file; with `follow` wait for more, for ever."""
-    with path.open(errors="replace") as file:
-        while True:
-            if line := file.readline():
-                yield line
-            elif follow:
-                time.sleep(0.2)
-            else:
-                return

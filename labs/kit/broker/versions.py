@@ -1,5 +1,6 @@
 """Find a RabbitMQ and its Erlang on this machine: installed, or unpacked by us."""
 
+import contextlib
 import os
 import platform
 import re
@@ -25,15 +26,11 @@ INSTALLED = (
     "/opt/rabbitmq_server-*/sbin",
 )
 
-INSTALL = {  # what to type where nothing works, by the ID in /etc/os-release or the system's name
-    "debian": "sudo apt install rabbitmq-server",
-    "fedora": "sudo dnf install rabbitmq-server",
-    "suse": "sudo zypper install rabbitmq-server",
-    "arch": "sudo pacman -S rabbitmq",
-    "alpine": "sudo apk add rabbitmq-server",
-    "Darwin": "brew install rabbitmq",
-    "Windows": "install Docker Desktop from docker.com and start it",
-}
+# What to type where nothing works. (On Windows RabbitMQ runs in Docker.)
+HOW_TO_INSTALL = (
+    "install Docker, or RabbitMQ: brew install rabbitmq, sudo dnf install rabbitmq-server, "
+    "or as your system installs programs"
+)
 
 
 @dataclass(frozen=True)
@@ -99,16 +96,6 @@ def unpacked(cache: Path, version: str | None = None) -> Path:
     return tree
 
 
-def what_to_install() -> str:
-    """Return what to type on this system to get a broker."""
-    system = platform.system()
-    if system == "Linux":
-        release = _os_release()
-        ids = f"{release.get('ID')} {release.get('ID_LIKE')}"
-        system = next((name for name in INSTALL if name in ids), "")
-    return INSTALL.get(system, "install Docker, or RabbitMQ (rabbitmq.com), and try again")
-
-
 def text(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
 
@@ -132,14 +119,9 @@ def _version(scripts: Path) -> tuple[int, ...]:
 
 def _this_release() -> str:
     """Return the code name of this machine's release, such as bookworm or noble."""
-    return _os_release().get("VERSION_CODENAME") or "native"
-
-
-def _os_release() -> dict[str, str]:
-    try:
-        return platform.freedesktop_os_release()
-    except OSError:  # not Linux
-        return {}
+    with contextlib.suppress(OSError, KeyError):  # not Linux, or a release without one
+        return platform.freedesktop_os_release()["VERSION_CODENAME"]
+    return "native"
 
 
 def _make_movable(tree: Path) -> None:

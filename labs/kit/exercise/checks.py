@@ -3,15 +3,12 @@
 import ast
 import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from kit.amqp import UNREACHABLE, Broker, BrokerError
-from kit.broker.lab import broker_url
 from kit.cli import Trouble
 from kit.exercise.labs import LABS, Lab, relative
 
@@ -41,7 +38,6 @@ class Result:
     lab: Lab
     checks: list[Check] = field(default_factory=list)
     problem: str = ""
-    no_broker: bool = False
 
     @property
     def done(self) -> dict[int, bool]:
@@ -92,24 +88,10 @@ class Collector:
             self.on_check(check)
 
 
-def check_broker() -> None:
-    """Raise Trouble unless there is a broker to check with."""
-    try:
-        # Without a URL it is the one of AMQP_URL, which is then what an error names.
-        url = None if os.environ.get("AMQP_URL") else broker_url()
-        Broker(url=url, retry_for=0).connect().close()
-    except BrokerError as error:
-        hint = "export AMQP_URL=amqp://USER:PASSWORD@HOST/VHOST"
-        if error.code == UNREACHABLE:
-            is_here = re.search(r" (localhost|127\.[\d.]+):", str(error))
-            hint = "labs/broker.py up" if is_here else error.hint
-        raise Trouble(str(error), hint) from error
-
-
 def check_exercise(
     lab: Lab, path: Path, task: int | None, on_check: Callable[[Check], None]
 ) -> Result:
-    """Run the checks of an exercise on a file, or only those of one task."""
+    """Run the checks of an exercise on a file, or those of one task. Raises Trouble."""
     result = Result(lab, problem=why_not_python(path))
     if result.problem:
         return result
@@ -124,8 +106,8 @@ def check_exercise(
         raise KeyboardInterrupt
     result.checks = collector.checks
     if lost := [one.says for one in result.checks if one.outcome == "no broker"]:
-        result.problem, result.no_broker = lost[0], True
-    elif not result.checks:
+        raise Trouble(lost[0], "labs/broker.py status, then again")
+    if not result.checks:
         result.problem = f"The checks themselves cannot be run: {collector.error or code}"
     return result
 
