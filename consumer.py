@@ -49,7 +49,7 @@ class Reader:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.broker = options, options.parser.broker(options)
         self.broker.queue = options.queue
-        self.wanted = options.limit or math.inf  # messages still to take
+        self.remaining = options.limit or math.inf  # messages still to take
         # Acknowledge before printing, in place of auto_ack=True, which ignores the prefetch.
         self.is_early = not (options.acknowledge or options.limit)
         self.count = self.idle = self.signal = 0
@@ -62,7 +62,7 @@ class Reader:
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
         # One at a time if a message may have ended the last connection: no other returns with it.
-        most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.wanted)
+        most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.remaining)
         channel.basic_qos(prefetch_count=most)
         # With --limit many at once: each single acknowledgement lets the broker push one more.
         batch, unacknowledged = most if options.limit else 1, 0
@@ -105,11 +105,11 @@ class Reader:
                 say("!", f"LOST {show(body)}: nobody reads it, and it was auto-acknowledged")
             raise
         write("done", body, **delivery, acknowledged=True)
-        self.count, self.wanted = self.count + 1, self.wanted - 1
+        self.count, self.remaining = self.count + 1, self.remaining - 1
 
     def is_time_to_stop(self) -> bool:
         """Return True after a signal, at the limit, and on an empty queue."""
-        return bool(self.signal) or self.wanted == 0 or self.is_empty
+        return bool(self.signal) or self.remaining == 0 or self.is_empty
 
     def on_signal(self, signum: int, frame: object) -> None:
         """Remember the signal; end at once if there is no connection, or if it is the second."""
@@ -371,13 +371,13 @@ class Parser(argparse.ArgumentParser):
     def broker(self, options: argparse.Namespace) -> Broker:
         """Return the broker that the options name; ask for a missing password at a terminal."""
         words = "host port vhost username password url heartbeat retry_for name journal".split()
-        given = {word: getattr(options, word) for word in words if word in options}
-        for word, value in given.items():
+        where = {word: getattr(options, word) for word in words if word in options}
+        for word, value in where.items():
             if r"\udc" in repr(value):  # what Python makes of bytes that are not UTF-8
                 self.error(f"--{word} is not UTF-8")
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
-            given["password"] = getpass.getpass(f"Password of {options.username}: ")
-        broker = Broker(**given)
+            where["password"] = getpass.getpass(f"Password of {options.username}: ")
+        broker = Broker(**where)
         words = [word for word in ("queue", "acknowledge", "prefetch") if word in options]
         details = {word: getattr(options, word) for word in words}
         broker.journal.write("started", script=self.prog, **details)
@@ -425,7 +425,7 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         code = main(options)
     except (KeyboardInterrupt, EOFError):
         code = INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has seen enough
         code = OK
     except Exception as error:
         problem = BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)

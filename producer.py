@@ -503,13 +503,13 @@ class Parser(argparse.ArgumentParser):
     def broker(self, options: argparse.Namespace) -> Broker:
         """Return the broker that the options name; ask for a missing password at a terminal."""
         words = "host port vhost username password url heartbeat retry_for name journal".split()
-        given = {word: getattr(options, word) for word in words if word in options}
-        for word, value in given.items():
+        where = {word: getattr(options, word) for word in words if word in options}
+        for word, value in where.items():
             if r"\udc" in repr(value):  # what Python makes of bytes that are not UTF-8
                 self.error(f"--{word} is not UTF-8")
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
-            given["password"] = getpass.getpass(f"Password of {options.username}: ")
-        broker = Broker(**given)
+            where["password"] = getpass.getpass(f"Password of {options.username}: ")
+        broker = Broker(**where)
         words = [word for word in ("queue", "acknowledge", "prefetch") if word in options]
         details = {word: getattr(options, word) for word in words}
         broker.journal.write("started", script=self.prog, **details)
@@ -557,7 +557,7 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         code = main(options)
     except (KeyboardInterrupt, EOFError):
         code = INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has seen enough
         code = OK
     except Exception as error:
         problem = BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)

@@ -75,7 +75,7 @@ class Worker:
         self.results: SimpleQueue[tuple[Task, str | BaseException]] = SimpleQueue()
         self.in_hand: Task | None = None  # the one being worked on, or the last one
         self.trouble: Exception | None = None  # what ended the second thread
-        self.wanted = options.limit or math.inf  # messages still to take
+        self.remaining = options.limit or math.inf  # messages still to take
         self.held = 0  # tasks received and not settled
         self.begun = self.failures = self.dropped = self.looked_empty = self.signal = 0
         self.fates = dict.fromkeys(("worked", "lost", "returned", "failed"), 0)
@@ -87,7 +87,7 @@ class Worker:
         options, connection = self.options, self.broker.connect()
         channel = declare_queue(connection, options.queue, options.durable, options.queue_type)
         # One at a time if a message may have ended the last connection: no other returns with it.
-        most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.wanted)
+        most = 1 if self.broker.short_lived else min(options.prefetch or AT_MOST, self.remaining)
         channel.basic_qos(prefetch_count=most)
         channel.basic_consume(options.queue, self.on_message)
         say("*", f"Waiting for messages on {options.queue!r}. To exit press CTRL+C")
@@ -109,8 +109,8 @@ class Worker:
         self.note("received", task, redelivered=method.redelivered, bytes=len(body))
         self.held += 1
         self.tasks.put(task)
-        self.wanted -= 1
-        if self.wanted == 0:
+        self.remaining -= 1
+        if self.remaining == 0:
             channel.stop_consuming()
 
     def work_forever(self) -> None:
@@ -212,7 +212,7 @@ class Worker:
 
     def is_time_to_stop(self) -> bool:
         """Return True after a signal, at the limit, and if the queue looked empty twice."""
-        return bool(self.signal) or self.wanted == 0 or self.looked_empty == 2
+        return bool(self.signal) or self.remaining == 0 or self.looked_empty == 2
 
     def finish(self, connection: pika.BlockingConnection) -> None:
         """Finish the tasks we hold: after SIGTERM only the one in hand, after Ctrl-C none."""
@@ -254,7 +254,7 @@ class Worker:
         with contextlib.suppress(Empty):
             while True:
                 task = self.tasks.get_nowait()
-                self.held, self.wanted = self.held - 1, self.wanted + 1
+                self.held, self.remaining = self.held - 1, self.remaining + 1
                 self.fates["lost" if task.is_acknowledged else "returned"] += 1
                 self.note("abandoned", task, returned=not task.is_acknowledged)
                 self.dropped += task.is_acknowledged
@@ -572,13 +572,13 @@ class Parser(argparse.ArgumentParser):
     def broker(self, options: argparse.Namespace) -> Broker:
         """Return the broker that the options name; ask for a missing password at a terminal."""
         words = "host port vhost username password url heartbeat retry_for name journal".split()
-        given = {word: getattr(options, word) for word in words if word in options}
-        for word, value in given.items():
+        where = {word: getattr(options, word) for word in words if word in options}
+        for word, value in where.items():
             if r"\udc" in repr(value):  # what Python makes of bytes that are not UTF-8
                 self.error(f"--{word} is not UTF-8")
         if options.username and options.password is None and sys.stdin and sys.stdin.isatty():
-            given["password"] = getpass.getpass(f"Password of {options.username}: ")
-        broker = Broker(**given)
+            where["password"] = getpass.getpass(f"Password of {options.username}: ")
+        broker = Broker(**where)
         words = [word for word in ("queue", "acknowledge", "prefetch") if word in options]
         details = {word: getattr(options, word) for word in words}
         broker.journal.write("started", script=self.prog, **details)
@@ -626,7 +626,7 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         code = main(options)
     except (KeyboardInterrupt, EOFError):
         code = INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has seen enough
         code = OK
     except Exception as error:
         problem = BrokerError(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)

@@ -46,7 +46,7 @@ def main() -> None:
         # TODO(1): the broker counts what a worker holds by what it has not acknowledged yet. With
         # auto_ack (below) there is nothing to count. Acknowledge each task here, by hand.
 
-    # TODO(1): and for that, no auto_ack any more.
+    # TODO(1): and for that, drop auto_ack.
     auto_ack = True
 
     # TODO(2): the worker says how much it wants to hold, and yet gets everything at once. It says

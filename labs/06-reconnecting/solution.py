@@ -12,7 +12,7 @@ import tenacity
 
 
 def worth_another_try(error: BaseException) -> bool:
-    """Tell whether the same thing may well work a moment later."""
+    """Return True if the same thing may work a moment later."""
     failed = pika.exceptions.AMQPConnectionError, pika.exceptions.ChannelWrongStateError
     always = pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError
     return isinstance(error, failed) and not isinstance(error, always)

@@ -12,7 +12,7 @@ import tenacity
 
 
 def worth_another_try(error: BaseException) -> bool:
-    """Tell whether the same thing may well work a moment later."""
+    """Return True if the same thing may work a moment later."""
     # TODO(2): a wrong password is wrong the next time too, and so is the name of a vhost that is
     # not there. Which of pika.exceptions mean that the connection failed, and which of these say
     # that it will always fail?

@@ -44,7 +44,7 @@ class Logs:
         )
 
     def send(self, lines: list[tuple[str, str]]) -> None:
-        """Publish log lines; nobody need be there to take them."""
+        """Publish log lines, also if there is nobody to take them."""
         channel = self.exercise.client.connection.channel()
         channel.confirm_delivery()
         for key, text in lines:
@@ -60,7 +60,7 @@ class Logs:
         return []
 
     def each_has_its_queue(self) -> bool:
-        """Tell whether the program subscribes to a queue for each place, whatever is in them."""
+        """Return True if the program subscribes to a queue for each place."""
         return len({one.what.queue for one in self.exercise.sent(Basic.Consume)}) >= PLACES
 
     def delete(self) -> None:
@@ -101,11 +101,11 @@ def test_the_screen_shows_all(exercise: Exercise, logs: Logs) -> None:
     )
 
 
-def wait_for_file(logs: Logs, name: str, wanted: set[str], pattern: str) -> None:
-    """Wait until a file has all that belongs there, and see that it has nothing else, nor twice."""
+def wait_for_file(logs: Logs, name: str, expected: set[str], pattern: str) -> None:
+    """Wait until a file has the expected lines; check that it has no others, and none twice."""
 
     def what_it_lacks() -> str:
-        line = sorted(wanted - set(logs.file(name)))[0]
+        line = sorted(expected - set(logs.file(name)))[0]
         if not logs.each_has_its_queue():
             why = f"it needs a queue of its own, with the pattern for {pattern}"
         else:
@@ -114,9 +114,9 @@ def wait_for_file(logs: Logs, name: str, wanted: set[str], pattern: str) -> None
             why += f"take the pattern for {pattern}"
         return f"{name} lacks {line!r}: {why}."
 
-    logs.exercise.wait_until(lambda: wanted <= set(logs.file(name)), what_it_lacks, within=3)
+    logs.exercise.wait_until(lambda: expected <= set(logs.file(name)), what_it_lacks, within=3)
     written = logs.file(name)
-    strange = [line for line in written if line not in wanted]
+    strange = [line for line in written if line not in expected]
     assert not strange, (
         f"{name} has {strange[0]!r}, which does not belong there: bind its queue with the pattern "
         f"for {pattern}."

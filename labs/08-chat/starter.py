@@ -28,8 +28,8 @@ def address(text: str, everybody: str, private: str) -> tuple[str, str, str]:
 def speak(channel, name: str, text: str, exchange: str, key: str) -> None:
     """Say a text, and whether anybody got it."""
     body = f"{name}: {text}".encode()
-    # TODO(3): whoever whispers to somebody who is not here is told "Said", and the message is lost.
-    # Let the broker return what it has no queue for, and print " [!] Nobody got ..." then.
+    # TODO(3): a whisper to somebody who is not here is lost, and yet this prints "Said". Let the
+    # broker return what it has no queue for, and print " [!] Nobody got ..." then.
     channel.basic_publish(exchange, key, body)
     print(f" [x] Said {text!r}")
 

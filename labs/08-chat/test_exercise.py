@@ -11,14 +11,14 @@ from kit.exercise.program import Mistake, Program
 
 
 class Room:
-    """The two exchanges of the student's program, on which the check speaks and listens too."""
+    """The two exchanges of the student's program; the check speaks and listens on them too."""
 
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
         self.everybody, self.private = exercise.queue, f"{exercise.queue}.private"
 
     def listener(self, name: str) -> Program:
-        """Start the program as somebody who listens."""
+        """Start the program as a listener, and wait until it has subscribed."""
         begun = len(self.exercise.received(Basic.ConsumeOk))
         program = self.exercise.start("--name", name)
         program.wait_for("Waiting", "Your program never printed that it is waiting for messages.")
@@ -35,7 +35,7 @@ class Room:
         channel.basic_publish(exchange, key, text.encode(), mandatory=True)
 
     def ear(self, exchange: str, key: str = "") -> Callable[[], list[str]]:
-        """Bind a queue of our own; return what gives all that it has heard so far."""
+        """Bind a queue of our own; return a function that returns all that it has received."""
         channel = self.exercise.client.connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         heard: list[str] = []
@@ -54,7 +54,7 @@ class Room:
 
 @pytest.fixture
 def room(exercise: Exercise) -> Iterator[Room]:
-    """Return the room; its exchanges go with it, even where nothing was ever bound to them."""
+    """Return the room; delete its exchanges afterwards: unbound, they stay."""
     room = Room(exercise)
     yield room
     exercise.client.reconnect()
@@ -78,7 +78,7 @@ def test_hears_what_is_for_it_alone(room: Room) -> None:
         ) from None
     ada.wait_for("psst", "Your program got a message for it alone and did not print it.")
     room.publish(room.everybody, "", "carl: good night")
-    bob.wait_for("good night", "Your program does not print any more what is for everybody.")
+    bob.wait_for("good night", "Your program no longer prints what is for everybody.")
     assert not bob.find("psst"), "What was for ada alone, bob heard too."
 
 
@@ -103,7 +103,7 @@ def test_whispers_to_one(room: Room) -> None:
         f"Bob is told {bobs()[0]!r}; it should be 'carl: psst, you', without the command."
     )
     room.exercise.run("--name", "carl", "hello, all")
-    assert public() == ["carl: hello, all"], "What is for everybody does not reach them any more."
+    assert public() == ["carl: hello, all"], "What is for everybody no longer reaches them."
     room.exercise.run("--name", "carl", "/msgbob hey")
     assert len(bobs()) == 1, (
         f"'/msgbob hey' is no whisper, there is no space after '/msg'; and bob got {bobs()[1]!r}."
@@ -130,5 +130,5 @@ def test_says_when_nobody_got_it(room: Room) -> None:
     assert not program.find("Said"), f"Nobody is called zoe, and your program printed 'Said'. {why}"
     program.wait_for("[!]", "Nobody is called zoe, and your program did not say so with ' [!] '.")
     program = room.exercise.run("--name", "carl", "/msg bob psst")
-    program.wait_for("Said", "Bob got his message, and your program does not say so any more.")
+    program.wait_for("Said", "Bob got his message, and your program no longer says so.")
     assert bobs() == ["carl: psst"], f"Bob should have got one message, and got {len(bobs())}."

@@ -29,7 +29,7 @@ def pack(order: dict, folder: Path) -> bool:
     if missing:
         raise RuntimeError(f"product {missing[0]} is out of stock")
     packed = folder / "packed.txt"
-    # TODO(1): whoever is sent an order twice packs it twice. Look into packed.txt first: is a line
+    # TODO(1): an order that comes twice is packed twice. Look into packed.txt first: is a line
     # with this order's number there already?
     with packed.open("a", encoding="utf-8") as file:
         file.write(f"order {order['number']}\n")

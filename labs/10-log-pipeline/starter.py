@@ -29,7 +29,7 @@ def known_ids(folder: Path) -> set[str]:
 
 def write(path: Path, rows: list[dict], seconds_per_row: float) -> None:
     """Write a file of rows, one JSON object a line."""
-    # TODO(3): until it is written to its end, whoever looks sees half a file; and if we are killed,
+    # TODO(3): until it is written to its end, a reader sees half a file; and if we are killed,
     # for ever. Write under another name.
     with path.open("w") as file:
         for row in rows:

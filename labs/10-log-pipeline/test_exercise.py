@@ -42,9 +42,9 @@ def rows(folder: Path) -> list[dict]:
 
 
 def acknowledged(exercise: Exercise, before: int = 0) -> bool:
-    """Tell whether a batch of 5 was acknowledged to its end, at once or one by one.
+    """Return True if all of a batch of 5 was acknowledged, at once or one by one.
 
-    The acknowledgements that there were `before` do not count.
+    The first `before` acknowledgements do not count.
     """
     return any(ack.what.delivery_tag >= 5 for ack in exercise.sent(Basic.Ack)[before:])
 

@@ -41,7 +41,7 @@ def take(copy: dict, account: dict) -> bool:
     # new. Take only a version that is higher than the one we have, and return False otherwise.
 
     copy[email] = account
-    # TODO(3): what we remove we do not know any more, so a late message of this account looks like
+    # TODO(3): we forget what we remove, so a late message of this account looks like
     # a new account, and it is open again. Keep the closed account, with its version.
     if not account["active"]:
         del copy[email]

@@ -19,19 +19,19 @@ def account(email: str, version: int, name: str, active: bool = True) -> dict:
 
 
 class Site:
-    """An exchange of the check's own, and the copy that the program keeps of what is told there."""
+    """An exchange of the check's own, and the copy that the program keeps of its messages."""
 
     def __init__(self, exercise: Exercise, folder: Path) -> None:
         self.exercise = exercise
         self.exchange, self.file = f"{exercise.queue}-accounts", folder / "copy.json"
-        self.told = 0  # how many markers have been sent
+        self.markers = 0  # sent so far
 
     def start(self) -> Program:
         """Start the program, and wait until it waits."""
         return self.exercise.start_worker("--exchange", self.exchange, "--file", self.file)
 
     def tell(self, *accounts: dict) -> None:
-        """Publish changes of accounts; nobody need be there to take them."""
+        """Publish changes of accounts, also if there is nobody to take them."""
         channel = self.exercise.client.connection.channel()
         for one in accounts:
             channel.basic_publish(self.exchange, "", json.dumps(one).encode())
@@ -39,8 +39,8 @@ class Site:
 
     def tell_and_wait(self, *accounts: dict) -> None:
         """Publish changes, and wait until the program has taken all of them."""
-        self.told += 1
-        marker = account(f"marker-{self.told}@example.com", 1, "Marker")
+        self.markers += 1
+        marker = account(f"marker-{self.markers}@example.com", 1, "Marker")
         self.tell(*accounts, marker)
         self.exercise.wait_until(
             lambda: marker["email"] in self.copy() and self._all_acknowledged(),
@@ -59,7 +59,7 @@ class Site:
         return {}
 
     def delete(self) -> None:
-        """Leave nothing on the broker: not even queues whose names the broker has made up."""
+        """Leave nothing on the broker, not even queues that the broker has named."""
         channel = self.exercise.client.connection.channel()
         for answer in self.exercise.received(Queue.DeclareOk):
             channel.queue_delete(answer.what.queue)
@@ -158,5 +158,5 @@ def test_what_is_closed_stays_closed(site: Site) -> None:
         "your copy had forgotten that there was a version 3."
     )
     assert now and now["version"] == 3, (
-        "Your copy does not know the closed account any more: keep it, as the message has it."
+        "Your copy no longer knows the closed account: keep it, as the message has it."
     )

@@ -201,7 +201,7 @@ def present(page: Worksheet, options: argparse.Namespace) -> None:
     except BaseException as error:  # the pane would vanish with the reason
         outcome = {"code": UNEXPECTED, "says": f"{type(error).__name__}: {error}"}
     (folder / OUTCOME).write_text(json.dumps(outcome))
-    with contextlib.suppress(TmuxError):  # no terminal is attached any more
+    with contextlib.suppress(TmuxError):  # the terminal has gone
         server.cmd("detach-client", "-s", SESSION)
     while is_watched():
         time.sleep(0.2)
