@@ -105,9 +105,6 @@ class _Apt:
             "APT::Get::AllowUnauthenticated": "false",
             "APT::Update::Error-Mode": "any",
             "Acquire::Languages": "none",
-            "Acquire::Retries": "2",
-            "Acquire::http::Timeout": "20",
-            "Acquire::https::Timeout": "20",
             "Acquire::IndexTargets::deb-src::Sources::DefaultEnabled": "false",
         }
         if suite:

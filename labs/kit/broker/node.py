@@ -23,6 +23,7 @@ from kit.broker.network import amqp_answers, free_port, is_free, page_answers
 from kit.broker.process import alive, birth, descendants, locked, send
 from kit.cli import LOCALHOST, Trouble, signals_put_off, wait_until
 
+PATIENCE = 90  # seconds for a node to start
 SETTINGS = Path(__file__).resolve().parents[2] / "rabbitmq"  # shared with docker-compose.yml
 
 
@@ -87,24 +88,21 @@ class Node:
     def is_running(self) -> bool:
         return self.pid is not None
 
-    def start(self, timeout: float = 90) -> None:
+    def start(self) -> None:
         """Start the node unless it runs, and wait until AMQP and the management page answer."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(self.folder / ".lock"):
             if self.is_running():  # another program started it: it may not be ready yet
                 self.port = self.state["port"]
                 self.management_port = self.state["management_port"]
-                return self._wait_until_it_answers(timeout)
+                return self._wait_until_it_answers()
             self._kill_epmd()
             self._check_data()
-            for port in (self.port, *([self.management_port] if self._has_page else [])):
-                if not is_free(port):
-                    hint = "choose others with --port and --management-port"
-                    raise Trouble(f"port {port} is taken by another program", hint, final=True)
+            self._check_ports()
             self._write_files()
             try:
                 self._launch()
-                self._wait_until_it_answers(timeout)
+                self._wait_until_it_answers()
             except BaseException:  # Ctrl-C too: leave nothing half started behind
                 self.kill()
                 for child in self._children:
@@ -136,13 +134,13 @@ class Node:
         }
         _write(self.folder / "node.json", json.dumps(state, indent=1) + "\n")
 
-    def stop(self, timeout: float = 60) -> None:
-        """Stop the node politely and wait until it has gone; after the timeout, kill it."""
+    def stop(self) -> None:
+        """Stop the node politely and wait until it has gone; if that takes too long, kill it."""
         if pid := self.pid:
             send(pid, signal.SIGTERM)
             send(pid, signal.SIGCONT)  # it may be frozen
             with contextlib.suppress(TimeoutError):
-                wait_until(lambda: not self.is_running(), timeout)
+                wait_until(lambda: not self.is_running(), 60)
         self.kill()
 
     def kill(self) -> None:
@@ -156,9 +154,9 @@ class Node:
         # Erlang's helpers end by themselves when the node has gone.
         wait_until(lambda: not any(alive(*helper) for helper in helpers), 10)
 
-    def restart(self, timeout: float = 90) -> None:
+    def restart(self) -> None:
         self.stop()
-        self.start(timeout)
+        self.start()
 
     def wipe(self) -> None:
         """Kill the node and remove its folder with all that is in it."""
@@ -230,6 +228,13 @@ class Node:
             hint = "another --node, or down --wipe (that forgets its queues and messages)"
             raise Trouble(what, hint, final=True)
 
+    def _check_ports(self) -> None:
+        """Raise Trouble if another program listens on a port of ours."""
+        for port in (self.port, *([self.management_port] if self._has_page else [])):
+            if not is_free(port):
+                hint = "choose others with --port and --management-port"
+                raise Trouble(f"port {port} is taken by another program", hint, final=True)
+
     def _write_files(self) -> None:
         for name in ("home", "data", "log"):
             (self.folder / name).mkdir(exist_ok=True, mode=0o700)
@@ -271,18 +276,17 @@ class Node:
             self._children.append(child)
         return child
 
-    def _wait_until_it_answers(self, timeout: float) -> None:
+    def _wait_until_it_answers(self) -> None:
         def answers() -> bool:
             if not self.is_running():
                 raise Trouble(*self._why_it_failed())
-            return amqp_answers(self.port) and (
-                not self._has_page or page_answers(self.management_port)
-            )
+            has_page = self._has_page
+            return amqp_answers(self.port) and (not has_page or page_answers(self.management_port))
 
         try:
-            wait_until(answers, timeout)
+            wait_until(answers, PATIENCE)
         except TimeoutError:
-            what = f"RabbitMQ did not answer on port {self.port} within {timeout:g} s"
+            what = f"RabbitMQ did not answer on port {self.port} within {PATIENCE} s"
             raise Trouble(what, f"less '{self.folder}/log/output.log'") from None
 
     def _why_it_failed(self) -> tuple[str, str]:

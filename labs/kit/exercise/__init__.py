@@ -1,4 +1,4 @@
 """A student's program: run it, watch it from outside and on the wire, check it.
 
-It imports kit.amqp and kit.cli, and kit.broker to find and restart the lab's broker.
+It imports kit.cli, and kit.broker to find and restart the lab's broker.
 """

@@ -104,8 +104,7 @@ def all_labs() -> dict[int, Lab]:
 
 def relative(path: Path) -> str:
     """Return a path as the student would type it."""
-    inside = path.is_relative_to(Path.cwd())
-    return os.path.relpath(path) if inside else str(path)
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _read_progress() -> dict:

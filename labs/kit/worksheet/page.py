@@ -80,16 +80,19 @@ class Worksheet:
         return list(dict.fromkeys(block.pane for block in self.blocks))
 
     @property
+    def commands(self) -> str:
+        """All that is typed into shells."""
+        return "\n".join(line for b in self.blocks if b.kind == "console" for line in b.lines)
+
+    @property
     def queues(self) -> set[str]:
-        """The queues that the page's commands name with --queue."""
-        typed = " ".join(line for b in self.blocks if b.kind == "console" for line in b.lines)
-        return set(re.findall(r"--queue ([\w-]+)", typed))
+        """The queues that the commands name with --queue."""
+        return set(re.findall(r"--queue ([\w-]+)", self.commands))
 
     @property
     def breaks_the_broker(self) -> bool:
         """True if the page calls labs/broker.py: then its broker must be one that may break."""
-        typed = (block.lines for block in self.blocks if block.kind == "console")
-        return any("labs/broker.py" in line for lines in typed for line in lines)
+        return "labs/broker.py" in self.commands
 
 
 def find_page(lab: str) -> Path:
@@ -181,19 +184,8 @@ class Missing:
 
 def same(expected: str, seen: str) -> bool:
     """Return True if a line is as expected; `…` stands for any text, spaces at its end for none."""
-    first, *rest = expected.rstrip().split(ANY)
-    seen = seen.rstrip()
-    if not rest:
-        return seen == first
-    if not seen.startswith(first):
-        return False
-    at, last = len(first), rest.pop()
-    for part in rest:
-        at = seen.find(part, at)
-        if at < 0:
-            return False
-        at += len(part)
-    return len(seen) - at >= len(last) and seen.endswith(last)
+    pattern = ".*".join(map(re.escape, expected.rstrip().split(ANY)))
+    return re.fullmatch(pattern, seen.rstrip(), re.DOTALL) is not None
 
 
 def find(expected: Sequence[str], seen: Sequence[str]) -> Found | Missing:

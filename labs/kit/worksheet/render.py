@@ -78,7 +78,6 @@ def rows(tokens: list[Token]) -> Iterator[str]:
 
 
 def plain(line: str) -> str:
-    """Return a rendered line without its colours."""
     return Text.from_ansi(line).plain
 
 
