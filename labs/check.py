@@ -45,25 +45,21 @@ def parse() -> argparse.Namespace:
     add("lab", nargs="?", type=int, choices=labs, metavar="LAB", help=f"one of {numbers}")
     add("--task", type=int, metavar="N", help="only the checks of TODO(N)")
     add("--file", type=Path, metavar="FILE", help="check this file (default: the exercise.py)")
-    add("--json", action="store_true", help="print what came of it as JSON")
     add("-v", "--verbose", action="store_true", help="show tracebacks of check.py itself")
     one = parser.add_mutually_exclusive_group()
+    one.add_argument("--json", action="store_true", help="print what came of it as JSON")
     one.add_argument("--watch", action="store_true", help="again whenever the file is saved")
     one.add_argument("--hint", action="store_true", help="a hint for the first task not done")
     one.add_argument("--reset", action="store_true", help="bring the exercise back as it was")
     add("--yes", action="store_true", help="with --reset: do not ask")
     options = parser.parse_args()
-    verbs = [f"--{name}" for name in ("watch", "hint", "reset") if getattr(options, name)]
     if options.lab is None:
-        others = [f"--{name}" for name in ("task", "file", "yes") if getattr(options, name)]
-        if of_a_lab := verbs + others:
-            option = of_a_lab[0]
-            parser.error(f"{option} needs the number of a lab: labs/check.py 3 {option}")
+        for name in ("watch", "hint", "reset", "task", "file", "yes"):
+            if getattr(options, name):
+                parser.error(f"--{name} needs the number of a lab: labs/check.py 3 --{name}")
     elif options.task is not None and options.task not in labs[options.lab].tasks:
         tasks = ", ".join(map(str, labs[options.lab].tasks))
         parser.error(f"--task: the tasks of lab {options.lab} are {tasks}")
-    if options.json and verbs:
-        parser.error(f"--json does not go with {verbs[0]}")
     if options.yes and not options.reset:
         parser.error("--yes goes with --reset")
     if options.reset and options.file:

@@ -55,10 +55,21 @@ def parse() -> argparse.Namespace:
     add("lab", metavar="LAB", help="its number, or the path of a worksheet")
     add("--auto", action="store_true", help="go on by itself; stop at a text that does not come")
     add("--list", action="store_true", help="list the steps, play nothing")
-    add("--from", dest="begin", type=number(int, 0), default=0, metavar="STEP",
-        help="play the steps before this one by itself (numbers: --list)")  # fmt: skip
-    add("--wait", type=number(float, 0), default=DEADLINE, metavar="SECONDS",
-        help="for a text to appear (default: %(default)s)")  # fmt: skip
+    add(
+        "--from",
+        dest="begin",
+        type=number(int, 0),
+        default=0,
+        metavar="STEP",
+        help="play the steps before this one by itself (numbers: --list)",
+    )
+    add(
+        "--wait",
+        type=number(float, 0),
+        default=DEADLINE,
+        metavar="SECONDS",
+        help="for a text to appear (default: %(default)s)",
+    )
     add("-v", "--verbose", action="store_true", help="show tracebacks")
     # With these play.py starts itself once more, in the narrow pane.
     for name, kind in (("--stage", Path), ("--tmux", Path), ("--parent", int)):

@@ -172,10 +172,20 @@ def test_no_broker(student: Student, lab: Lab, url: str, code: int, says: str):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[99], ["x"], ["--hint"], ["--reset"], ["--watch"], ["--task", 1], [1, "--task", 9],
-     [1, "--yes"], [1, "--json", "--watch"], [1, "--hint", "--watch"],
-     [1, "--reset", "--file", "a.py"]],
-)  # fmt: skip
+    [
+        [99],
+        ["x"],
+        ["--hint"],
+        ["--reset"],
+        ["--watch"],
+        ["--task", 1],
+        [1, "--task", 9],
+        [1, "--yes"],
+        [1, "--json", "--watch"],
+        [1, "--hint", "--watch"],
+        [1, "--reset", "--file", "a.py"],
+    ],
+)
 def test_usage(student: Student, arguments: list):
     assert "check.py: error: " in student.run(*arguments, code=2)
 
@@ -244,9 +254,10 @@ def test_json(student: Student):
     assert everything[0] == {"lab": 1, "name": "hello", "done": 0, "tasks": 3}
 
     handed_in.write_text("def")
-    assert "ada.py is not Python yet" in json.loads(
-        student.run(1, "--json", "--file", handed_in, code=1)
-    )["problem"]  # fmt: skip
+    assert (
+        "ada.py is not Python yet"
+        in json.loads(student.run(1, "--json", "--file", handed_in, code=1))["problem"]
+    )
     nowhere = student.start(1, "--json", AMQP_URL="amqp://localhost:1")
     assert nowhere.wait() == 3
     assert "cannot reach" in json.loads(nowhere.text("stdout"))["problem"]

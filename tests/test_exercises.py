@@ -209,8 +209,11 @@ def test_the_hint_is_that_of_the_task_to_blame(lab: Lab, tmp_path: Path):
     file.write_text(solution(9).replace("int(args.delay * 1000)", "-1"))
     done = subprocess.run(
         [sys.executable, ROOT / "labs/check.py", "9", "--file", file],
-        env=os.environ | {"AMQP_URL": lab.url}, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        env=os.environ | {"AMQP_URL": lab.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 1
     assert "9 --hint --task 2" in done.stdout and "crashed" not in done.stdout
 

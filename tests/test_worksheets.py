@@ -100,8 +100,11 @@ def environment(page: Worksheet, kit: Path, request, tmp_path) -> Iterator[dict[
     try:
         subprocess.run(
             [sys.executable, ROOT / "labs/broker.py", "up", *way],
-            env=environment, check=True, timeout=150, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            env=environment,
+            check=True,
+            timeout=150,
+            stdout=subprocess.DEVNULL,
+        )
         yield environment
     finally:
         for state in folder.glob("*/node.json"):

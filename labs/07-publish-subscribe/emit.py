@@ -42,8 +42,13 @@ def parse() -> argparse.Namespace:
     parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
     parser.add_argument("messages", nargs="*", metavar="MESSAGE", help="default: lines of stdin")
     add = parser.add_argument_group("exchange").add_argument
-    add("--exchange", type=valid_exchange, required=True, metavar="NAME",
-        help="made if there is none; '' is the default exchange")  # fmt: skip
+    add(
+        "--exchange",
+        type=valid_exchange,
+        required=True,
+        metavar="NAME",
+        help="made if there is none; '' is the default exchange",
+    )
     add("--type", choices=TYPES, default="fanout", help="(default: %(default)s)")
     add("--key", type=valid_key, help="what direct and topic exchanges go by")
     add("--persistent", action="store_true", help="durable queues keep them over a restart")

@@ -29,8 +29,13 @@ def make_parser(doc: str, examples: str, name: str, *, page: bool = False) -> Pa
     parser = (broker_parser if page else lab_parser)(doc, examples, name)
     add = parser.add_argument
     add("--name", default=name, help="the connection's name on the management page")
-    add("--retry-for", type=number(float, 0), default=60, metavar="SECONDS",
-        help="keep trying to reach the broker for this long (default: %(default)s)")  # fmt: skip
+    add(
+        "--retry-for",
+        type=number(float, 0),
+        default=60,
+        metavar="SECONDS",
+        help="keep trying to reach the broker for this long (default: %(default)s)",
+    )
     return parser
 
 

@@ -49,12 +49,28 @@ def parse() -> argparse.Namespace:
     port = os.environ.get("LAB_HTTP_PORT") or "8007"
     add = parser.add_argument
     here = f"http://127.0.0.1:{port}/events"
-    add("address", nargs="?", type=address, default=here, metavar="ADDRESS",
-        help="as publisher.py --http prints it (default: %(default)s)")  # fmt: skip
-    add("--every", type=number(float, 0.01, 86400), default=2, metavar="SECONDS",
-        help="wait so long before asking again (default: %(default)s)")  # fmt: skip
-    add("--after", type=number(int, 0, 10**9), default=0, metavar="NUMBER",
-        help="the last event you have had (default: %(default)s)")  # fmt: skip
+    add(
+        "address",
+        nargs="?",
+        type=address,
+        default=here,
+        metavar="ADDRESS",
+        help="as publisher.py --http prints it (default: %(default)s)",
+    )
+    add(
+        "--every",
+        type=number(float, 0.01, 86400),
+        default=2,
+        metavar="SECONDS",
+        help="wait so long before asking again (default: %(default)s)",
+    )
+    add(
+        "--after",
+        type=number(int, 0, 10**9),
+        default=0,
+        metavar="NUMBER",
+        help="the last event you have had (default: %(default)s)",
+    )
     add("-v", "--verbose", action="store_true", help="show tracebacks")
     add("--version", action="version", version=f"%(prog)s {VERSION}")
     return parser.parse_args()

@@ -147,11 +147,20 @@ def parse() -> argparse.Namespace:
     add("--queue", dest="queue_name", type=valid_name, metavar="NAME", help="send to this queue")
     add("--exchange", type=valid_name, metavar="NAME", help="a fanout exchange")
     add = parser.add_argument_group("with --http").add_argument
-    add("--http-port", type=number(int, 0, 65535), metavar="PORT",
+    add(
+        "--http-port",
+        type=number(int, 0, 65535),
+        metavar="PORT",
         default=os.environ.get("LAB_HTTP_PORT") or "8007",
-        help="0 for any that is free (default: LAB_HTTP_PORT, or 8007)")  # fmt: skip
-    add("--keep", type=number(int, 1), default=3, metavar="N",
-        help="how many events to keep (default: %(default)s)")  # fmt: skip
+        help="0 for any that is free (default: LAB_HTTP_PORT, or 8007)",
+    )
+    add(
+        "--keep",
+        type=number(int, 1),
+        default=3,
+        metavar="N",
+        help="how many events to keep (default: %(default)s)",
+    )
     add = parser.add_argument_group("with --queue").add_argument
     add("--durable", action="store_true", help="the queue survives a restart of the broker")
     options = parser.parse_args()

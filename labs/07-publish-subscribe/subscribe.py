@@ -48,16 +48,25 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument_group("exchange").add_argument
     add("--exchange", type=valid_exchange, metavar="NAME", help="made if there is none")
     add("--type", choices=TYPES, default="fanout", help="(default: %(default)s)")
-    add("--bind", type=valid_key, nargs="+", action="extend", metavar="KEY",
-        help="which messages: the keys of a direct, the patterns of a topic exchange")  # fmt: skip
+    add(
+        "--bind",
+        type=valid_key,
+        nargs="+",
+        action="extend",
+        metavar="KEY",
+        help="which messages: the keys of a direct, the patterns of a topic exchange",
+    )
     add = parser.add_argument_group("queue").add_argument
     add("--queue", dest="own_queue", type=valid_name, metavar="NAME", help="needs --durable")
     add("--durable", action="store_true", help="it stays, and collects while you are away")
     add = parser.add_argument_group("stopping").add_argument
     add("-n", "--limit", type=number(int, 1), metavar="N", help="take N messages, no more")
     add = parser.add_argument_group("instead of subscribing").add_mutually_exclusive_group()
-    add.add_argument("--draw", action="store_true",
-        help="print a Mermaid graph of what is bound to the exchange, or to any")  # fmt: skip
+    add.add_argument(
+        "--draw",
+        action="store_true",
+        help="print a Mermaid graph of what is bound to the exchange, or to any",
+    )
     add.add_argument("--delete", action="store_true", help="delete the exchange")
     options = parser.parse_args()
     if not options.draw:

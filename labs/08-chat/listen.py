@@ -30,8 +30,12 @@ EXAMPLES = """examples:
 
 def parse() -> argparse.Namespace:
     parser = chat_parser(__doc__, EXAMPLES, "listen.py", speaks=False)
-    parser.add_argument("--mode", choices=["print", "rich"], default="print",
-        help="rich: in colours (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--mode",
+        choices=["print", "rich"],
+        default="print",
+        help="rich: in colours (default: %(default)s)",
+    )
     return parser.parse_args()
 
 

@@ -23,13 +23,25 @@ def chat_parser(doc: str, examples: str, program: str, *, speaks: bool) -> Parse
     add = parser.add_argument_group("room").add_argument
     add("--room", type=_argument(checked_room), default="lobby", help="(default: %(default)s)")
     add("--via", choices=["rabbitmq", "pubsub"], default="rabbitmq", help="(default: %(default)s)")
-    add("--project", metavar="P",
-        help="with --via pubsub: the project (default: GOOGLE_CLOUD_PROJECT)")  # fmt: skip
+    add(
+        "--project",
+        metavar="P",
+        help="with --via pubsub: the project (default: GOOGLE_CLOUD_PROJECT)",
+    )
     if speaks:
-        add("--username", type=_argument(checked_name), metavar="NAME",
-            help="your name in the room (default: the user of AMQP_URL)")  # fmt: skip
-        add("--password", nargs="?", const=ASK, metavar="WORD",
-            help="log in under that name too; without WORD you are asked for it")  # fmt: skip
+        add(
+            "--username",
+            type=_argument(checked_name),
+            metavar="NAME",
+            help="your name in the room (default: the user of AMQP_URL)",
+        )
+        add(
+            "--password",
+            nargs="?",
+            const=ASK,
+            metavar="WORD",
+            help="log in under that name too; without WORD you are asked for it",
+        )
     return parser
 
 

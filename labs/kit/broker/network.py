@@ -17,20 +17,19 @@ _reservations: list[socket.socket] = []
 
 def greet(port: int, host: str = LOCALHOST) -> str | None:
     """Greet in AMQP 0-9-1; return the broker's version ("" if hidden), or None if no answer."""
-    answer = b""
     try:
         with socket.create_connection((host, port), timeout=2) as connection:
             connection.sendall(b"AMQP\x00\x00\x09\x01")
-            # A method frame (1) on channel 0 and its length; then comes the frame itself.
-            while len(answer) < 7 or len(answer) < 7 + int.from_bytes(answer[3:7], "big"):
-                if answer[:3] not in (b"", b"\x01\x00\x00") or not (part := connection.recv(4096)):
-                    return None
-                answer += part
+            answer = connection.makefile("rb")
+            head = answer.read(7)  # of a frame: its type, its channel, the size of the rest
+            if head[:3] != b"\x01\x00\x00":  # not a method frame on channel 0
+                return None
+            frame = answer.read(int.from_bytes(head[3:], "big"))
     except OSError:
         return None
-    if answer[7:11] != b"\x00\x0a\x00\x0a":  # Connection.Start
+    if frame[:4] != b"\x00\x0a\x00\x0a":  # Connection.Start
         return None
-    version = re.search(rb"\x07versionS....([\d.]+)", answer, re.DOTALL)
+    version = re.search(rb"\x07versionS....([\d.]+)", frame, re.DOTALL)
     return version[1].decode() if version else ""
 
 
