@@ -18,8 +18,9 @@ from pathlib import Path
 from kit.cli import OK, UNEXPECTED, USAGE, Trouble, requirements, run, say, stop_as_with_ctrl_c
 
 with requirements():
-    from kit.amqp import Parser, number
-    from kit.broker.lab import BROKERS, ROOT
+    from kit.amqp import Broker, Parser, number
+    from kit.broker.lab import BROKERS, ROOT, broker_url, our_broker
+    from kit.management.counts import count
     from kit.worksheet.environment import pane_environment
     from kit.worksheet.page import Worksheet, find_page, read
     from kit.worksheet.panes import Stage, tmux
@@ -84,6 +85,21 @@ def list_steps(page: Worksheet) -> None:
         print(f"{index:3}  {step.title}{f'   ({names})' if names else ''}")
 
 
+def check_broker(page: Worksheet) -> None:
+    """Raise BrokerError without a broker, Trouble if the page cannot begin with this one."""
+    connection = Broker(url=None if os.environ.get("AMQP_URL") else broker_url()).connect()
+    left = " ".join(queue for queue in sorted(page.queues) if count(connection, queue))
+    connection.close()
+    if left:
+        what = f"the page begins without its queues, and there is still: {left}"
+        raise Trouble(what, f"labs/queues.py --delete {left}", UNEXPECTED)
+    broker = our_broker(broker_url())
+    if page.breaks_the_broker and (broker is None or broker.name != "lab"):
+        what = "this lab stops and starts its broker, and the one in reach is not ours to stop"
+        by_hand = "or by hand, as the box at the page's top says"
+        raise Trouble(what, f"labs/broker.py up, without AMQP_URL; {by_hand}")
+
+
 def play_without_screen(page: Worksheet, stage: Stage, wait: float) -> int:
     """Play to the end and print a line for each step; return the exit code."""
     player = Player(stage.panes, deadline=wait)
@@ -134,12 +150,12 @@ def main(options: argparse.Namespace) -> int:
     on_screen = sys.stdin.isatty() and sys.stdout.isatty()
     if not on_screen and not options.auto:
         raise Trouble("a terminal is needed to press Enter at", "--auto, or --list", USAGE)
-    environment = pane_environment(page)
+    check_broker(page)
     program = tmux(BROKERS / "unpacked")
     width, height = size = tuple(os.get_terminal_size()) if on_screen else (120, 0)
     if on_screen and (width < 64 or height < 12):
         raise Trouble(f"{width}x{height} is too small to see anything", "80x24 or more", USAGE)
-    with Stage(program, page.panes, environment, cwd=ROOT, size=size) as stage:
+    with Stage(program, page.panes, pane_environment(), cwd=ROOT, size=size) as stage:
         if on_screen:
             return play_on_screen(page, stage, options)
         return play_without_screen(page, stage, options.wait)
