@@ -119,8 +119,8 @@ def play_without_screen(page: Worksheet, stage: Stage, wait: float) -> int:
 def play_on_screen(page: Worksheet, stage: Stage, options: argparse.Namespace) -> int:
     """Show the stage on this terminal until the reader leaves; return the exit code."""
     width = max(32, min(50, os.get_terminal_size().columns * 2 // 5))
-    command = [sys.executable, __file__, page.file, "--from", options.begin, "--wait", options.wait]
-    command += ["--auto"] if options.auto else []
+    command = [sys.executable, __file__, page.file.absolute(), "--from", options.begin]
+    command += ["--wait", options.wait, *(["--auto"] if options.auto else [])]
     command += ["--stage", stage.socket, "--tmux", stage.program, "--parent", os.getpid()]
     stage.show("play", "exec " + shlex.join(map(str, command)), width)
     stage.attach()

@@ -122,7 +122,8 @@ class Player:
         end = time.monotonic() + ECHO
         while time.monotonic() < end:
             view = pane.look()
-            if "".join("".join(view.lines[: view.cursor + 1]).split()).endswith(tail):
+            lines = view.lines[max(view.cursor - 20, 0) : view.cursor + 1]
+            if "".join("".join(lines).split()).endswith(tail):
                 return
             time.sleep(0.02)
 
