@@ -14,11 +14,11 @@ import pika
 from chatroom.message import HERE, Message, from_bytes
 from chatroom.transport import Transport
 from kit.amqp import Broker, explain
-from kit.cli import UNEXPECTED
+from kit.cli import UNEXPECTED, first_broker
 
-# A stream that is too long drops its oldest segment. Who joins or comes back reads all of it: a
-# stream that was deleted and made again counts from 0, so no place in the old one can be resumed.
-# Room recognises by its id what comes twice.
+# A stream that is too long drops its oldest segment. We read all of it whenever we join or come
+# back: a stream that was deleted and made again counts from 0, so we cannot resume at a place in
+# the old one. Room recognises by its id what comes twice.
 STREAM = {
     "x-queue-type": "stream",
     "x-max-length-bytes": 1_000_000,
@@ -35,7 +35,7 @@ class RabbitMQTransport(Transport):
             f"chat.{room}{part}" for part in ("", ".log", ".here")
         )
         self.broker = broker
-        self.login = broker.parameters[0].credentials.username
+        self.login = first_broker(broker).credentials.username
         self._connection: pika.BlockingConnection | None = None
         self._careful = False
 
