@@ -14,7 +14,17 @@ import os
 import time
 from pathlib import Path
 
-from kit.cli import OK, UNEXPECTED, Trouble, report, requirements, run, say, stop_as_with_ctrl_c
+from kit.cli import (
+    OK,
+    UNEXPECTED,
+    Trouble,
+    plain_parser,
+    report,
+    requirements,
+    run,
+    say,
+    stop_as_with_ctrl_c,
+)
 
 with requirements():
     from kit.amqp import Broker, BrokerError
@@ -34,18 +44,13 @@ exit codes: 0 all passed, 1 some did not, 2 usage, 3 no broker, 4 broker refused
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser(__doc__, EPILOG, verbose="show tracebacks of check.py itself")
     labs = all_labs()
     numbers = ", ".join(map(str, labs))
     add = parser.add_argument
     add("lab", nargs="?", type=int, choices=labs, metavar="LAB", help=f"one of {numbers}")
     add("--task", type=int, metavar="N", help="only the checks of TODO(N)")
     add("--file", type=Path, metavar="FILE", help="check this file (default: the exercise.py)")
-    add("-v", "--verbose", action="store_true", help="show tracebacks of check.py itself")
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--json", action="store_true", help="print what came of it as JSON")
     one.add_argument("--watch", action="store_true", help="again whenever the file is saved")

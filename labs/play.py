@@ -15,10 +15,20 @@ import shlex
 import sys
 from pathlib import Path
 
-from kit.cli import OK, UNEXPECTED, USAGE, Trouble, requirements, run, say, stop_as_with_ctrl_c
+from kit.cli import (
+    OK,
+    UNEXPECTED,
+    USAGE,
+    Trouble,
+    plain_parser,
+    requirements,
+    run,
+    say,
+    stop_as_with_ctrl_c,
+)
 
 with requirements():
-    from kit.amqp import Broker, Parser, number
+    from kit.amqp import Broker, number
     from kit.broker.lab import BROKERS, ROOT, broker_url, our_broker
     from kit.management.counts import count
     from kit.worksheet.environment import pane_environment
@@ -47,11 +57,7 @@ exit codes: 0 done, 1 a text did not come, 2 usage, 3 no broker, 4 broker refuse
 
 
 def parse() -> argparse.Namespace:
-    parser = Parser(
-        description=__doc__.splitlines()[0],
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser(__doc__, EPILOG)
     add = parser.add_argument
     add("lab", metavar="LAB", help="its number, or the path of a worksheet")
     add("--auto", action="store_true", help="go on by itself; stop at a text that does not come")
@@ -71,7 +77,6 @@ def parse() -> argparse.Namespace:
         metavar="SECONDS",
         help="for a text to appear (default: %(default)s)",
     )
-    add("-v", "--verbose", action="store_true", help="show tracebacks")
     # With these play.py starts itself once more, in the narrow pane.
     for name, kind in (("--stage", Path), ("--tmux", Path), ("--parent", int)):
         add(name, type=kind, help=argparse.SUPPRESS)

@@ -17,8 +17,8 @@ import urllib.parse
 import urllib.request
 
 try:
-    from kit.amqp import VERSION, Parser, number, reason, show
-    from kit.cli import OK, UNREACHABLE, Trouble, run, say, stop_as_with_ctrl_c
+    from kit.amqp import number, reason, show
+    from kit.cli import OK, UNREACHABLE, Trouble, plain_parser, run, say, stop_as_with_ctrl_c
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
     raise SystemExit(f"poll.py: error: {missing}\n  try: {hint}") from None
@@ -41,11 +41,7 @@ def address(text: str) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = Parser(
-        description=__doc__.splitlines()[0],
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser(__doc__, EXIT_CODES)
     port = os.environ.get("LAB_HTTP_PORT") or "8007"
     add = parser.add_argument
     here = f"http://127.0.0.1:{port}/events"
@@ -71,8 +67,6 @@ def parse() -> argparse.Namespace:
         metavar="NUMBER",
         help="the last event you have had (default: %(default)s)",
     )
-    add("-v", "--verbose", action="store_true", help="show tracebacks")
-    add("--version", action="version", version=f"%(prog)s {VERSION}")
     return parser.parse_args()
 
 

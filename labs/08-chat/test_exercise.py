@@ -64,7 +64,7 @@ def room(exercise: Exercise) -> Iterator[Room]:
 
 @pytest.mark.task(1)
 def test_hears_what_is_for_it_alone(room: Room) -> None:
-    """Who listens hears what is for them alone, and nobody else hears it.
+    """A listener hears what is for them alone, and nobody else hears it.
 
     Read: https://www.rabbitmq.com/tutorials/tutorial-four-python
     """
