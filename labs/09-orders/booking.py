@@ -26,13 +26,12 @@ def parse() -> argparse.Namespace:
     parser = shop_parser(__doc__, EXAMPLES, "booking.py")
     add_erp(parser)
     add_delays(parser)
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
     """Book orders until told to stop; return the exit code."""
-    return Service("booking", Ledger(options.erp).book, options, broker).run()
+    return Service("booking", Ledger(options.erp).book, options, broker).serve()
 
 
 if __name__ == "__main__":

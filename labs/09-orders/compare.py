@@ -19,14 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from kit.broker.network import free_port
-
 try:
     import httpx
 
     from kit.amqp import Broker, number
     from kit.cli import (
-        LOCALHOST,
         OK,
         UNEXPECTED,
         Trouble,
@@ -50,7 +47,7 @@ EXAMPLES = """what the columns say:
   requests a second, mean, 95 %    of the answers to the customers
   all done         until everything that was taken is printed, booked and counted"""
 FOLDER = Path(__file__).resolve().parent
-PATIENCE = 120  # seconds for what takes some
+PATIENCE = 120  # seconds for what takes a few
 ORDER = {"customer_name": "Daníel", "product_ids": [2, 4, 42]}
 
 
@@ -60,15 +57,15 @@ def parse() -> argparse.Namespace:
     parser.set_defaults(exchange="orders-compare")
     add = parser.add_argument_group("work").add_argument
     add("--orders", type=number(int, 2), default=40, metavar="N", help="(default: %(default)s)")
-    add("--clients", type=number(int, 1, 64), default=4, metavar="N",
-        help="how many customers at a time (default: %(default)s)")  # fmt: skip
-    add("--seconds", type=number(float, 0), default=0.2,
-        help="how long the ERP takes for an order (default: %(default)s)")  # fmt: skip
-    add("--fail-every", type=number(int, 0), default=10, metavar="N",
-        help="the ERP fails at every Nth order, 0 for never (default: %(default)s)")  # fmt: skip
+    clients_help = "how many customers at a time (default: %(default)s)"
+    add("--clients", type=number(int, 1, 64), default=4, metavar="N", help=clients_help)
+    seconds_help = "how long the ERP takes for an order (default: %(default)s)"
+    add("--seconds", type=number(float, 0), default=0.2, help=seconds_help)
+    fail_help = "the ERP fails at every Nth order, 0 for never (default: %(default)s)"
+    add("--fail-every", type=number(int, 0), default=10, metavar="N", help=fail_help)
     add_delays(parser)
     options = parser.parse_args()
-    options.exchange += f"-{uuid.uuid4().hex[:6]}"  # nobody else's: it is deleted in the end
+    options.exchange += f"-{uuid.uuid4().hex[:6]}"  # for us alone: it is deleted in the end
     return options
 
 
@@ -81,32 +78,34 @@ def end(script: Script) -> None:
 @contextmanager
 def shop(options: argparse.Namespace, broker: Broker, *, inline: bool) -> Iterator[httpx.Client]:
     """Run a shop of either kind, each program a process of its own; give a client of it."""
-    port = free_port()
-    erp, anywhere = ["--erp", f"http://{LOCALHOST}:{port}"], ["--http-port", 0]
-    mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
+    environment = os.environ | {"AMQP_URL": url_of(broker)}
     names = ["--exchange", options.exchange]
     retries = ["--retries", ",".join(map(str, options.retries))]
-    programs = {"erp": ["--http-port", port, *mood], "api": [*anywhere, *names]}
-    if inline:
-        programs["api"] += ["--inline", *erp]
-    else:
-        programs["relay"] = names
-        programs |= {service: [*names, *retries] for service in topology.STEPS}
-        programs["booking"] += erp
     with ExitStack() as stack:
         data = stack.enter_context(tempfile.TemporaryDirectory(prefix="orders-"))
-        environment = os.environ | {"AMQP_URL": url_of(broker)}
-        scripts = {}
-        for program, more in programs.items():
-            command = [sys.executable, FOLDER / f"{program}.py", *map(str, more)]
+
+        def start(program: str, *arguments: object) -> Script:
+            command = [sys.executable, FOLDER / f"{program}.py", *map(str, arguments)]
             with signals_put_off():
-                scripts[program] = Script(command, environment, cwd=data, own_session=True)
-                stack.callback(end, scripts[program])
-        for program, script in scripts.items():
-            script.wait_for("Answering at" if program in ("erp", "api") else "CTRL+C")
-        address = scripts["api"].find("Answering at")[0].text.split()[-1]
-        with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client:
+                script = Script(command, environment, cwd=data, own_session=True)
+                stack.callback(end, script)
+            return script
+
+        mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
+        erp = ["--erp", address_of(start("erp", "--http-port", 0, *mood))]
+        api = start("api", "--http-port", 0, *names, *(["--inline", *erp] if inline else []))
+        if not inline:
+            scripts = [start("relay", *names), start("booking", *names, *retries, *erp)]
+            scripts += [start(service, *names, *retries) for service in ("printer", "marketing")]
+            for script in scripts:
+                script.wait_for("CTRL+C")
+        with httpx.Client(base_url=address_of(api), timeout=PATIENCE, trust_env=False) as client:
             yield client
+
+
+def address_of(script: Script) -> str:
+    """Wait until a web service answers; return its address."""
+    return script.wait_for("Answering at").text.split()[-1]
 
 
 def measure(title: str, client: httpx.Client, options: argparse.Namespace) -> Figures:
@@ -136,10 +135,10 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     stop_as_with_ctrl_c()
     broker.connect().close()
     rows = []
-    ways = {"inside the request": True, "through queues": False}
+    kinds = {"inside the request": True, "through queues": False}
     say("*", f"{options.orders} orders from {options.clients} customers at a time, twice")
     try:
-        for title, inline in ways.items():
+        for title, inline in kinds.items():
             with shop(options, broker, inline=inline) as client:
                 rows.append(measure(title, client, options))
             say("*", f"{title}: measured")

@@ -90,7 +90,7 @@ def make_app(entries: Entries, seconds: float, fail_every: int) -> FastAPI:
 
     @app.get("/health")
     def health() -> dict:
-        """Tell that we answer."""
+        """Say that we answer."""
         return {"status": "ok"}
 
     return app
@@ -102,10 +102,10 @@ def parse() -> argparse.Namespace:
     add_data(parser)
     add_http(parser, port_of(ERP, SHOP_PORT))
     add = parser.add_argument_group("mood").add_argument
-    add("--seconds", type=number(float, 0, 3600), default=1,
-        help="for each order (default: %(default)s)")  # fmt: skip
-    add("--fail-every", type=number(int, 0), default=5, metavar="N",
-        help="book every Nth order, but say 503; 0 for never (default: %(default)s)")  # fmt: skip
+    seconds_help = "for each order (default: %(default)s)"
+    add("--seconds", type=number(float, 0, 3600), default=1, help=seconds_help)
+    fail_help = "book every Nth order, but say 503; 0 for never (default: %(default)s)"
+    add("--fail-every", type=number(int, 0), default=5, metavar="N", help=fail_help)
     return parser.parse_args()
 
 

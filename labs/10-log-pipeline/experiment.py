@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the log pipeline in a certain way, and compare the tables with what the simulator knows.
+"""Run the log pipeline in one of several ways, and check its tables.
 
     ./experiment.py away               # or one, four, killed
     ./experiment.py away --fanout      # the same without queues that stay
@@ -107,7 +107,7 @@ class Pipeline:
         self.simulator.wait(DEADLINE)
 
     def kill_workers(self) -> None:
-        """Kill all workers with SIGKILL, and start as many anew."""
+        """Kill all workers with SIGKILL, and start as many new ones."""
         for worker in self.workers:
             worker.kill()
         for worker in self.workers:
@@ -124,7 +124,7 @@ class Pipeline:
         return sum(counts)
 
     def finish(self, logged: int) -> None:
-        """Wait until the workers have written all there is for them, and stop them."""
+        """Wait until the workers have written all their records, and stop them."""
         if not self.options.fanout:  # with --fanout they stop when their own queues are empty
             with contextlib.suppress(TimeoutError):
                 wait_until(lambda: read_tables(self.rows).records >= logged, DEADLINE)
@@ -135,7 +135,7 @@ class Pipeline:
         self.seconds = time.monotonic() - self.begun
 
     def close(self) -> None:
-        """End what still runs, and delete what there is on the broker."""
+        """End what still runs, and delete the queues and the exchange."""
         for script in self.scripts:
             if not script.has_ended():
                 script.kill()
@@ -244,8 +244,8 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
             raise Trouble(f"the experiment failed: {why}", hint, UNEXPECTED) from error
         finally:
             pipeline.close()
-        way = "fanout" if options.fanout else "queues"
-        right = report(pipeline, f"{options.experiment}, {way}")
+        source = "fanout" if options.fanout else "queues"
+        right = report(pipeline, f"{options.experiment}, {source}")
     return OK if right or options.fanout else UNEXPECTED
 
 
@@ -253,11 +253,10 @@ def parse() -> argparse.Namespace:
     """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "experiment.py")
     parser.add_argument("experiment", choices=list(EXPERIMENTS), help="which one")
-    parser.add_argument("--fanout", action="store_true",
-        help="no queues but those that the workers make for themselves")  # fmt: skip
+    fanout_help = "no queues but those that the workers make for themselves"
+    parser.add_argument("--fanout", action="store_true", help=fanout_help)
     add_game_options(parser, players=40, rounds=10)
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what shipping the log costs the game, and how many records a second the workers take.
+"""Measure what shipping the log costs the game, and how fast the workers are.
 
     ./overhead.py --quick
     ./overhead.py
@@ -38,7 +38,6 @@ try:
     from kit.cli.program import Script
     from logpipe.combat import Arena
     from logpipe.options import make_parser
-    from producer import Producer
     from rabbit_logging import RabbitHandler, as_message
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
@@ -108,29 +107,39 @@ def play(handler: logging.Handler, players: int, turn_seconds: float) -> float:
 def measure_game(
     prefix: str, broker: Broker, players: int, turn_seconds: float, times: int
 ) -> tuple[list[float], int]:
-    """Return the seconds of each way, and how many records the RabbitHandler dropped at most."""
-    ways: list[Callable[[], logging.Handler]] = [
+    """Return the seconds with each handler, and how many records RabbitHandler dropped at most."""
+    handlers: list[Callable[[], logging.Handler]] = [
         logging.NullHandler,
         lambda: RabbitHandler(prefix=prefix, flush_seconds=60, broker=broker),
         lambda: OneByOne(prefix, broker),
     ]
-    seconds: list[list[float]] = [[] for _ in ways]
+    seconds: list[list[float]] = [[] for _ in handlers]
     dropped = 0
     for _ in range(times):
-        for way, taken in zip(ways, seconds, strict=True):
-            handler = way()
+        for make, taken in zip(handlers, seconds, strict=True):
+            handler = make()
             taken.append(play(handler, players, turn_seconds))
             if isinstance(handler, RabbitHandler):
                 dropped = max(dropped, handler.dropped.total())
     return list(map(statistics.median, seconds)), dropped
 
 
+def fill(queue: str, body: str, count: int, broker: Broker) -> None:
+    """Publish the same message many times."""
+    connection = broker.connect()
+    channel = connection.channel()
+    channel.queue_declare(queue, durable=True)
+    persistent = pika.BasicProperties(delivery_mode=2)
+    for _ in range(count):
+        channel.basic_publish("", queue, body, persistent)
+    connection.close()  # the broker answers this when it has taken all
+
+
 def measure_workers(prefix: str, broker: Broker, workers: int, records: int) -> float:
-    """Return how many records a second some workers take off a full queue."""
+    """Return how many records a second some workers take from a full queue."""
     fields = {"event": "hit", "run": "1", "game": 1, "player": 1, "target": 2, "damage": 10}
     body = json.dumps({"logger": "arena.combat", "message": "A hits B: 10", "fields": fields})
-    with Producer(f"{prefix}combat", durable=True, persistent=True, broker=broker) as full:
-        full.send_all([body] * records)
+    fill(f"{prefix}combat", body, records, broker)
     environment = os.environ | {"AMQP_URL": url_of(broker)}
     scripts: list[Script] = []
     with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
@@ -157,10 +166,10 @@ def measure_workers(prefix: str, broker: Broker, workers: int, records: int) -> 
 def print_game(title: str, seconds: list[float], dropped: int) -> None:
     """Print the figures of one pace."""
     print(title, flush=True)
-    for way, taken in zip(("not shipped", "RabbitHandler", "one by one"), seconds, strict=True):
-        slower = f"{100 * (taken / seconds[0] - 1):+.1f} %" if way != "not shipped" else ""
-        lost = f"   {dropped} records dropped" if dropped and way == "RabbitHandler" else ""
-        print(f"  {way:<14}{taken:>8.2f} s{slower:>12}{lost}".rstrip(), flush=True)
+    for name, taken in zip(("not shipped", "RabbitHandler", "one by one"), seconds, strict=True):
+        slower = f"{100 * (taken / seconds[0] - 1):+.1f} %" if name != "not shipped" else ""
+        lost = f"   {dropped} records dropped" if dropped and name == "RabbitHandler" else ""
+        print(f"  {name:<14}{taken:>8.2f} s{slower:>12}{lost}".rstrip(), flush=True)
 
 
 def clean_up(prefix: str, broker: Broker) -> None:
@@ -205,8 +214,7 @@ def parse() -> argparse.Namespace:
     """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "overhead.py")
     parser.add_argument("--quick", action="store_true", help="rougher figures, in seconds")
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

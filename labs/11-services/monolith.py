@@ -20,7 +20,7 @@ try:
     )
     from conference.names import Names
     from conference.options import MONOLITH, parse, service_parser
-    from conference.relay import Relay
+    from conference.relay import SiteRelay
     from conference.site import TABLES, Site
     from conference.web import new_application
     from kit.amqp import Broker
@@ -36,8 +36,8 @@ EXAMPLES = """examples:
 http://127.0.0.1:8011/docs shows what may be asked."""
 
 
-def application(site: Site, relay: Relay) -> FastAPI:
-    """Return what answers requests."""
+def application(site: Site, relay: SiteRelay) -> FastAPI:
+    """Return the web application."""
     app = new_application("Conference: accounts and presentations")
 
     @app.middleware("http")
@@ -103,7 +103,7 @@ def main(options, broker: Broker) -> int:
     """Answer, and publish, until stopped; return the exit code."""
     names = Names(options.prefix)
     site = Site(Database(options.data, "monolith.sqlite3", TABLES), names)
-    relay = Relay(site, names, broker)
+    relay = SiteRelay(site, names, broker)
     listener = listen(options.http_bind, options.http_port)
     code = serve(application(site, relay), listener, relay)
     say("*", f"Stopped; waiting in the outbox: {site.waiting()}")

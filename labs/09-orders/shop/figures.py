@@ -11,7 +11,7 @@ TITLES = [
 
 @dataclass
 class Figures:
-    """One way to work off orders, measured."""
+    """What one way to process orders came to."""
 
     title: str
     answers: list[tuple[bool, float]]  # of each request: was the order taken, after how long
