@@ -35,7 +35,6 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "api.py")
     add_data(parser)
     add_http(parser, port_of(SHOP, SHOP_PORT))

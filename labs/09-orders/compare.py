@@ -52,7 +52,6 @@ ORDER = {"customer_name": "Daníel", "product_ids": [2, 4, 42]}
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "compare.py", stays=False)
     parser.set_defaults(exchange="orders-compare")
     add = parser.add_argument_group("work").add_argument
@@ -70,14 +69,13 @@ def parse() -> argparse.Namespace:
 
 
 def end(script: Script) -> None:
-    """End a program and wait until it is gone."""
     script.kill()
     script.wait()
 
 
 @contextmanager
 def shop(options: argparse.Namespace, broker: Broker, *, inline: bool) -> Iterator[httpx.Client]:
-    """Run a shop of either kind, each program a process of its own; give a client of it."""
+    """Run a shop, each program as a process of its own; yield a client of it."""
     environment = os.environ | {"AMQP_URL": url_of(broker)}
     names = ["--exchange", options.exchange]
     retries = ["--retries", ",".join(map(str, options.retries))]
@@ -109,7 +107,7 @@ def address_of(script: Script) -> str:
 
 
 def measure(title: str, client: httpx.Client, options: argparse.Namespace) -> Figures:
-    """Place the orders and wait until all that was taken is done."""
+    """Place the orders and wait until all orders that were taken are done."""
 
     def place(_: int) -> tuple[bool, float]:
         began = time.monotonic()
@@ -144,7 +142,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
             say("*", f"{title}: measured")
     except (AssertionError, TimeoutError, httpx.HTTPError) as error:
         why = str(error).splitlines()[0]
-        hint = "the same again; and if the machine is busy, when it is not"
+        hint = "the same again, when the machine is less busy"
         raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
     finally:
         connection = broker.connect()

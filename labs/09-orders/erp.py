@@ -39,7 +39,7 @@ Number = Annotated[int, InPath(ge=1, le=LARGEST)]
 
 
 class Entries:
-    """What is booked: one entry for each order, kept in a SQLite file."""
+    """The booked orders: one entry for each, kept in a SQLite file."""
 
     def __init__(self, folder: Path) -> None:
         self._database: sqlite3.Connection = open_database(folder / "erp.db", SCHEMA)
@@ -52,13 +52,12 @@ class Entries:
         return self.get(order)
 
     def get(self, order: int) -> str | None:
-        """Return what is booked under a number."""
+        """Return the entry of an order, None if there is none."""
         with self._lock:
             row = self._database.execute("SELECT entry FROM entries WHERE number = ?", (order,))
             return next((entry for (entry,) in row), None)
 
     def numbers(self) -> list[int]:
-        """Return the numbers of all that is booked."""
         with self._lock:
             rows = self._database.execute("SELECT number FROM entries ORDER BY number")
             return [order for (order,) in rows]
@@ -85,19 +84,16 @@ def make_app(entries: Entries, seconds: float, fail_every: int) -> FastAPI:
 
     @app.get("/entries")
     def numbers() -> list[int]:
-        """Return the numbers of all that is booked."""
         return entries.numbers()
 
     @app.get("/health")
     def health() -> dict:
-        """Say that we answer."""
         return {"status": "ok"}
 
     return app
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = plain_parser(__doc__, EXAMPLES)
     add_data(parser)
     add_http(parser, port_of(ERP, SHOP_PORT))

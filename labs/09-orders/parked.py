@@ -26,7 +26,6 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "parked.py", stays=False)
     services_help = f"{', '.join(topology.STEPS)} (default: all)"
     parser.add_argument("services", nargs="*", metavar="SERVICE", help=services_help)

@@ -23,7 +23,6 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "printer.py")
     add_data(parser)
     add_delays(parser)

@@ -31,7 +31,6 @@ AT_ONCE = 100  # orders that are read from the outbox at a time
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "relay.py")
     add_data(parser)
     again_help = "send this order, whether it was sent or not, and end"

@@ -38,7 +38,6 @@ SECONDS = number(float, 0, 3600)
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "run.py", stays=False)
     add = parser.add_argument
     add("programs", nargs="*", metavar="PROGRAM", help=f"{', '.join(PROGRAMS)} (default: all)")

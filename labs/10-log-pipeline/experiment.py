@@ -92,7 +92,6 @@ class Pipeline:
             worker.wait_for(WAITING, within=DEADLINE)
 
     def start_simulator(self) -> None:
-        """Start the games."""
         options = self.options
         games = ["--players", options.players, "--rounds", options.rounds, "--seed", options.seed]
         games += ["--turn-seconds", options.turn_seconds, "--truth", self.truth]
@@ -153,26 +152,26 @@ class Pipeline:
 
 
 def one(pipeline: Pipeline) -> None:
-    """Let one worker do it."""
+    """Use one worker."""
     pipeline.start_workers(1)
     pipeline.play()
 
 
 def four(pipeline: Pipeline) -> None:
-    """Let four workers share it."""
+    """Use four workers."""
     pipeline.start_workers(4)
     pipeline.play()
 
 
 def away(pipeline: Pipeline) -> None:
-    """Let nobody work while the games run, and four workers afterwards."""
+    """Use no worker while the games run, and four afterwards."""
     pipeline.play()
     say("*", f"The games are over, {pipeline.waiting()} records wait; now the workers")
     pipeline.start_workers(4)
 
 
 def killed(pipeline: Pipeline) -> None:
-    """Kill two workers again and again while the games run, and start two others."""
+    """Kill two workers again and again while the games run, and start two new ones."""
     pipeline.start_workers(2)
     pipeline.start_simulator()
     kills = 0
@@ -198,12 +197,12 @@ EXPERIMENTS = {"one": one, "four": four, "away": away, "killed": killed}
 
 
 def count_alike(known: list[dict], found: list[dict]) -> int:
-    """Return how many of the known rows were found as they are."""
+    """Return how many of the known rows are among those found."""
     return len({tuple(row.values()) for row in known} & {tuple(row.values()) for row in found})
 
 
 def report(pipeline: Pipeline, title: str) -> bool:
-    """Print the figures, and whether the tables are right; return that."""
+    """Print the figures, and whether the tables are right; return True if they are."""
     truth, tables = json.loads(pipeline.truth.read_text()), read_tables(pipeline.rows)
     logged = sum(truth["records"].values())
     rows = tables.records + tables.twice
@@ -240,7 +239,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
         except (AssertionError, TimeoutError, OSError) as error:
             said = [line.text for script in pipeline.scripts for line in script.find(": error: ")]
             why = (said or str(error).splitlines() or [type(error).__name__])[0]
-            hint = "the same again; and if the machine is busy, when it is not"
+            hint = "the same again, when the machine is less busy"
             raise Trouble(f"the experiment failed: {why}", hint, UNEXPECTED) from error
         finally:
             pipeline.close()
@@ -250,7 +249,6 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "experiment.py")
     parser.add_argument("experiment", choices=list(EXPERIMENTS), help="which one")
     fanout_help = "no queues but those that the workers make for themselves"

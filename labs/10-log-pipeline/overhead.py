@@ -52,7 +52,7 @@ DEADLINE = 120  # seconds for the workers
 
 
 class Size(NamedTuple):
-    """How much is measured: pace and players of each game, how often; records, how often."""
+    """How much is measured: seconds a turn and players of each game, records, and how often."""
 
     games: tuple[tuple[float, int], ...]
     times: int
@@ -77,20 +77,18 @@ class OneByOne(logging.Handler):
             self._channel.queue_declare(prefix + channel, durable=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Ship one record."""
         channel, record_id, body = as_message(record)
         properties = pika.BasicProperties(delivery_mode=2, message_id=record_id)
         self._channel.basic_publish("", self._prefix + channel, body, properties)
 
     def close(self) -> None:
-        """Close the connection."""
         if self._connection.is_open:
             self._connection.close()
         super().close()
 
 
 def play(handler: logging.Handler, players: int, turn_seconds: float) -> float:
-    """Play the games with a handler; return the seconds, without what comes after the game."""
+    """Play the games with a handler; return the seconds, without the flush at the end."""
     log = logging.getLogger("arena")
     log.addHandler(handler)
     try:
@@ -164,7 +162,6 @@ def measure_workers(prefix: str, broker: Broker, workers: int, records: int) -> 
 
 
 def print_game(title: str, seconds: list[float], dropped: int) -> None:
-    """Print the figures of one pace."""
     print(title, flush=True)
     for name, taken in zip(("not shipped", "RabbitHandler", "one by one"), seconds, strict=True):
         slower = f"{100 * (taken / seconds[0] - 1):+.1f} %" if name != "not shipped" else ""
@@ -173,7 +170,6 @@ def print_game(title: str, seconds: list[float], dropped: int) -> None:
 
 
 def clean_up(prefix: str, broker: Broker) -> None:
-    """Delete the queues."""
     with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
         connection = broker.connect()
         for name in ("lobby", "combat"):
@@ -211,7 +207,6 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "overhead.py")
     parser.add_argument("--quick", action="store_true", help="rougher figures, in seconds")
     return parser.parse_args()

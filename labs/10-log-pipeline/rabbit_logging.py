@@ -28,7 +28,7 @@ from kit.cli import OK, UNEXPECTED, UNREACHABLE, say
 from kit.web.relay import Outgoing, Relay
 
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
-LONGEST = 150  # bytes of a channel's name: with a prefix it must be a queue's, of 255 at most
+LONGEST = 150  # bytes of a channel's name: a queue's name, with the prefix, has 255 at most
 AT_ONCE = 100  # messages that are taken from the buffer at a time
 
 
@@ -43,10 +43,10 @@ class Message(NamedTuple):
 class RabbitHandler(logging.Handler):
     """Put records into a buffer, from which a thread of its own ships them.
 
-    When the buffer is full the newest record is dropped, since the first ones tell how trouble
-    began; a record of our own says how many are missing, in the place where they are. `close`,
-    which logging calls at exit, ships what is left, for `flush_seconds` at most. With `fanout`
-    records go to that exchange and not to queues. `where` is what Broker takes.
+    When the buffer is full the newest record is dropped, as the first ones tell how trouble began;
+    in its place a record of our own says how many are missing. `close`, which logging calls at
+    exit, ships the rest, for `flush_seconds` at most. With `fanout` records go to that exchange and
+    not to queues. `where` are the arguments of Broker.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class RabbitHandler(logging.Handler):
 
     @property
     def code(self) -> int:
-        """Return the exit code for a program that must not lose a record; right once closed."""
+        """Return the exit code for a program that must not lose a record; call it after `close`."""
         if self.shipper.problem:
             return self.shipper.problem.code
         return UNREACHABLE if self.dropped or self.shipper.buffer else OK
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record to the thread, or drop it; logging lets in one thread at a time."""
+        """Hand a record to the thread, or drop it; logging calls this from one thread at a time."""
         try:
             message = as_message(record)  # now: its arguments may change before it is sent
         except Exception:
@@ -166,7 +166,7 @@ class Shipper(Relay):
         self.shipped += 1
 
     def _note_what_was_dropped(self) -> None:
-        """Put a message where others are missing."""
+        """Put a message in the place of those that are missing."""
         for channel, total in self._dropped.copy().items():
             if count := total - self._noted[channel]:
                 self._noted[channel] = total
@@ -179,7 +179,7 @@ _encode = json.JSONEncoder(default=lambda value: show(value), allow_nan=False).e
 
 
 def as_message(record: logging.LogRecord) -> Message:
-    """Make the message of a record, whatever it contains."""
+    """Return the message of a record, whatever it contains."""
     whole = {
         "time": datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc).isoformat(),
         "logger": record.name,
@@ -194,17 +194,17 @@ def as_message(record: logging.LogRecord) -> Message:
         whole["stack"] = record.stack_info
     try:
         text = _encode(whole)
-    except Exception:  # a key that is no text, a list in itself, an endless number
+    except Exception:  # a key that is no text, a list that contains itself, an infinite number
         whole["fields"] = {str(key): show(value) for key, value in whole["fields"].items()}
         text = json.dumps(whole)
-    # RabbitMQ takes line ends out of a queue's name, and pika would wait for the old one.
+    # RabbitMQ removes line ends from a queue's name, and pika would wait for the original one.
     channel = re.sub(r"[\0-\x1f\x7f]", "?", record.name.rpartition(".")[2])
     channel = channel.encode(errors="replace")[:LONGEST].decode(errors="ignore")
     return Message(channel, str(uuid.uuid4()), text.encode())
 
 
 def note_of_dropped(channel: str, count: int) -> Message:
-    """Make the message that stands where others are missing."""
+    """Return the message that stands where others are missing."""
     record = logging.makeLogRecord(
         {
             "name": f"rabbit_logging.{channel}",

@@ -30,7 +30,6 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "simulator.py", gives_up=False)
     add_game_options(parser, players=12, rounds=10)
     add_prefix(parser)

@@ -30,7 +30,6 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "worker.py")
     add_prefix(parser)
     source = parser.add_mutually_exclusive_group(required=True)

@@ -41,7 +41,6 @@ def field(text: str) -> tuple[str, str]:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = plain_parser(__doc__, EXAMPLES)
     add = parser.add_argument
     add("service", choices=SERVICES, help="whom to ask")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Who comes to the conference: badges, and a copy of the monolith's accounts that they refer to.
+"""Who comes to the conference: badges, and a copy of the monolith's accounts.
 
     ./attendees.py --via polling --every 5     # ask the monolith for all accounts, again and again
     ./attendees.py                             # be told of every change by a message
@@ -139,7 +139,6 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def options() -> argparse.Namespace:
-    """Return the options."""
     parser = service_parser(__doc__, EXAMPLES, "attendees.py", ATTENDEES)
     add_via(parser)
     monolith_help = "where the accounts are (default: %(default)s)"

@@ -141,7 +141,6 @@ class Comparison:
             one.service.wait(DEADLINE)
 
     def change(self, client: httpx.Client) -> None:
-        """Change the account."""
         asked = time.monotonic()
         answer = client.patch(f"/accounts/{EMAIL}", json={"name": f"Ada {len(self.made) + 2}"})
         self.made[answer.raise_for_status().json()["version"]] = asked
@@ -157,13 +156,11 @@ class Comparison:
         return errors[0] if errors else ""
 
     def close(self) -> None:
-        """End all services."""
         for script in self.scripts:
             script.kill()
             script.wait()
 
     def print(self) -> None:
-        """Print the table."""
         rows = [*TITLES, *(one.row(self.made) for one in self.contenders)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for title, *cells in rows:
@@ -197,7 +194,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
             comparison.run(options.changes)
         except (AssertionError, TimeoutError, OSError, httpx.HTTPError) as error:
             why = comparison.what_went_wrong() or str(error).splitlines()[0]
-            hint = "the same again; and if the machine is busy, when it is not"
+            hint = "the same again, when the machine is less busy"
             raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
         finally:
             comparison.close()
@@ -207,7 +204,6 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def options() -> argparse.Namespace:
-    """Return the options."""
     parser = lab_parser(__doc__, EXAMPLES, "compare.py")
     add = parser.add_argument
     changes_help = "how many (default: %(default)s)"

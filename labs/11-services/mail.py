@@ -149,7 +149,6 @@ def main(options: argparse.Namespace) -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = plain_parser(__doc__, EXAMPLES)
     add_data(parser)
     add_http(parser, port_of(MAIL, FIRST_PORT))

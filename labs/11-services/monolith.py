@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The conference site's accounts and presentations, and the messages that tell of their changes.
+"""The conference site's accounts and presentations, and the messages about them.
 
     ./monolith.py
 
@@ -42,7 +42,7 @@ def application(site: Site, relay: SiteRelay) -> FastAPI:
 
     @app.middleware("http")
     async def publish(request, call_next):
-        """After a request that may have changed something, there may be something to publish."""
+        """Wake the relay after a request that may have changed something."""
         answer = await call_next(request)
         if request.method != "GET":
             relay.wake()

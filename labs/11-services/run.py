@@ -78,7 +78,6 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def options() -> argparse.Namespace:
-    """Return the options."""
     parser = site_parser(__doc__, EXAMPLES, "run.py")
     add = parser.add_argument
     services_help = f"{', '.join(SERVICES)} (default: all)"

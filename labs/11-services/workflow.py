@@ -146,7 +146,6 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def options() -> argparse.Namespace:
-    """Return the options."""
     parser = service_parser(__doc__, EXAMPLES, "workflow.py", None)
     add = parser.add_argument_group("mail").add_argument
     server = f"{LOCALHOST}:{port_of(SMTP, FIRST_PORT)}"

@@ -42,7 +42,7 @@ def open_database(file: Path, schema: str) -> sqlite3.Connection:
 
 
 class Store:
-    """The database, to be used from any thread."""
+    """The database; it may be used from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._database = open_database(folder / "shop.db", SCHEMA)
@@ -119,7 +119,7 @@ class Store:
         ]
 
     def _orders(self, which: str, value: int) -> list[Order]:
-        """Return some of the orders as the services get them; the lock is ours."""
+        """Return some of the orders as the services get them; call it with the lock held."""
         columns = "number, customer_name, product_ids, placed"
         return [
             Order(number=number, customer_name=name, product_ids=json.loads(ids), placed=placed)

@@ -63,7 +63,6 @@ def make_app(
 
     @app.get("/orders")
     def newest() -> list[dict]:
-        """Return the newest orders."""
         return store.newest(NEWEST)
 
     @app.get("/health")
@@ -79,7 +78,6 @@ def make_app(
 
     @app.get("/")
     def page() -> FileResponse:
-        """Return the page."""
         return FileResponse(PAGE)
 
     @app.exception_handler(RequestValidationError)

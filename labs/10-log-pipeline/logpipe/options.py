@@ -10,7 +10,7 @@ SECONDS = number(float, 0)  # an argparse type
 
 
 def make_parser(doc: str, examples: str, name: str, *, gives_up: bool = True) -> Parser:
-    """Return a parser with the options for the broker, for which a program may wait for ever."""
+    """Return a parser with the options for the broker; not all programs give up waiting for it."""
     parser = lab_parser(doc, examples, name)
     add = parser.add_argument
     add("--name", default=name, help="the connection's name on the management page")

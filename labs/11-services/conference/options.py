@@ -58,7 +58,7 @@ def service_parser(doc: str, examples: str, name: str, place: int | None) -> Par
 
 
 def parse(parser: Parser) -> argparse.Namespace:
-    """Return the options."""
+    """Return the options; check what they share."""
     options = parser.parse_args()
     if len(options.prefix.encode(errors="replace")) > 100:
         parser.error("a --prefix has at most 100 bytes")
