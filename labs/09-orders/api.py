@@ -69,7 +69,6 @@ def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Take orders until told to stop; return the exit code."""
     store, stream = Store(folder(options.data)), EventStream()
     listener = listen(options.http_bind, options.http_port)
     if options.inline:

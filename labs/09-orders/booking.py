@@ -29,7 +29,6 @@ def parse() -> argparse.Namespace:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Book orders until told to stop; return the exit code."""
     return Service("booking", Ledger(options.erp).book, options, broker).serve()
 
 

@@ -9,32 +9,22 @@ broker, and ends them again.
 """
 
 import argparse
-import os
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 try:
     import httpx
 
     from kit.amqp import Broker, number
-    from kit.cli import (
-        OK,
-        UNEXPECTED,
-        Trouble,
-        run_lab,
-        say,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-        wait_until,
-    )
+    from kit.cli import OK, run_lab, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
+    from kit.web.programs import Programs
     from shop import topology
     from shop.figures import Figures, table
     from shop.options import add_delays, shop_parser
@@ -68,34 +58,23 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def end(script: Script) -> None:
-    script.kill()
-    script.wait()
-
-
 @contextmanager
 def shop(options: argparse.Namespace, broker: Broker, *, inline: bool) -> Iterator[httpx.Client]:
     """Run a shop, each program as a process of its own; yield a client of it."""
-    environment = os.environ | {"AMQP_URL": url_of(broker)}
     names = ["--exchange", options.exchange]
     retries = ["--retries", ",".join(map(str, options.retries))]
-    with ExitStack() as stack:
-        data = stack.enter_context(tempfile.TemporaryDirectory(prefix="orders-"))
-
-        def start(program: str, *arguments: object) -> Script:
-            command = [sys.executable, FOLDER / f"{program}.py", *map(str, arguments)]
-            with signals_put_off():
-                script = Script(command, environment, cwd=data, own_session=True)
-                stack.callback(end, script)
-            return script
-
-        mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
-        erp = ["--erp", address_of(start("erp", "--http-port", 0, *mood))]
-        api = start("api", "--http-port", 0, *names, *(["--inline", *erp] if inline else []))
+    mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
+    with (
+        tempfile.TemporaryDirectory(prefix="orders-") as data,
+        Programs("the comparison", FOLDER, broker, httpx.HTTPError) as programs,
+    ):
+        start = partial(programs.start, cwd=data)
+        erp = ["--erp", address_of(start("erp.py", "--http-port", 0, *mood))]
+        api = start("api.py", "--http-port", 0, *names, *(["--inline", *erp] if inline else []))
         if not inline:
-            scripts = [start("relay", *names), start("booking", *names, *retries, *erp)]
-            scripts += [start(service, *names, *retries) for service in ("printer", "marketing")]
-            for script in scripts:
+            services = [start("relay.py", *names), start("booking.py", *names, *retries, *erp)]
+            services += [start(name, *names, *retries) for name in ("printer.py", "marketing.py")]
+            for script in services:
                 script.wait_for("CTRL+C")
         with httpx.Client(base_url=address_of(api), timeout=PATIENCE, trust_env=False) as client:
             yield client
@@ -129,7 +108,6 @@ def measure(title: str, client: httpx.Client, options: argparse.Namespace) -> Fi
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Measure both; return the exit code."""
     stop_as_with_ctrl_c()
     broker.connect().close()
     rows = []
@@ -140,10 +118,6 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
             with shop(options, broker, inline=inline) as client:
                 rows.append(measure(title, client, options))
             say("*", f"{title}: measured")
-    except (AssertionError, TimeoutError, httpx.HTTPError) as error:
-        why = str(error).splitlines()[0]
-        hint = "the same again, when the machine is less busy"
-        raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
     finally:
         connection = broker.connect()
         topology.delete(connection.channel(), options.exchange, options.retries)

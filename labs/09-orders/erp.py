@@ -64,7 +64,6 @@ class Entries:
 
 
 def make_app(entries: Entries, seconds: float, fail_every: int) -> FastAPI:
-    """Return the web service."""
     app, calls = FastAPI(title="ERP", docs_url=None, redoc_url=None), itertools.count(1)
 
     @app.put("/entries/{order}", status_code=201)
@@ -106,7 +105,6 @@ def parse() -> argparse.Namespace:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Book orders until told to stop; return the exit code."""
     entries = Entries(folder(options.data))
     listener = listen(options.http_bind, options.http_port)
     return serve(make_app(entries, options.seconds, options.fail_every), listener)

@@ -29,7 +29,6 @@ def parse() -> argparse.Namespace:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Count orders until told to stop; return the exit code."""
     return Service("marketing", Counts(folder(options.data)).count, options, broker).serve()
 
 

@@ -53,7 +53,6 @@ def parked(channel: BlockingChannel, exchange: str, service: str) -> Iterator[tu
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Show what is parked, replay it or drop it; return the exit code."""
     connection = broker.connect()
     channel, count = connection.channel(), 0
     topology.declare(channel, options.exchange)

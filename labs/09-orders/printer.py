@@ -30,7 +30,6 @@ def parse() -> argparse.Namespace:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Print pick lists until told to stop; return the exit code."""
     work = partial(print_pick_list, folder=folder(options.data / "pick-lists"))
     return Service("printer", work, options, broker).serve()
 

@@ -48,29 +48,24 @@ class OrderRelay(Relay):
         self.store, self.exchange = store, exchange
 
     def declare(self, channel) -> None:
-        """Declare all that the shop has."""
         topology.declare(channel, self.exchange)
 
     def ready(self) -> str:
-        """Return what to say once it may publish."""
         return f"Handing orders on to {self.exchange!r}. To exit press CTRL+C"
 
     def use(self, channel) -> None:
-        """Publish over a channel."""
         try:
             super().use(channel)
         except sqlite3.Error as error:
             raise pause_after(error) from error
 
     def unpublished(self) -> list[Outgoing]:
-        """Return the oldest orders of the outbox."""
         return [
             Outgoing(order, self.exchange, PLACED, message.encode())
             for order, message in self.store.unsent(AT_ONCE)
         ]
 
     def published(self, message: Outgoing) -> None:
-        """Take an order out of the outbox."""
         self.store.sent(message.key)
         say("x", f"Order {message.key} is with the broker")
 
@@ -90,7 +85,6 @@ def publish_again(store: Store, exchange: str, number: int, broker: Broker) -> N
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Publish orders until told to stop; return the exit code."""
     stop_as_with_ctrl_c()
     store = Store(folder(options.data))
     if options.again:

@@ -64,13 +64,11 @@ def parse() -> argparse.Namespace:
 
 
 def free_port() -> int:
-    """Return a port that is free now."""
     with listen(LOCALHOST, 0) as listener:
         return listener.getsockname()[1]
 
 
 def commands(options: argparse.Namespace) -> dict[str, list]:
-    """Return the command line of each program to run."""
     data = ["--data", options.data]
     erp_port = options.erp_port or free_port()
     erp = ["--erp", f"http://{LOCALHOST}:{erp_port}"]
@@ -129,7 +127,6 @@ def delete(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Run the programs until told to stop; return the exit code."""
     if options.delete:
         return delete(options, broker)
     environment = os.environ | {"AMQP_URL": url_of(broker), "PYTHONUNBUFFERED": "1"}

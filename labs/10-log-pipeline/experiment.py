@@ -10,8 +10,6 @@ The simulator and the workers are processes of their own. What they leave on the
 import argparse
 import contextlib
 import json
-import os
-import sys
 import tempfile
 import time
 import uuid
@@ -21,18 +19,9 @@ try:
     import pika
 
     from kit.amqp import Broker, BrokerError
-    from kit.cli import (
-        OK,
-        UNEXPECTED,
-        Trouble,
-        run_lab,
-        say,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-        wait_until,
-    )
+    from kit.cli import OK, UNEXPECTED, run_lab, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
+    from kit.web.programs import Programs
     from logpipe.options import add_game_options, make_parser
     from logpipe.reader import read_tables
 except ImportError as missing:
@@ -61,25 +50,15 @@ TITLES = ["", "logged", "in files", "twice", "missing", "seconds"]
 class Pipeline:
     """A simulator, workers, and the folder with their files."""
 
-    def __init__(self, options: argparse.Namespace, broker: Broker, folder: Path) -> None:
-        self.options, self.broker, self.folder = options, broker, folder
+    def __init__(
+        self, options: argparse.Namespace, broker: Broker, folder: Path, programs: Programs
+    ) -> None:
+        self.options, self.broker = options, broker
         self.name = f"experiment-{uuid.uuid4().hex[:8]}"
         self.rows, self.truth = folder / "rows", folder / "truth.json"
-        self.environment = os.environ | {"AMQP_URL": url_of(broker)}
-        self.scripts: list[Script] = []
+        self.start = programs.start
         self.workers: list[Script] = []
         self.rows.mkdir()
-
-    def start(self, program: str, *arguments: object) -> Script:
-        """Start a program of this folder."""
-        with signals_put_off():
-            script = Script(
-                [sys.executable, HERE / program, *map(str, arguments)],
-                self.environment,
-                own_session=True,  # Ctrl-C is for us, and we end them
-            )
-            self.scripts.append(script)
-        return script
 
     def start_workers(self, count: int) -> None:
         """Start workers, and wait until they wait for records."""
@@ -114,7 +93,6 @@ class Pipeline:
         self.start_workers(len(self.workers))
 
     def waiting(self) -> int:
-        """Return how many records wait in the queues."""
         connection = self.broker.connect()
         channel = connection.channel()
         queues = [] if self.options.fanout else [f"{self.name}.{name}" for name in CHANNELS]
@@ -133,12 +111,8 @@ class Pipeline:
             worker.wait(DEADLINE)
         self.seconds = time.monotonic() - self.begun
 
-    def close(self) -> None:
-        """End what still runs, and delete the queues and the exchange."""
-        for script in self.scripts:
-            if not script.has_ended():
-                script.kill()
-            script.wait()
+    def clean_up(self) -> None:
+        """Delete the queues and the exchange."""
         with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
             connection = self.broker.connect()
             channel = connection.channel()
@@ -152,13 +126,11 @@ class Pipeline:
 
 
 def one(pipeline: Pipeline) -> None:
-    """Use one worker."""
     pipeline.start_workers(1)
     pipeline.play()
 
 
 def four(pipeline: Pipeline) -> None:
-    """Use four workers."""
     pipeline.start_workers(4)
     pipeline.play()
 
@@ -225,24 +197,19 @@ def report(pipeline: Pipeline, title: str) -> bool:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Run an experiment; return the exit code."""
     stop_as_with_ctrl_c()
     broker.keep_trying(broker.connect).close()
-    experiment = EXPERIMENTS[options.experiment]
     with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
-        pipeline = Pipeline(options, broker, Path(folder))
+        programs = Programs("the experiment", HERE, broker)
+        pipeline = Pipeline(options, broker, Path(folder), programs)
         try:
-            experiment(pipeline)
-            if pipeline.simulator.wait(DEADLINE) != OK:
-                raise AssertionError("the simulator could not ship all records")
-            pipeline.finish(sum(json.loads(pipeline.truth.read_text())["records"].values()))
-        except (AssertionError, TimeoutError, OSError) as error:
-            said = [line.text for script in pipeline.scripts for line in script.find(": error: ")]
-            why = (said or str(error).splitlines() or [type(error).__name__])[0]
-            hint = "the same again, when the machine is less busy"
-            raise Trouble(f"the experiment failed: {why}", hint, UNEXPECTED) from error
+            with programs:
+                EXPERIMENTS[options.experiment](pipeline)
+                if pipeline.simulator.wait(DEADLINE) != OK:
+                    raise AssertionError("the simulator could not ship all records")
+                pipeline.finish(sum(json.loads(pipeline.truth.read_text())["records"].values()))
         finally:
-            pipeline.close()
+            pipeline.clean_up()
         source = "fanout" if options.fanout else "queues"
         right = report(pipeline, f"{options.experiment}, {source}")
     return OK if right or options.fanout else UNEXPECTED

@@ -12,9 +12,7 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -26,16 +24,8 @@ try:
     import pika
 
     from kit.amqp import Broker, BrokerError
-    from kit.cli import (
-        OK,
-        UNEXPECTED,
-        Trouble,
-        run_lab,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-    )
-    from kit.cli.program import Script
+    from kit.cli import OK, run_lab, stop_as_with_ctrl_c
+    from kit.web.programs import Programs
     from logpipe.combat import Arena
     from logpipe.options import make_parser
     from rabbit_logging import RabbitHandler, as_message
@@ -123,7 +113,6 @@ def measure_game(
 
 
 def fill(queue: str, body: str, count: int, broker: Broker) -> None:
-    """Publish the same message many times."""
     connection = broker.connect()
     channel = connection.channel()
     channel.queue_declare(queue, durable=True)
@@ -138,26 +127,17 @@ def measure_workers(prefix: str, broker: Broker, workers: int, records: int) -> 
     fields = {"event": "hit", "run": "1", "game": 1, "player": 1, "target": 2, "damage": 10}
     body = json.dumps({"logger": "arena.combat", "message": "A hits B: 10", "fields": fields})
     fill(f"{prefix}combat", body, records, broker)
-    environment = os.environ | {"AMQP_URL": url_of(broker)}
-    scripts: list[Script] = []
-    with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
-        command = [sys.executable, HERE / "worker.py", "--prefix", prefix, "--channel", "combat"]
-        command += ["--output", folder, "--exit-when-empty"]
-        try:
-            for _ in range(workers):
-                with signals_put_off():
-                    scripts.append(Script(command, environment, own_session=True))
-            starts = [one.wait_for("Waiting", within=DEADLINE).time for one in scripts]
-            for one in scripts:
-                one.wait_for("Stopped", within=DEADLINE)
-            ends = [line.time for one in scripts for line in one.find("records in ")]
-        except AssertionError as error:
-            what = str(error).splitlines()[0]
-            raise Trouble(f"a worker failed: {what}", "the same again", UNEXPECTED) from error
-        finally:
-            for one in scripts:
-                one.kill()
-                one.wait()
+    options = ["--prefix", prefix, "--channel", "combat", "--exit-when-empty"]
+    with (
+        tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder,
+        Programs("a worker", HERE, broker) as programs,
+    ):
+        for _ in range(workers):
+            programs.start("worker.py", *options, "--output", folder)
+        starts = [one.wait_for("Waiting", within=DEADLINE).time for one in programs.scripts]
+        for one in programs.scripts:
+            one.wait_for("Stopped", within=DEADLINE)
+        ends = [line.time for one in programs.scripts for line in one.find("records in ")]
     return records / (max(ends) - min(starts))
 
 
@@ -178,7 +158,6 @@ def clean_up(prefix: str, broker: Broker) -> None:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Measure; return the exit code."""
     stop_as_with_ctrl_c()
     broker.keep_trying(broker.connect).close()
     log = logging.getLogger("arena")

@@ -143,7 +143,6 @@ class Shipper(Relay):
             channel.exchange_declare(self._fanout, "fanout", durable=True)
 
     def publish(self, channel, message: Outgoing) -> bool:
-        """Publish a message; return True if the broker has it."""
         queue = message.routing_key
         if not self._fanout and queue not in self._declared:
             channel.queue_declare(queue, durable=True)
@@ -151,7 +150,6 @@ class Shipper(Relay):
         return super().publish(channel, message)
 
     def unpublished(self) -> list[Outgoing]:
-        """Return the oldest messages of the buffer."""
         if not self.buffer:
             self._note_what_was_dropped()
         oldest = [self.buffer[place] for place in range(min(AT_ONCE, len(self.buffer)))]
@@ -161,7 +159,6 @@ class Shipper(Relay):
         ]
 
     def published(self, message: Outgoing) -> None:
-        """Take the oldest message out of the buffer."""
         self.buffer.popleft()
         self.shipped += 1
 

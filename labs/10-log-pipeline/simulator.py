@@ -77,7 +77,6 @@ def play(arena: Arena) -> dict:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Play, then ship the rest; return the exit code."""
     stop_as_with_ctrl_c()
     arena = Arena(options.players, options.rounds, options.seed, options.turn_seconds)
     log, code = logging.getLogger("arena"), OK

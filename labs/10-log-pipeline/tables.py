@@ -58,7 +58,6 @@ def as_json(tables: Tables, of_game) -> str:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the tables; return the exit code."""
     try:
         tables = read_tables(options.folder)
     except OSError as error:

@@ -139,7 +139,6 @@ class Worker(Consumer):
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Write records until told to stop; return the exit code."""
     try:
         sink = Sink(options.output, options.format)
     except OSError as error:

@@ -52,7 +52,6 @@ def parse() -> argparse.Namespace:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Ask, and print the status and the answer, a line for each item; return the exit code."""
     address = f"{address_of(SERVICES[options.service])}/{options.path.lstrip('/')}"
     try:
         answer = httpx.request(

@@ -53,14 +53,12 @@ class Polling:
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Ask until stopped."""
         say("*", f"Asking {self.copies.monolith} for all accounts every {self.every:g} s")
         while not self._stopped.is_set():
             self.copies.fetch(self.every)
             self._stopped.wait(self.every)
 
     def stop(self) -> None:
-        """Ask no more."""
         self._stopped.set()
 
 
@@ -94,7 +92,6 @@ class Listening(Consumer):
 
 
 def application(copies: Copies, via: str) -> FastAPI:
-    """Return the web application."""
     app = new_application("Conference: attendees")
 
     @app.get("/health")
@@ -126,7 +123,6 @@ def application(copies: Copies, via: str) -> FastAPI:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Answer, and keep the copy up to date, until stopped; return the exit code."""
     copies = Copies(Database(options.data, "attendees.sqlite3", TABLES), options.monolith)
     if options.via == "polling":
         source = Polling(copies, options.every)

@@ -9,11 +9,9 @@ queues of their own. At the end the monolith goes away just after a change, and 
 
 import argparse
 import contextlib
-import os
 import random
 import re
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -25,19 +23,9 @@ try:
 
     from conference.names import Names
     from kit.amqp import Broker, BrokerError, number
-    from kit.cli import (
-        OK,
-        UNEXPECTED,
-        Trouble,
-        lab_parser,
-        run_lab,
-        say,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-        wait_until,
-    )
+    from kit.cli import OK, lab_parser, run_lab, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
+    from kit.web.programs import Programs
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
     raise SystemExit(f"compare.py: error: {missing}\n  try: {hint}") from None
@@ -88,28 +76,22 @@ class Contender:
 class Comparison:
     """All contenders at the same time, with the same changes."""
 
-    def __init__(self, folder: Path, prefix: str, broker: Broker, polls: list[float]) -> None:
-        self.folder, self.common = folder, ["--prefix", prefix]
-        self.environment = os.environ | {"AMQP_URL": url_of(broker)}
+    def __init__(self, folder: Path, prefix: str, programs: Programs, polls: list[float]) -> None:
+        self.folder, self.common, self.programs = folder, ["--prefix", prefix], programs
         self.contenders = [
             Contender(f"polling, every {every:g} s", "--via", "polling", "--every", every)
             for every in polls
         ]
         self.contenders.append(Contender("messages"))
-        self.scripts: list[Script] = []
         self.made: dict[int, float] = {}  # version -> when it was asked for
         self.random = random.Random(11)  # the same pauses in every run
 
     def start(self, name: str, *arguments: object, port: int = 0) -> Script:
-        """Start a service; it need not be ready yet."""
-        folder = self.folder / ("monolith" if name == "monolith.py" else str(len(self.scripts)))
-        own = ["--http-port", port, "--data", folder, *self.common, *arguments]
-        command = [sys.executable, str(HERE / name), *map(str, own)]
-        with signals_put_off():
-            # In sessions of their own: Ctrl-C is for us, and we end them.
-            script = Script(command, self.environment, own_session=True)
-            self.scripts.append(script)
-        return script
+        """Start a service; the monolith has the same data each time."""
+        number = len(self.programs.scripts)
+        folder = self.folder / ("monolith" if name == "monolith.py" else str(number))
+        own = ["--http-port", port, "--data", folder, *self.common]
+        return self.programs.start(name, *own, *arguments)
 
     def run(self, changes: int) -> None:
         """Run the comparison. Raises AssertionError, TimeoutError, OSError or httpx.HTTPError."""
@@ -146,19 +128,8 @@ class Comparison:
         self.made[answer.raise_for_status().json()["version"]] = asked
 
     def wait_until_all_know(self) -> None:
-        """Wait until all know the newest change."""
         newest = max(self.made)
         wait_until(lambda: all(one.knows_since(newest) for one in self.contenders), DEADLINE)
-
-    def what_went_wrong(self) -> str:
-        """Return the first error that a service has printed, "" if there is none."""
-        errors = [line.text for one in self.scripts for line in one.find(": error: ")]
-        return errors[0] if errors else ""
-
-    def close(self) -> None:
-        for script in self.scripts:
-            script.kill()
-            script.wait()
 
     def print(self) -> None:
         rows = [*TITLES, *(one.row(self.made) for one in self.contenders)]
@@ -183,21 +154,17 @@ def clean_up(prefix: str, broker: Broker) -> None:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Compare polling and messages; return the exit code."""
     stop_as_with_ctrl_c()
     broker.connect().close()
     prefix = f"compare-{uuid.uuid4().hex[:8]}."
+    programs = Programs("the comparison", HERE, broker, httpx.HTTPError)
     with tempfile.TemporaryDirectory(prefix="conference-") as folder:
-        comparison = Comparison(Path(folder), prefix, broker, options.every)
+        comparison = Comparison(Path(folder), prefix, programs, options.every)
         say("*", f"A monolith, and {len(comparison.contenders)} attendees services: starting them")
         try:
-            comparison.run(options.changes)
-        except (AssertionError, TimeoutError, OSError, httpx.HTTPError) as error:
-            why = comparison.what_went_wrong() or str(error).splitlines()[0]
-            hint = "the same again, when the machine is less busy"
-            raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
+            with programs:
+                comparison.run(options.changes)
         finally:
-            comparison.close()
             clean_up(prefix, broker)
     comparison.print()
     return OK

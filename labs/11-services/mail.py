@@ -130,7 +130,6 @@ def application(mails: Mails, smtp: socket.socket) -> FastAPI:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Take mails until stopped; return the exit code."""
     folder = None if options.forget else options.data / "mail"
     lock = None if options.forget else Database(options.data, "mail.sqlite3", "")
     try:

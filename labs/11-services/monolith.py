@@ -37,7 +37,6 @@ http://127.0.0.1:8011/docs shows what may be asked."""
 
 
 def application(site: Site, relay: SiteRelay) -> FastAPI:
-    """Return the web application."""
     app = new_application("Conference: accounts and presentations")
 
     @app.middleware("http")
@@ -100,7 +99,6 @@ def application(site: Site, relay: SiteRelay) -> FastAPI:
 
 
 def main(options, broker: Broker) -> int:
-    """Answer, and publish, until stopped; return the exit code."""
     names = Names(options.prefix)
     site = Site(Database(options.data, "monolith.sqlite3", TABLES), names)
     relay = SiteRelay(site, names, broker)

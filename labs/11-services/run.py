@@ -34,7 +34,6 @@ EXAMPLES = """examples:
 
 
 def command(service: str, options: argparse.Namespace) -> list:
-    """Return the command line of a service."""
     words = [sys.executable, HERE / f"{service}.py", "--data", options.data]
     words += ["--verbose"] if options.verbose else []
     if service != "mail":
@@ -69,7 +68,6 @@ def delete(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Run the services until told to stop, or one of them ends; return the exit code."""
     if options.delete:
         return delete(options, broker)
     environment = os.environ | {"AMQP_URL": url_of(broker)}

@@ -59,7 +59,6 @@ class Workflow(Consumer):
         return OK
 
     def declare(self, channel) -> list[str]:
-        """Declare the workflow's queues; return those to read."""
         self.names.declare_presentations(channel)
         return [self.names.approved, self.names.rejected]
 
@@ -137,7 +136,6 @@ def show_parked(names: Names, broker: Broker, again: bool) -> int:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Send mails, or show what is parked; return the exit code."""
     names = Names(options.prefix)
     if options.parked:
         return show_parked(names, broker, options.again)

@@ -29,7 +29,6 @@ class Counts:
         return f"counted, {self.orders()} in all"
 
     def add(self, product: int) -> None:
-        """Count one piece of a product."""
         self._database.execute(
             "INSERT INTO counts VALUES (?, 1)"
             " ON CONFLICT (product) DO UPDATE SET pieces = pieces + 1",

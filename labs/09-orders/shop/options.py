@@ -29,7 +29,6 @@ def shop_parser(doc: str, examples: str, name: str, *, stays: bool = True) -> Pa
 
 
 def add_data(parser: Parser) -> None:
-    """Add the folder for what is kept."""
     data_help = "folder for what is kept (default: %(default)s)"
     parser.add_argument("--data", type=Path, default="orders-data", metavar="DIR", help=data_help)
 
@@ -44,7 +43,6 @@ def add_delays(parser: Parser) -> None:
 
 
 def add_erp(parser: Parser) -> None:
-    """Add where the ERP is."""
     address = f"http://{LOCALHOST}:{port_of(ERP, SHOP_PORT)}"
     erp_help = "where the ERP is (default: %(default)s)"
     parser.add_argument("--erp", type=web_address, metavar="URL", default=address, help=erp_help)

@@ -45,7 +45,6 @@ class Service(Consumer):
         return OK
 
     def declare(self, channel) -> list[str]:
-        """Declare all that the shop has; return the service's queue."""
         topology.declare(channel, self.exchange)
         return [topology.queue_of(self.exchange, self.name)]
 
@@ -85,7 +84,6 @@ class Service(Consumer):
             say("x", f"Order {order.number}: {note}")
 
     def tell(self, message: Message, order: Order, state: str, note: str) -> None:
-        """Publish what became of the step."""
         event = Event(number=order.number, step=self.step, state=state, note=note)
         key = KEYS[state].format(step=self.step)
         topology.publish(message.channel, self.exchange, key, event)

@@ -55,12 +55,10 @@ class Status(Consumer):
                 time.sleep(TURN)
 
     def declare(self, channel) -> list[str]:
-        """Declare all that the shop has; return the API's queue."""
         topology.declare(channel, self.exchange)
         return [topology.queue_of(self.exchange, "status")]
 
     def use(self, channel) -> None:
-        """Consume over a channel."""
         self.looked = 0
         try:
             super().use(channel)

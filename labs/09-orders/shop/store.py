@@ -140,7 +140,6 @@ class Store:
             database.execute("DELETE FROM outbox WHERE number = ?", (number,))
 
     def in_outbox(self) -> int:
-        """Return how many messages wait in the outbox."""
         with self._lock:
             return self._database.execute("SELECT COUNT(*) FROM outbox").fetchone()[0]
 

@@ -24,7 +24,6 @@ def queue_of(exchange: str, service: str) -> str:
 
 
 def parked_queue(exchange: str, service: str) -> str:
-    """Return the name of the queue in which a service parks."""
     return f"{queue_of(exchange, service)}.parked"
 
 
@@ -92,7 +91,6 @@ def publish(
 
 
 def delete(channel: BlockingChannel, exchange: str, delays: list[float]) -> None:
-    """Delete the exchange and all queues, with their messages."""
     names = [queue_of(exchange, "status")]
     for service in STEPS:
         queue = queue_of(exchange, service)

@@ -56,7 +56,6 @@ def make_app(
 
     @app.get("/orders/{number}")
     def look(number: Number) -> dict:
-        """Return an order, and what became of it."""
         if order := store.get(number):
             return order
         raise HTTPException(404, f"there is no order {number}")
@@ -67,7 +66,6 @@ def make_app(
 
     @app.get("/health")
     def health() -> dict:
-        """Say that we answer, and how it goes."""
         return {"status": "ok", "in_outbox": store.in_outbox(), **services()}
 
     @app.get("/events", response_class=EventSourceResponse)

@@ -21,7 +21,6 @@ def make_parser(doc: str, examples: str, name: str, *, gives_up: bool = True) ->
 
 
 def add_game_options(parser: Parser, players: int, rounds: int) -> None:
-    """Add the options that say which games are played."""
     add = parser.add_argument_group("game").add_argument
     players_help = "four to a game (default: %(default)s)"
     add("--players", type=number(int, 2, 100_000), default=players, metavar="N", help=players_help)
@@ -34,7 +33,6 @@ def add_game_options(parser: Parser, players: int, rounds: int) -> None:
 
 
 def add_prefix(parser: Parser) -> None:
-    """Add the option that says how the names of the queues begin."""
     add = parser.add_argument
     prefix_help = "how the names of the queues begin (default: %(default)s)"
     add("--prefix", type=queue_name, default="log.", metavar="TEXT", help=prefix_help)

@@ -46,5 +46,4 @@ class Database:
             yield self._connection
 
     def close(self) -> None:
-        """Release the file."""
         self._connection.close()

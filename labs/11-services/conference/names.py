@@ -23,11 +23,9 @@ class Names:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """Return the names of all queues."""
         return (self.copy, self.approved, self.rejected, self.failed)
 
     def declare_accounts(self, channel: BlockingChannel) -> None:
-        """Declare the exchange for accounts."""
         channel.exchange_declare(self.accounts, "fanout", durable=True)
 
     def has_copy(self, connection: pika.BlockingConnection) -> bool:
@@ -51,7 +49,6 @@ class Names:
         channel.queue_bind(self.copy, self.accounts)
 
     def declare_presentations(self, channel: BlockingChannel) -> None:
-        """Declare the queues of the workflow."""
         for queue in (self.approved, self.rejected, self.failed):
             channel.queue_declare(queue, durable=True)
 

@@ -23,14 +23,12 @@ def address_of(place: int) -> str:
 
 
 def add_data(parser: Parser) -> None:
-    """Add the option that says where the files are."""
     add = parser.add_argument
     data_help = "where our files are (default: %(default)s)"
     add("--data", type=Path, metavar="DIR", default="conference-data", help=data_help)
 
 
 def add_via(parser: Parser) -> None:
-    """Add the options that say how the attendees service learns of changes."""
     via_help = "how the attendees service learns of changes (default: %(default)s)"
     every_help = "with --via polling: ask so often (default: %(default)s)"
     add = parser.add_argument_group("changes of accounts").add_argument

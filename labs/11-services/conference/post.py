@@ -34,7 +34,6 @@ class Refused(Exception):
 
 
 def answer(code: int, text: bytes) -> str:
-    """Return an answer of a mail server as text."""
     return f"{code} {text.decode(errors='backslashreplace')}"
 
 
@@ -77,7 +76,6 @@ class Post:
             raise NoMailServer(str(error.strerror or error)) from error
 
     def remember(self, mail: EmailMessage) -> None:
-        """Write down that the mail server has taken a mail."""
         with self.database.transaction() as db:
             db.execute(
                 "INSERT OR IGNORE INTO sent VALUES (?, ?)", [mail["Message-ID"], time.time()]

@@ -16,16 +16,13 @@ class SiteRelay(Relay):
         self.site, self.names = site, names
 
     def declare(self, channel: BlockingChannel) -> None:
-        """Declare the exchange for accounts and the queues of the workflow."""
         self.names.declare_accounts(channel)
         self.names.declare_presentations(channel)
 
     def ready(self) -> str:
-        """Return what to say once it may publish."""
         return f"Connected to the broker; {self.site.waiting()} waiting in the outbox"
 
     def unpublished(self) -> list[Outgoing]:
-        """Return the oldest messages of the outbox."""
         return [
             Outgoing(
                 row["number"],
@@ -41,5 +38,4 @@ class SiteRelay(Relay):
         ]
 
     def published(self, message: Outgoing) -> None:
-        """Take a message out of the outbox."""
         self.site.published(message.key)

@@ -125,7 +125,6 @@ class Site:
         )
 
     def waiting(self) -> int:
-        """Return how many messages wait in the outbox."""
         with self.database.reading() as db:
             return db.execute("SELECT count(*) FROM outbox").fetchone()[0]
 
@@ -135,13 +134,11 @@ class Site:
             return db.execute("SELECT * FROM outbox ORDER BY number LIMIT 500").fetchall()
 
     def published(self, number: int) -> None:
-        """Take a message out of the outbox: the broker has it."""
         with self.database.transaction() as db:
             db.execute("DELETE FROM outbox WHERE number = ?", [number])
 
 
 def describe(account: Account) -> str:
-    """Return a line about an account."""
     what = json.dumps(account.name, ensure_ascii=False) if account.active else "not active any more"
     return f"{account.email}, version {account.version}: {what}"
 

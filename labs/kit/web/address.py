@@ -24,7 +24,6 @@ def port_of(place: int, first: int) -> int:
 
 
 def add_http(parser: Parser, port: int) -> None:
-    """Add the options that say where an application answers."""
     add = parser.add_argument_group("web service").add_argument
     port_help = "0 for any free one (default: %(default)s)"
     add("--http-port", type=PORT, metavar="PORT", default=port, help=port_help)

@@ -35,7 +35,6 @@ class Reconnecting:
         raise NotImplementedError
 
     def is_done(self) -> bool:
-        """Return True if it is time to stop."""
         return self.stopping
 
     @property

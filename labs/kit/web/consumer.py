@@ -25,7 +25,6 @@ class Message(NamedTuple):
     channel: BlockingChannel
 
     def acknowledge(self) -> None:
-        """Let the broker forget the message."""
         self.channel.basic_ack(self.tag)
 
 
@@ -58,7 +57,6 @@ class Consumer(Reconnecting):
         """Do what has to be done now and then."""
 
     def use(self, channel: BlockingChannel) -> None:
-        """Consume over a channel."""
         self.inbox.clear()
         self.busy = False
         queues = self.declare(channel)

@@ -58,7 +58,6 @@ class Relay(Reconnecting):
         return ""
 
     def use(self, channel: BlockingChannel) -> None:
-        """Publish over a channel."""
         self.declare(channel)
         if line := self.ready():
             say("*", line)

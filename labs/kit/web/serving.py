@@ -18,15 +18,16 @@ WAITING_CLIENTS = 1024  # that are not accepted yet
 
 
 class Companion(Protocol):
-    """What runs in a thread beside the application; a Consumer or a Relay is one."""
+    """What runs in a thread beside the application; a Consumer or a Relay is one.
+
+    If run() raises, the program ends with that error.
+    """
 
     connected: bool  # it has something to finish when it is stopped
 
-    def run(self) -> None:
-        """Work until stopped; if it raises, the program ends with that error."""
+    def run(self) -> None: ...
 
-    def stop(self) -> None:
-        """Come to an end; called from another thread."""
+    def stop(self) -> None: ...
 
 
 class _Thread(threading.Thread):
