@@ -136,16 +136,11 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 def options() -> argparse.Namespace:
     parser = service_parser(__doc__, EXAMPLES, "attendees.py", ATTENDEES)
-    add_via(parser)
+    add = parser.add_argument
     monolith_help = "where the accounts are (default: %(default)s)"
-    add = parser.add_argument_group("accounts").add_argument
-    add(
-        "--monolith",
-        type=web_address,
-        metavar="URL",
-        default=address_of(MONOLITH),
-        help=monolith_help,
-    )
+    address = address_of(MONOLITH)
+    add("--monolith", type=web_address, metavar="URL", default=address, help=monolith_help)
+    add_via(parser)
     return parse(parser)
 
 

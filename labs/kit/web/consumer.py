@@ -61,7 +61,7 @@ class Consumer(Reconnecting):
         self.busy = False
         queues = self.declare(channel)
         # The last connection died young, perhaps of the next message: take no others with it.
-        self.one_at_a_time = bool(self.broker.short_lived)
+        self.one_at_a_time = self.prefetch > 1 and self.broker.short_lived > 0
         calm = time.monotonic() + CALM
         self._subscribe(channel, queues)
         say("*", self.ready.format(" and ".join(map(repr, queues))))
