@@ -64,9 +64,13 @@ def shop(options: argparse.Namespace, broker: Broker, *, inline: bool) -> Iterat
     names = ["--exchange", options.exchange]
     retries = ["--retries", ",".join(map(str, options.retries))]
     mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
+
+    def delete(channel) -> None:
+        topology.delete(channel, options.exchange, options.retries)
+
     with (
         tempfile.TemporaryDirectory(prefix="orders-") as data,
-        Programs("the comparison", FOLDER, broker, httpx.HTTPError) as programs,
+        Programs("the comparison", FOLDER, broker, httpx.HTTPError, delete=delete) as programs,
     ):
         start = partial(programs.start, cwd=data)
         erp = ["--erp", address_of(start("erp.py", "--http-port", 0, *mood))]
@@ -113,15 +117,10 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     rows = []
     kinds = {"inside the request": True, "through queues": False}
     say("*", f"{options.orders} orders from {options.clients} customers at a time, twice")
-    try:
-        for title, inline in kinds.items():
-            with shop(options, broker, inline=inline) as client:
-                rows.append(measure(title, client, options))
-            say("*", f"{title}: measured")
-    finally:
-        connection = broker.connect()
-        topology.delete(connection.channel(), options.exchange, options.retries)
-        connection.close()
+    for title, inline in kinds.items():
+        with shop(options, broker, inline=inline) as client:
+            rows.append(measure(title, client, options))
+        say("*", f"{title}: measured")
     print(*table(rows), sep="\n")
     return OK
 

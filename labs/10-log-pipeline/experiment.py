@@ -16,9 +16,7 @@ import uuid
 from pathlib import Path
 
 try:
-    import pika
-
-    from kit.amqp import Broker, BrokerError
+    from kit.amqp import Broker
     from kit.cli import OK, UNEXPECTED, run_lab, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
     from kit.web.programs import Programs
@@ -50,13 +48,11 @@ TITLES = ["", "logged", "in files", "twice", "missing", "seconds"]
 class Pipeline:
     """A simulator, workers, and the folder with their files."""
 
-    def __init__(
-        self, options: argparse.Namespace, broker: Broker, folder: Path, programs: Programs
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, broker: Broker, folder: Path) -> None:
         self.options, self.broker = options, broker
         self.name = f"experiment-{uuid.uuid4().hex[:8]}"
         self.rows, self.truth = folder / "rows", folder / "truth.json"
-        self.start = programs.start
+        self.programs = Programs("the experiment", HERE, broker, delete=self.delete)
         self.workers: list[Script] = []
         self.rows.mkdir()
 
@@ -66,7 +62,7 @@ class Pipeline:
         if self.options.fanout:
             source = ["--fanout", self.name]
         more = ["--output", self.rows, "--batch-seconds", "0.2"]
-        self.workers = [self.start("worker.py", *source, *more) for _ in range(count)]
+        self.workers = [self.programs.start("worker.py", *source, *more) for _ in range(count)]
         for worker in self.workers:
             worker.wait_for(WAITING, within=DEADLINE)
 
@@ -76,7 +72,7 @@ class Pipeline:
         games += ["--turn-seconds", options.turn_seconds, "--truth", self.truth]
         where = ["--fanout", self.name] if options.fanout else ["--prefix", f"{self.name}."]
         self.begun = time.monotonic()
-        self.simulator = self.start("simulator.py", *games, *where)
+        self.simulator = self.programs.start("simulator.py", *games, *where)
 
     def play(self) -> None:
         """Play the games, to their end."""
@@ -111,15 +107,11 @@ class Pipeline:
             worker.wait(DEADLINE)
         self.seconds = time.monotonic() - self.begun
 
-    def clean_up(self) -> None:
+    def delete(self, channel) -> None:
         """Delete the queues and the exchange."""
-        with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-            connection = self.broker.connect()
-            channel = connection.channel()
-            for name in CHANNELS:
-                channel.queue_delete(f"{self.name}.{name}")
-            channel.exchange_delete(self.name)
-            connection.close()
+        for name in CHANNELS:
+            channel.queue_delete(f"{self.name}.{name}")
+        channel.exchange_delete(self.name)
 
 
 # ---- the experiments
@@ -200,16 +192,12 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     stop_as_with_ctrl_c()
     broker.keep_trying(broker.connect).close()
     with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
-        programs = Programs("the experiment", HERE, broker)
-        pipeline = Pipeline(options, broker, Path(folder), programs)
-        try:
-            with programs:
-                EXPERIMENTS[options.experiment](pipeline)
-                if pipeline.simulator.wait(DEADLINE) != OK:
-                    raise AssertionError("the simulator could not ship all records")
-                pipeline.finish(sum(json.loads(pipeline.truth.read_text())["records"].values()))
-        finally:
-            pipeline.clean_up()
+        pipeline = Pipeline(options, broker, Path(folder))
+        with pipeline.programs:
+            EXPERIMENTS[options.experiment](pipeline)
+            if pipeline.simulator.wait(DEADLINE) != OK:
+                raise AssertionError("the simulator could not ship all records")
+            pipeline.finish(sum(json.loads(pipeline.truth.read_text())["records"].values()))
         source = "fanout" if options.fanout else "queues"
         right = report(pipeline, f"{options.experiment}, {source}")
     return OK if right or options.fanout else UNEXPECTED

@@ -8,7 +8,6 @@ queues of their own. At the end the monolith goes away just after a change, and 
 """
 
 import argparse
-import contextlib
 import random
 import re
 import statistics
@@ -19,10 +18,9 @@ from pathlib import Path
 
 try:
     import httpx
-    import pika
 
     from conference.names import Names
-    from kit.amqp import Broker, BrokerError, number
+    from kit.amqp import Broker, number
     from kit.cli import OK, lab_parser, run_lab, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
     from kit.web.programs import Programs
@@ -144,28 +142,17 @@ def address_in(service: Script) -> str:
     return re.search(r"http://[\w.:]+\d", service.wait_for("Answering", within=DEADLINE).text)[0]
 
 
-def clean_up(prefix: str, broker: Broker) -> None:
-    """Delete what the services have made on the broker."""
-    names = Names(prefix)
-    with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-        connection = broker.connect()
-        names.delete(connection.channel())
-        connection.close()
-
-
 def main(options: argparse.Namespace, broker: Broker) -> int:
     stop_as_with_ctrl_c()
     broker.connect().close()
     prefix = f"compare-{uuid.uuid4().hex[:8]}."
-    programs = Programs("the comparison", HERE, broker, httpx.HTTPError)
+    delete = Names(prefix).delete
+    programs = Programs("the comparison", HERE, broker, httpx.HTTPError, delete=delete)
     with tempfile.TemporaryDirectory(prefix="conference-") as folder:
         comparison = Comparison(Path(folder), prefix, programs, options.every)
         say("*", f"A monolith, and {len(comparison.contenders)} attendees services: starting them")
-        try:
-            with programs:
-                comparison.run(options.changes)
-        finally:
-            clean_up(prefix, broker)
+        with programs:
+            comparison.run(options.changes)
     comparison.print()
     return OK
 

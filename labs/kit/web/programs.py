@@ -1,10 +1,15 @@
 """Programs that an experiment or a measurement starts, watches and ends."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from kit.amqp import Broker
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from kit.amqp import Broker, BrokerError
 from kit.cli import UNEXPECTED, Trouble, signals_put_off, url_of
 from kit.cli.program import Script
 
@@ -12,11 +17,19 @@ from kit.cli.program import Script
 class Programs:
     """The programs of a folder at work with our broker; leaving the `with` block ends them.
 
-    What fails in the block raises Trouble; `what` is what failed.
+    Then `delete` deletes what they have declared. What fails in the block raises Trouble; `what` is
+    what failed.
     """
 
-    def __init__(self, what: str, folder: Path, broker: Broker, *failures: type[Exception]) -> None:
-        self.what, self.folder = what, folder
+    def __init__(
+        self,
+        what: str,
+        folder: Path,
+        broker: Broker,
+        *failures: type[Exception],
+        delete: Callable[[BlockingChannel], None] = lambda channel: None,
+    ) -> None:
+        self.what, self.folder, self.broker, self.delete = what, folder, broker, delete
         self.failures = (AssertionError, OSError, *failures)  # TimeoutError is an OSError
         self.environment = os.environ | {"AMQP_URL": url_of(broker)}
         self.scripts: list[Script] = []
@@ -37,6 +50,10 @@ class Programs:
             if not script.has_ended():
                 script.kill()
             script.wait()
+        with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
+            connection = self.broker.connect()
+            self.delete(connection.channel())
+            connection.close()
         if isinstance(error, self.failures):
             said = [line.text for script in self.scripts for line in script.find(": error: ")]
             why = (said or str(error).splitlines() or [type(error).__name__])[0]
