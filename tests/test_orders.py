@@ -317,7 +317,8 @@ def test_a_service_killed_at_every_step_does_its_work_once(name: str, shop: Shop
     shop.lab.declare(queue)
     shop.lab.publish(order.model_dump_json(), queue=queue, persistent=True)
     service = "shop.service:Service"
-    for step in (f"{service}.try_order", MIDDLE[name], f"{service}.tell", f"{service}.acknowledge"):
+    acknowledge = "kit.web.consumer:Message.acknowledge"
+    for step in (f"{service}.try_order", MIDDLE[name], f"{service}.tell", acknowledge):
         killed = shop.start(name, *QUICK, kill_at=f"before {step}")
         assert killed.wait() == -9, killed.text()
     done = shop.service(name)
@@ -428,18 +429,18 @@ def test_nothing_is_deleted_while_it_is_in_use(shop: Shop) -> None:
 # ---- what fails
 
 
-@pytest.mark.parametrize(("delays", "way"), [(QUICK, "retry"), (("--retries", "9"), "park")])
-def test_the_api_is_told_before_the_message_goes_on(delays, way: str, shop: Shop) -> None:
+@pytest.mark.parametrize(("delays", "step"), [(QUICK, "retry"), (("--retries", "9"), "park")])
+def test_the_api_is_told_before_the_message_goes_on(delays, step: str, shop: Shop) -> None:
     """Else another booking.py could fail once more, and be heard of before this one."""
     order = Order(number=7, placed="2026-11-21T12:00:00+00:00", **ORDER)
     shop.lab.declare("orders.booking")
-    tried = pika.BasicProperties(headers={"attempts": 1 if way == "park" else 0})
+    tried = pika.BasicProperties(headers={"attempts": 1 if step == "park" else 0})
     channel = shop.lab.connection.channel()
     channel.basic_publish("", "orders.booking", order.model_dump_json(), tried)
-    booking = shop.start("booking", *delays, kill_at=f"before shop.service:Service.{way}")
+    booking = shop.start("booking", *delays, kill_at=f"before shop.service:Service.{step}")
     assert booking.wait() == -9, booking.text()
     [event] = shop.queued("orders.status")
-    assert event["state"] == {"retry": "retrying", "park": "parked"}[way]
+    assert event["state"] == {"retry": "retrying", "park": "parked"}[step]
 
 
 def test_what_fails_is_tried_again_then_parked_and_can_be_replayed(shop: Shop) -> None:
@@ -544,8 +545,8 @@ def test_what_is_deleted_meanwhile_is_made_anew(shop: Shop) -> None:
     channel = shop.lab.connection.channel()
     topology.delete(channel, "orders", [])
     place(client)
-    for program in (api, marketing):
-        program.wait_for("Connected again")
+    api.wait_for("Connected to the broker", 2)
+    marketing.wait_for("Waiting for orders", 2)
     # The relay may find that the API has made it all anew before its first order.
     relay.wait_for("Order 1 is with the broker")
     marketing.wait_for("Order 1: counted")

@@ -4,21 +4,22 @@
     ./api.py                # the page is http://127.0.0.1:8009/
     ./api.py --inline       # does all the work inside the request
 
-It needs no broker to take orders. relay.py hands them on; what the services have done comes back
+It needs no broker to take orders. relay.py publishes them; what the services have done comes back
 through the queue orders.status.
 """
 
 import argparse
+import threading
 from collections.abc import Callable
 
 try:
     from kit.amqp import Broker
     from kit.cli import run_lab
     from kit.web.address import add_http, port_of
+    from kit.web.events import EventStream
     from kit.web.serving import listen, serve
     from shop.counts import Counts
     from shop.ledger import Ledger
-    from shop.news import News
     from shop.options import SHOP, SHOP_PORT, add_data, add_erp, folder, shop_parser
     from shop.order import Event, Order, TryLater
     from shop.status import Status
@@ -34,20 +35,18 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "api.py")
     add_data(parser)
     add_http(parser, port_of(SHOP, SHOP_PORT))
-    parser.add_argument("--inline", action="store_true",
-        help="print, book and count inside the request; no broker, no services")  # fmt: skip
+    inline_help = "print, book and count inside the request; no broker, no services"
+    parser.add_argument("--inline", action="store_true", help=inline_help)
     add_erp(parser)
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]:
-    """Return what does all the steps of an order, one after the other, while the customer waits."""
-    from shop.pick_list import print_pick_list  # only here: it takes its time to load
+    """Return a function that does all steps of an order while the customer waits."""
+    from shop.pick_list import print_pick_list  # here, as it loads slowly
 
     lists = folder(options.data / "pick-lists")
     ledger, data = Ledger(options.erp), folder(options.data)
@@ -70,15 +69,15 @@ def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Take orders until told to stop; return the exit code."""
-    store, news = Store(folder(options.data)), News()
+    store, stream = Store(folder(options.data)), EventStream()
     listener = listen(options.http_bind, options.http_port)
     if options.inline:
-        do_it_all = inline(options, store)
+        app = make_app(store, stream, dict, inline(options, store))
     else:
-        do_it_all = None
-        Status(options.exchange, broker, store, news).start()
-    return serve(make_app(store, news, do_it_all), listener, at_end=news.end)
+        status = Status(options.exchange, broker, store, stream)
+        threading.Thread(target=status.run, daemon=True).start()
+        app = make_app(store, stream, lambda: status.services, None)
+    return serve(app, listener, at_end=stream.end)
 
 
 if __name__ == "__main__":

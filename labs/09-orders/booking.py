@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Book every order in the ERP, however slow and moody that is.
+"""Book every order in the ERP, however slow and moody it is.
 
 ./booking.py
 ./booking.py --erp http://127.0.0.1:8010 --retries 1,4,16
@@ -22,17 +22,14 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "booking.py")
     add_erp(parser)
     add_delays(parser)
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Book orders until told to stop; return the exit code."""
-    return Service("booking", Ledger(options.erp).book, options, broker).run()
+    return Service("booking", Ledger(options.erp).book, options, broker).serve()
 
 
 if __name__ == "__main__":

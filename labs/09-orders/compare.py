@@ -9,35 +9,22 @@ broker, and ends them again.
 """
 
 import argparse
-import os
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-
-from kit.broker.network import free_port
 
 try:
     import httpx
 
     from kit.amqp import Broker, number
-    from kit.cli import (
-        LOCALHOST,
-        OK,
-        UNEXPECTED,
-        Trouble,
-        run_lab,
-        say,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-        wait_until,
-    )
+    from kit.cli import OK, run_lab, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
+    from kit.web.programs import Programs
     from shop import topology
     from shop.figures import Figures, table
     from shop.options import add_delays, shop_parser
@@ -50,67 +37,60 @@ EXAMPLES = """what the columns say:
   requests a second, mean, 95 %    of the answers to the customers
   all done         until everything that was taken is printed, booked and counted"""
 FOLDER = Path(__file__).resolve().parent
-PATIENCE = 120  # seconds for what takes some
+PATIENCE = 120  # seconds for what takes a few
 ORDER = {"customer_name": "Daníel", "product_ids": [2, 4, 42]}
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "compare.py", stays=False)
     parser.set_defaults(exchange="orders-compare")
     add = parser.add_argument_group("work").add_argument
     add("--orders", type=number(int, 2), default=40, metavar="N", help="(default: %(default)s)")
-    add("--clients", type=number(int, 1, 64), default=4, metavar="N",
-        help="how many customers at a time (default: %(default)s)")  # fmt: skip
-    add("--seconds", type=number(float, 0), default=0.2,
-        help="how long the ERP takes for an order (default: %(default)s)")  # fmt: skip
-    add("--fail-every", type=number(int, 0), default=10, metavar="N",
-        help="the ERP fails at every Nth order, 0 for never (default: %(default)s)")  # fmt: skip
+    clients_help = "how many customers at a time (default: %(default)s)"
+    add("--clients", type=number(int, 1, 64), default=4, metavar="N", help=clients_help)
+    seconds_help = "how long the ERP takes for an order (default: %(default)s)"
+    add("--seconds", type=number(float, 0), default=0.2, help=seconds_help)
+    fail_help = "the ERP fails at every Nth order, 0 for never (default: %(default)s)"
+    add("--fail-every", type=number(int, 0), default=10, metavar="N", help=fail_help)
     add_delays(parser)
     options = parser.parse_args()
-    options.exchange += f"-{uuid.uuid4().hex[:6]}"  # nobody else's: it is deleted in the end
+    options.exchange += f"-{uuid.uuid4().hex[:6]}"  # for us alone: it is deleted in the end
     return options
-
-
-def end(script: Script) -> None:
-    """End a program and wait until it is gone."""
-    script.kill()
-    script.wait()
 
 
 @contextmanager
 def shop(options: argparse.Namespace, broker: Broker, *, inline: bool) -> Iterator[httpx.Client]:
-    """Run a shop of either kind, each program a process of its own; give a client of it."""
-    port = free_port()
-    erp, anywhere = ["--erp", f"http://{LOCALHOST}:{port}"], ["--http-port", 0]
-    mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
+    """Run a shop, each program as a process of its own; yield a client of it."""
     names = ["--exchange", options.exchange]
     retries = ["--retries", ",".join(map(str, options.retries))]
-    programs = {"erp": ["--http-port", port, *mood], "api": [*anywhere, *names]}
-    if inline:
-        programs["api"] += ["--inline", *erp]
-    else:
-        programs["relay"] = names
-        programs |= {service: [*names, *retries] for service in topology.STEPS}
-        programs["booking"] += erp
-    with ExitStack() as stack:
-        data = stack.enter_context(tempfile.TemporaryDirectory(prefix="orders-"))
-        environment = os.environ | {"AMQP_URL": url_of(broker)}
-        scripts = {}
-        for program, more in programs.items():
-            command = [sys.executable, FOLDER / f"{program}.py", *map(str, more)]
-            with signals_put_off():
-                scripts[program] = Script(command, environment, cwd=data, own_session=True)
-                stack.callback(end, scripts[program])
-        for program, script in scripts.items():
-            script.wait_for("Answering at" if program in ("erp", "api") else "CTRL+C")
-        address = scripts["api"].find("Answering at")[0].text.split()[-1]
-        with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as client:
+    mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]
+
+    def delete(channel) -> None:
+        topology.delete(channel, options.exchange, options.retries)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="orders-") as data,
+        Programs("the comparison", FOLDER, broker, httpx.HTTPError, delete=delete) as programs,
+    ):
+        start = partial(programs.start, cwd=data)
+        erp = ["--erp", address_of(start("erp.py", "--http-port", 0, *mood))]
+        api = start("api.py", "--http-port", 0, *names, *(["--inline", *erp] if inline else []))
+        if not inline:
+            services = [start("relay.py", *names), start("booking.py", *names, *retries, *erp)]
+            services += [start(name, *names, *retries) for name in ("printer.py", "marketing.py")]
+            for script in services:
+                script.wait_for("CTRL+C")
+        with httpx.Client(base_url=address_of(api), timeout=PATIENCE, trust_env=False) as client:
             yield client
 
 
+def address_of(script: Script) -> str:
+    """Wait until a web service answers; return its address."""
+    return script.wait_for("Answering at").text.split()[-1]
+
+
 def measure(title: str, client: httpx.Client, options: argparse.Namespace) -> Figures:
-    """Place the orders and wait until all that was taken is done."""
+    """Place the orders and wait until all orders that were taken are done."""
 
     def place(_: int) -> tuple[bool, float]:
         began = time.monotonic()
@@ -132,25 +112,15 @@ def measure(title: str, client: httpx.Client, options: argparse.Namespace) -> Fi
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Measure both; return the exit code."""
     stop_as_with_ctrl_c()
     broker.connect().close()
     rows = []
-    ways = {"inside the request": True, "through queues": False}
+    kinds = {"inside the request": True, "through queues": False}
     say("*", f"{options.orders} orders from {options.clients} customers at a time, twice")
-    try:
-        for title, inline in ways.items():
-            with shop(options, broker, inline=inline) as client:
-                rows.append(measure(title, client, options))
-            say("*", f"{title}: measured")
-    except (AssertionError, TimeoutError, httpx.HTTPError) as error:
-        why = str(error).splitlines()[0]
-        hint = "the same again; and if the machine is busy, when it is not"
-        raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
-    finally:
-        connection = broker.connect()
-        topology.delete(connection.channel(), options.exchange, options.retries)
-        connection.close()
+    for title, inline in kinds.items():
+        with shop(options, broker, inline=inline) as client:
+            rows.append(measure(title, client, options))
+        say("*", f"{title}: measured")
     print(*table(rows), sep="\n")
     return OK
 

@@ -39,7 +39,7 @@ Number = Annotated[int, InPath(ge=1, le=LARGEST)]
 
 
 class Entries:
-    """What is booked: one entry for each order, kept in a SQLite file."""
+    """The booked orders: one entry for each, kept in a SQLite file."""
 
     def __init__(self, folder: Path) -> None:
         self._database: sqlite3.Connection = open_database(folder / "erp.db", SCHEMA)
@@ -52,20 +52,18 @@ class Entries:
         return self.get(order)
 
     def get(self, order: int) -> str | None:
-        """Return what is booked under a number."""
+        """Return the entry of an order, None if there is none."""
         with self._lock:
             row = self._database.execute("SELECT entry FROM entries WHERE number = ?", (order,))
             return next((entry for (entry,) in row), None)
 
     def numbers(self) -> list[int]:
-        """Return the numbers of all that is booked."""
         with self._lock:
             rows = self._database.execute("SELECT number FROM entries ORDER BY number")
             return [order for (order,) in rows]
 
 
 def make_app(entries: Entries, seconds: float, fail_every: int) -> FastAPI:
-    """Return the web service."""
     app, calls = FastAPI(title="ERP", docs_url=None, redoc_url=None), itertools.count(1)
 
     @app.put("/entries/{order}", status_code=201)
@@ -85,32 +83,28 @@ def make_app(entries: Entries, seconds: float, fail_every: int) -> FastAPI:
 
     @app.get("/entries")
     def numbers() -> list[int]:
-        """Return the numbers of all that is booked."""
         return entries.numbers()
 
     @app.get("/health")
     def health() -> dict:
-        """Tell that we answer."""
         return {"status": "ok"}
 
     return app
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = plain_parser(__doc__, EXAMPLES)
     add_data(parser)
     add_http(parser, port_of(ERP, SHOP_PORT))
     add = parser.add_argument_group("mood").add_argument
-    add("--seconds", type=number(float, 0, 3600), default=1,
-        help="for each order (default: %(default)s)")  # fmt: skip
-    add("--fail-every", type=number(int, 0), default=5, metavar="N",
-        help="book every Nth order, but say 503; 0 for never (default: %(default)s)")  # fmt: skip
+    seconds_help = "for each order (default: %(default)s)"
+    add("--seconds", type=number(float, 0, 3600), default=1, help=seconds_help)
+    fail_help = "book every Nth order, but say 503; 0 for never (default: %(default)s)"
+    add("--fail-every", type=number(int, 0), default=5, metavar="N", help=fail_help)
     return parser.parse_args()
 
 
 def main(options: argparse.Namespace) -> int:
-    """Book orders until told to stop; return the exit code."""
     entries = Entries(folder(options.data))
     listener = listen(options.http_bind, options.http_port)
     return serve(make_app(entries, options.seconds, options.fail_every), listener)

@@ -22,17 +22,14 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "marketing.py")
     add_data(parser)
     add_delays(parser)
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Count orders until told to stop; return the exit code."""
-    return Service("marketing", Counts(folder(options.data)).count, options, broker).run()
+    return Service("marketing", Counts(folder(options.data)).count, options, broker).serve()
 
 
 if __name__ == "__main__":

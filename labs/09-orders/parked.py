@@ -26,10 +26,9 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "parked.py", stays=False)
-    parser.add_argument("services", nargs="*", metavar="SERVICE",
-        help=f"{', '.join(topology.STEPS)} (default: all)")  # fmt: skip
+    services_help = f"{', '.join(topology.STEPS)} (default: all)"
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help=services_help)
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--replay", action="store_true", help="give them back to their services")
     one.add_argument("--drop", action="store_true", help="throw them away")
@@ -46,7 +45,7 @@ def parked(channel: BlockingChannel, exchange: str, service: str) -> Iterator[tu
     """
     queue = topology.declare_parked(channel, exchange, service)
     count = channel.queue_declare(queue, passive=True).method.message_count
-    for _ in range(count):  # what is parked anew meanwhile is for another time
+    for _ in range(count):  # and no more: a service may park others meanwhile
         method, properties, body = channel.basic_get(queue)
         if method is None:
             return
@@ -54,7 +53,6 @@ def parked(channel: BlockingChannel, exchange: str, service: str) -> Iterator[tu
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Show what is parked, and do with it what is wanted; return the exit code."""
     connection = broker.connect()
     channel, count = connection.channel(), 0
     topology.declare(channel, options.exchange)

@@ -23,18 +23,15 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "printer.py")
     add_data(parser)
     add_delays(parser)
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Print pick lists until told to stop; return the exit code."""
     work = partial(print_pick_list, folder=folder(options.data / "pick-lists"))
-    return Service("printer", work, options, broker).run()
+    return Service("printer", work, options, broker).serve()
 
 
 if __name__ == "__main__":

@@ -13,16 +13,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from kit.broker.network import free_port
-
 try:
     import httpx
     from pika.adapters.blocking_connection import BlockingChannel
 
     from kit.amqp import Broker, number
     from kit.cli import LOCALHOST, OK, REFUSED, Trouble, run_lab, say, url_of
-    from kit.web import together as crew
-    from kit.web.address import port_of
+    from kit.web import together
+    from kit.web.address import PORT, port_of
+    from kit.web.serving import listen
     from shop import topology
     from shop.options import ERP, SHOP, SHOP_PORT, add_data, add_delays, shop_parser
 except ImportError as missing:
@@ -35,32 +34,27 @@ EXAMPLES = """examples:
 PROGRAMS = ("erp", "api", "relay", *topology.STEPS)
 INLINE = ("erp", "api")
 FOLDER = Path(__file__).resolve().parent
+SECONDS = number(float, 0, 3600)
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = shop_parser(__doc__, EXAMPLES, "run.py", stays=False)
     add = parser.add_argument
     add("programs", nargs="*", metavar="PROGRAM", help=f"{', '.join(PROGRAMS)} (default: all)")
     add("--inline", action="store_true", help="all the work inside the request, no broker")
-    add(
-        "--delete",
-        action="store_true",
-        help="delete the queues and the data, with --retries as it was, and end",
-    )
+    delete_help = "delete the queues and the data, with --retries as it was, and end"
+    add("--delete", action="store_true", help=delete_help)
     add_data(parser)
     add_delays(parser)
     add = parser.add_argument_group("web services").add_argument
-    add("--http-port", type=number(int, 0, 65535), metavar="PORT",
-        default=port_of(SHOP, SHOP_PORT),
-        help="of the API, 0 for any free one (default: %(default)s)")  # fmt: skip
-    add("--erp-port", type=number(int, 0, 65535), metavar="PORT",
-        default=port_of(ERP, SHOP_PORT),
-        help="of the ERP, 0 for any free one (default: %(default)s)")  # fmt: skip
-    add("--erp-seconds", type=number(float, 0, 3600), default=1, metavar="SECONDS",
-        help="how slow the ERP is (default: %(default)s)")  # fmt: skip
-    add("--erp-fail-every", type=number(int, 0), default=5, metavar="N",
-        help="the ERP fails at every Nth order, 0 for never (default: %(default)s)")  # fmt: skip
+    port_help = "of the %s, 0 for any free one (default: %%(default)s)"
+    for option, place, name in (("--http-port", SHOP, "API"), ("--erp-port", ERP, "ERP")):
+        port = port_of(place, SHOP_PORT)
+        add(option, type=PORT, metavar="PORT", default=port, help=port_help % name)
+    seconds_help = "how slow the ERP is (default: %(default)s)"
+    add("--erp-seconds", type=SECONDS, default=1, metavar="SECONDS", help=seconds_help)
+    fail_help = "the ERP fails at every Nth order, 0 for never (default: %(default)s)"
+    add("--erp-fail-every", type=number(int, 0), default=5, metavar="N", help=fail_help)
     options = parser.parse_args()
     if unknown := set(options.programs) - set(PROGRAMS):
         parser.error(f"there is no program {unknown.pop()!r}, only {', '.join(PROGRAMS)}")
@@ -69,8 +63,12 @@ def parse() -> argparse.Namespace:
     return options
 
 
+def free_port() -> int:
+    with listen(LOCALHOST, 0) as listener:
+        return listener.getsockname()[1]
+
+
 def commands(options: argparse.Namespace) -> dict[str, list]:
-    """Return the command line of each program that is wanted."""
     data = ["--data", options.data]
     erp_port = options.erp_port or free_port()
     erp = ["--erp", f"http://{LOCALHOST}:{erp_port}"]
@@ -87,12 +85,12 @@ def commands(options: argparse.Namespace) -> dict[str, list]:
     }
     if options.inline:
         every["api"] += ["--inline", *erp]
-    wanted = INLINE if options.inline else options.programs or PROGRAMS
-    return {name: [sys.executable, FOLDER / f"{name}.py", *every[name]] for name in wanted}
+    names = INLINE if options.inline else options.programs or PROGRAMS
+    return {name: [sys.executable, FOLDER / f"{name}.py", *every[name]] for name in names}
 
 
 def answers(port: int) -> bool:
-    """Tell whether a web service of ours answers on a port."""
+    """Return True if a web service of ours answers on a port."""
     try:
         return httpx.get(f"http://{LOCALHOST}:{port}/health", trust_env=False).is_success
     except httpx.HTTPError:
@@ -100,9 +98,9 @@ def answers(port: int) -> bool:
 
 
 def running(options: argparse.Namespace, channel: BlockingChannel) -> list[str]:
-    """Return which programs still run, as far as one can see: the relay neither reads nor answers.
+    """Return which programs still run; the relay cannot be seen, it neither consumes nor answers.
 
-    What is deleted under their feet is lost: they go on with files that have no name any more.
+    Do not delete while they run: they would go on with files that have no name any more.
     """
     topology.declare(channel, options.exchange)
     found = {name for name, count in topology.consumers(channel, options.exchange).items() if count}
@@ -129,11 +127,10 @@ def delete(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Run the programs until told to stop; return the exit code."""
     if options.delete:
         return delete(options, broker)
     environment = os.environ | {"AMQP_URL": url_of(broker), "PYTHONUNBUFFERED": "1"}
-    return crew.run(commands(options), environment)
+    return together.run(commands(options), environment)
 
 
 if __name__ == "__main__":

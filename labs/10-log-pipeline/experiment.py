@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the log pipeline in a certain way, and compare the tables with what the simulator knows.
+"""Run the log pipeline in one of several ways, and check its tables.
 
     ./experiment.py away               # or one, four, killed
     ./experiment.py away --fanout      # the same without queues that stay
@@ -10,29 +10,16 @@ The simulator and the workers are processes of their own. What they leave on the
 import argparse
 import contextlib
 import json
-import os
-import sys
 import tempfile
 import time
 import uuid
 from pathlib import Path
 
 try:
-    import pika
-
-    from kit.amqp import Broker, BrokerError
-    from kit.cli import (
-        OK,
-        UNEXPECTED,
-        Trouble,
-        run_lab,
-        say,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-        wait_until,
-    )
+    from kit.amqp import Broker
+    from kit.cli import OK, UNEXPECTED, run_lab, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
+    from kit.web.programs import Programs
     from logpipe.options import add_game_options, make_parser
     from logpipe.reader import read_tables
 except ImportError as missing:
@@ -62,24 +49,12 @@ class Pipeline:
     """A simulator, workers, and the folder with their files."""
 
     def __init__(self, options: argparse.Namespace, broker: Broker, folder: Path) -> None:
-        self.options, self.broker, self.folder = options, broker, folder
+        self.options, self.broker = options, broker
         self.name = f"experiment-{uuid.uuid4().hex[:8]}"
         self.rows, self.truth = folder / "rows", folder / "truth.json"
-        self.environment = os.environ | {"AMQP_URL": url_of(broker)}
-        self.scripts: list[Script] = []
+        self.programs = Programs("the experiment", HERE, broker, delete=self.delete)
         self.workers: list[Script] = []
         self.rows.mkdir()
-
-    def start(self, program: str, *arguments: object) -> Script:
-        """Start a program of this folder."""
-        with signals_put_off():
-            script = Script(
-                [sys.executable, HERE / program, *map(str, arguments)],
-                self.environment,
-                own_session=True,  # Ctrl-C is for us, and we end them
-            )
-            self.scripts.append(script)
-        return script
 
     def start_workers(self, count: int) -> None:
         """Start workers, and wait until they wait for records."""
@@ -87,18 +62,17 @@ class Pipeline:
         if self.options.fanout:
             source = ["--fanout", self.name]
         more = ["--output", self.rows, "--batch-seconds", "0.2"]
-        self.workers = [self.start("worker.py", *source, *more) for _ in range(count)]
+        self.workers = [self.programs.start("worker.py", *source, *more) for _ in range(count)]
         for worker in self.workers:
             worker.wait_for(WAITING, within=DEADLINE)
 
     def start_simulator(self) -> None:
-        """Start the games."""
         options = self.options
         games = ["--players", options.players, "--rounds", options.rounds, "--seed", options.seed]
         games += ["--turn-seconds", options.turn_seconds, "--truth", self.truth]
         where = ["--fanout", self.name] if options.fanout else ["--prefix", f"{self.name}."]
         self.begun = time.monotonic()
-        self.simulator = self.start("simulator.py", *games, *where)
+        self.simulator = self.programs.start("simulator.py", *games, *where)
 
     def play(self) -> None:
         """Play the games, to their end."""
@@ -107,7 +81,7 @@ class Pipeline:
         self.simulator.wait(DEADLINE)
 
     def kill_workers(self) -> None:
-        """Kill all workers with SIGKILL, and start as many anew."""
+        """Kill all workers with SIGKILL, and start as many new ones."""
         for worker in self.workers:
             worker.kill()
         for worker in self.workers:
@@ -115,7 +89,6 @@ class Pipeline:
         self.start_workers(len(self.workers))
 
     def waiting(self) -> int:
-        """Return how many records wait in the queues."""
         connection = self.broker.connect()
         channel = connection.channel()
         queues = [] if self.options.fanout else [f"{self.name}.{name}" for name in CHANNELS]
@@ -124,7 +97,7 @@ class Pipeline:
         return sum(counts)
 
     def finish(self, logged: int) -> None:
-        """Wait until the workers have written all there is for them, and stop them."""
+        """Wait until the workers have written all their records, and stop them."""
         if not self.options.fanout:  # with --fanout they stop when their own queues are empty
             with contextlib.suppress(TimeoutError):
                 wait_until(lambda: read_tables(self.rows).records >= logged, DEADLINE)
@@ -134,45 +107,35 @@ class Pipeline:
             worker.wait(DEADLINE)
         self.seconds = time.monotonic() - self.begun
 
-    def close(self) -> None:
-        """End what still runs, and delete what there is on the broker."""
-        for script in self.scripts:
-            if not script.has_ended():
-                script.kill()
-            script.wait()
-        with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-            connection = self.broker.connect()
-            channel = connection.channel()
-            for name in CHANNELS:
-                channel.queue_delete(f"{self.name}.{name}")
-            channel.exchange_delete(self.name)
-            connection.close()
+    def delete(self, channel) -> None:
+        """Delete the queues and the exchange."""
+        for name in CHANNELS:
+            channel.queue_delete(f"{self.name}.{name}")
+        channel.exchange_delete(self.name)
 
 
 # ---- the experiments
 
 
 def one(pipeline: Pipeline) -> None:
-    """Let one worker do it."""
     pipeline.start_workers(1)
     pipeline.play()
 
 
 def four(pipeline: Pipeline) -> None:
-    """Let four workers share it."""
     pipeline.start_workers(4)
     pipeline.play()
 
 
 def away(pipeline: Pipeline) -> None:
-    """Let nobody work while the games run, and four workers afterwards."""
+    """Use no worker while the games run, and four afterwards."""
     pipeline.play()
     say("*", f"The games are over, {pipeline.waiting()} records wait; now the workers")
     pipeline.start_workers(4)
 
 
 def killed(pipeline: Pipeline) -> None:
-    """Kill two workers again and again while the games run, and start two others."""
+    """Kill two workers again and again while the games run, and start two new ones."""
     pipeline.start_workers(2)
     pipeline.start_simulator()
     kills = 0
@@ -198,12 +161,12 @@ EXPERIMENTS = {"one": one, "four": four, "away": away, "killed": killed}
 
 
 def count_alike(known: list[dict], found: list[dict]) -> int:
-    """Return how many of the known rows were found as they are."""
+    """Return how many of the known rows are among those found."""
     return len({tuple(row.values()) for row in known} & {tuple(row.values()) for row in found})
 
 
 def report(pipeline: Pipeline, title: str) -> bool:
-    """Print the figures, and whether the tables are right; return that."""
+    """Print the figures, and whether the tables are right; return True if they are."""
     truth, tables = json.loads(pipeline.truth.read_text()), read_tables(pipeline.rows)
     logged = sum(truth["records"].values())
     rows = tables.records + tables.twice
@@ -226,38 +189,27 @@ def report(pipeline: Pipeline, title: str) -> bool:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Run an experiment; return the exit code."""
     stop_as_with_ctrl_c()
     broker.keep_trying(broker.connect).close()
-    experiment = EXPERIMENTS[options.experiment]
     with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
         pipeline = Pipeline(options, broker, Path(folder))
-        try:
-            experiment(pipeline)
+        with pipeline.programs:
+            EXPERIMENTS[options.experiment](pipeline)
             if pipeline.simulator.wait(DEADLINE) != OK:
                 raise AssertionError("the simulator could not ship all records")
             pipeline.finish(sum(json.loads(pipeline.truth.read_text())["records"].values()))
-        except (AssertionError, TimeoutError, OSError) as error:
-            said = [line.text for script in pipeline.scripts for line in script.find(": error: ")]
-            why = (said or str(error).splitlines() or [type(error).__name__])[0]
-            hint = "the same again; and if the machine is busy, when it is not"
-            raise Trouble(f"the experiment failed: {why}", hint, UNEXPECTED) from error
-        finally:
-            pipeline.close()
-        way = "fanout" if options.fanout else "queues"
-        right = report(pipeline, f"{options.experiment}, {way}")
+        source = "fanout" if options.fanout else "queues"
+        right = report(pipeline, f"{options.experiment}, {source}")
     return OK if right or options.fanout else UNEXPECTED
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "experiment.py")
     parser.add_argument("experiment", choices=list(EXPERIMENTS), help="which one")
-    parser.add_argument("--fanout", action="store_true",
-        help="no queues but those that the workers make for themselves")  # fmt: skip
+    fanout_help = "no queues but those that the workers make for themselves"
+    parser.add_argument("--fanout", action="store_true", help=fanout_help)
     add_game_options(parser, players=40, rounds=10)
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

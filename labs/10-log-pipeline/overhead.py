@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what shipping the log costs the game, and how many records a second the workers take.
+"""Measure what shipping the log costs the game, and how fast the workers are.
 
     ./overhead.py --quick
     ./overhead.py
@@ -12,9 +12,7 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -26,19 +24,10 @@ try:
     import pika
 
     from kit.amqp import Broker, BrokerError
-    from kit.cli import (
-        OK,
-        UNEXPECTED,
-        Trouble,
-        run_lab,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-    )
-    from kit.cli.program import Script
+    from kit.cli import OK, run_lab, stop_as_with_ctrl_c
+    from kit.web.programs import Programs
     from logpipe.combat import Arena
     from logpipe.options import make_parser
-    from producer import Producer
     from rabbit_logging import RabbitHandler, as_message
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
@@ -53,7 +42,7 @@ DEADLINE = 120  # seconds for the workers
 
 
 class Size(NamedTuple):
-    """How much is measured: pace and players of each game, how often; records, how often."""
+    """How much is measured: seconds a turn and players of each game, records, and how often."""
 
     games: tuple[tuple[float, int], ...]
     times: int
@@ -78,20 +67,18 @@ class OneByOne(logging.Handler):
             self._channel.queue_declare(prefix + channel, durable=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Ship one record."""
         channel, record_id, body = as_message(record)
         properties = pika.BasicProperties(delivery_mode=2, message_id=record_id)
         self._channel.basic_publish("", self._prefix + channel, body, properties)
 
     def close(self) -> None:
-        """Close the connection."""
         if self._connection.is_open:
             self._connection.close()
         super().close()
 
 
 def play(handler: logging.Handler, players: int, turn_seconds: float) -> float:
-    """Play the games with a handler; return the seconds, without what comes after the game."""
+    """Play the games with a handler; return the seconds, without the flush at the end."""
     log = logging.getLogger("arena")
     log.addHandler(handler)
     try:
@@ -108,63 +95,61 @@ def play(handler: logging.Handler, players: int, turn_seconds: float) -> float:
 def measure_game(
     prefix: str, broker: Broker, players: int, turn_seconds: float, times: int
 ) -> tuple[list[float], int]:
-    """Return the seconds of each way, and how many records the RabbitHandler dropped at most."""
-    ways: list[Callable[[], logging.Handler]] = [
+    """Return the seconds with each handler, and how many records RabbitHandler dropped at most."""
+    handlers: list[Callable[[], logging.Handler]] = [
         logging.NullHandler,
         lambda: RabbitHandler(prefix=prefix, flush_seconds=60, broker=broker),
         lambda: OneByOne(prefix, broker),
     ]
-    seconds: list[list[float]] = [[] for _ in ways]
+    seconds: list[list[float]] = [[] for _ in handlers]
     dropped = 0
     for _ in range(times):
-        for way, taken in zip(ways, seconds, strict=True):
-            handler = way()
+        for make, taken in zip(handlers, seconds, strict=True):
+            handler = make()
             taken.append(play(handler, players, turn_seconds))
             if isinstance(handler, RabbitHandler):
                 dropped = max(dropped, handler.dropped.total())
     return list(map(statistics.median, seconds)), dropped
 
 
+def fill(queue: str, body: str, count: int, broker: Broker) -> None:
+    connection = broker.connect()
+    channel = connection.channel()
+    channel.queue_declare(queue, durable=True)
+    persistent = pika.BasicProperties(delivery_mode=2)
+    for _ in range(count):
+        channel.basic_publish("", queue, body, persistent)
+    connection.close()  # the broker answers this when it has taken all
+
+
 def measure_workers(prefix: str, broker: Broker, workers: int, records: int) -> float:
-    """Return how many records a second some workers take off a full queue."""
+    """Return how many records a second some workers take from a full queue."""
     fields = {"event": "hit", "run": "1", "game": 1, "player": 1, "target": 2, "damage": 10}
     body = json.dumps({"logger": "arena.combat", "message": "A hits B: 10", "fields": fields})
-    with Producer(f"{prefix}combat", durable=True, persistent=True, broker=broker) as full:
-        full.send_all([body] * records)
-    environment = os.environ | {"AMQP_URL": url_of(broker)}
-    scripts: list[Script] = []
-    with tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder:
-        command = [sys.executable, HERE / "worker.py", "--prefix", prefix, "--channel", "combat"]
-        command += ["--output", folder, "--exit-when-empty"]
-        try:
-            for _ in range(workers):
-                with signals_put_off():
-                    scripts.append(Script(command, environment, own_session=True))
-            starts = [one.wait_for("Waiting", within=DEADLINE).time for one in scripts]
-            for one in scripts:
-                one.wait_for("Stopped", within=DEADLINE)
-            ends = [line.time for one in scripts for line in one.find("records in ")]
-        except AssertionError as error:
-            what = str(error).splitlines()[0]
-            raise Trouble(f"a worker failed: {what}", "the same again", UNEXPECTED) from error
-        finally:
-            for one in scripts:
-                one.kill()
-                one.wait()
+    fill(f"{prefix}combat", body, records, broker)
+    options = ["--prefix", prefix, "--channel", "combat", "--exit-when-empty"]
+    with (
+        tempfile.TemporaryDirectory(prefix="log-pipeline-") as folder,
+        Programs("a worker", HERE, broker) as programs,
+    ):
+        for _ in range(workers):
+            programs.start("worker.py", *options, "--output", folder)
+        starts = [one.wait_for("Waiting", within=DEADLINE).time for one in programs.scripts]
+        for one in programs.scripts:
+            one.wait_for("Stopped", within=DEADLINE)
+        ends = [line.time for one in programs.scripts for line in one.find("records in ")]
     return records / (max(ends) - min(starts))
 
 
 def print_game(title: str, seconds: list[float], dropped: int) -> None:
-    """Print the figures of one pace."""
     print(title, flush=True)
-    for way, taken in zip(("not shipped", "RabbitHandler", "one by one"), seconds, strict=True):
-        slower = f"{100 * (taken / seconds[0] - 1):+.1f} %" if way != "not shipped" else ""
-        lost = f"   {dropped} records dropped" if dropped and way == "RabbitHandler" else ""
-        print(f"  {way:<14}{taken:>8.2f} s{slower:>12}{lost}".rstrip(), flush=True)
+    for name, taken in zip(("not shipped", "RabbitHandler", "one by one"), seconds, strict=True):
+        slower = f"{100 * (taken / seconds[0] - 1):+.1f} %" if name != "not shipped" else ""
+        lost = f"   {dropped} records dropped" if dropped and name == "RabbitHandler" else ""
+        print(f"  {name:<14}{taken:>8.2f} s{slower:>12}{lost}".rstrip(), flush=True)
 
 
 def clean_up(prefix: str, broker: Broker) -> None:
-    """Delete the queues."""
     with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
         connection = broker.connect()
         for name in ("lobby", "combat"):
@@ -173,7 +158,6 @@ def clean_up(prefix: str, broker: Broker) -> None:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Measure; return the exit code."""
     stop_as_with_ctrl_c()
     broker.keep_trying(broker.connect).close()
     log = logging.getLogger("arena")
@@ -202,11 +186,9 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "overhead.py")
     parser.add_argument("--quick", action="store_true", help="rougher figures, in seconds")
-    options = parser.parse_args()
-    return options
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

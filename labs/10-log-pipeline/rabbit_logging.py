@@ -1,4 +1,4 @@
-"""Ship log records to RabbitMQ; the program that logs never waits for it, and never fails by it.
+"""Ship log records to RabbitMQ; the program that logs never waits for it, nor fails because of it.
 
     from rabbit_logging import RabbitHandler
 
@@ -11,7 +11,6 @@ with the same message_id. A program that forks must make its handler after the f
 name with other settings ends the shipping, for all channels.
 """
 
-import contextlib
 import copy
 import datetime
 import json
@@ -24,14 +23,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-import pika
-
 from kit.amqp import Broker, BrokerError
 from kit.cli import OK, UNEXPECTED, UNREACHABLE, say
+from kit.web.relay import Outgoing, Relay
 
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
-LONGEST = 150  # bytes of a channel's name: with a prefix it must be a queue's, of 255 at most
-TICK = 0.05  # seconds between two looks into an empty buffer
+LONGEST = 150  # bytes of a channel's name: a queue's name, with the prefix, has 255 at most
+AT_ONCE = 100  # messages that are taken from the buffer at a time
 
 
 class Message(NamedTuple):
@@ -45,10 +43,10 @@ class Message(NamedTuple):
 class RabbitHandler(logging.Handler):
     """Put records into a buffer, from which a thread of its own ships them.
 
-    When the buffer is full the newest record is dropped, since the first ones tell how trouble
-    began; a record of our own says how many are missing, in the place where they are. `close`,
-    which logging calls at exit, ships what is left, for `flush_seconds` at most. With `fanout`
-    records go to that exchange and not to queues. `where` is what Broker takes.
+    When the buffer is full the newest record is dropped, as the first ones tell how trouble began;
+    in its place a record of our own says how many are missing. `close`, which logging calls at
+    exit, ships the rest, for `flush_seconds` at most. With `fanout` records go to that exchange and
+    not to queues. `where` are the arguments of Broker.
     """
 
     def __init__(
@@ -68,23 +66,24 @@ class RabbitHandler(logging.Handler):
         broker = copy.copy(broker) if broker else Broker(**where)
         self.shipper = Shipper(broker, fanout, prefix, self.dropped)
         self.addFilter(self._is_the_program_s)
-        self.shipper.start()
+        self._thread = threading.Thread(target=self.shipper.run, daemon=True)
+        self._thread.start()
 
     @property
     def code(self) -> int:
-        """Return the exit code for a program that must not lose a record; right once closed."""
+        """Return the exit code for a program that must not lose a record; call it after `close`."""
         if self.shipper.problem:
             return self.shipper.problem.code
         return UNREACHABLE if self.dropped or self.shipper.buffer else OK
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record to the thread, or drop it; logging lets in one thread at a time."""
+        """Hand a record to the thread, or drop it; logging calls this from one thread at a time."""
         try:
-            message = as_message(record)  # now: what it speaks of may change until it is sent
+            message = as_message(record)  # now: its arguments may change before it is sent
         except Exception:
             return self.handleError(record)
         is_full = len(self.shipper.buffer) >= self.capacity
-        if is_full or self.shipper.stopping.is_set():
+        if is_full or self.shipper.stopping:
             self.dropped[message.channel] += 1
             self._was_full |= is_full
         else:
@@ -92,9 +91,9 @@ class RabbitHandler(logging.Handler):
 
     def close(self) -> None:
         """Ship what is left, and say what could not be shipped."""
-        if not self.shipper.stopping.is_set():
-            self.shipper.stopping.set()
-            self.shipper.join(self.flush_seconds)
+        if not self.shipper.stopping:
+            self.shipper.stop()
+            self._thread.join(self.flush_seconds)
             if left := len(self.shipper.buffer):
                 within = "" if self.shipper.problem else f" within {self.flush_seconds:g} s"
                 say("!", f"{left} log records not shipped{within}")
@@ -104,88 +103,67 @@ class RabbitHandler(logging.Handler):
         super().close()
 
     def _is_the_program_s(self, record: logging.LogRecord) -> bool:
-        """Tell our own records from others: shipping one must not make another one to ship."""
-        ours = record.thread == self.shipper.ident
+        """Leave out our own records: shipping one must not make another one to ship."""
+        ours = record.thread == self._thread.ident
         return not ours and record.name.partition(".")[0] != "pika"
 
 
-class Shipper(threading.Thread):
-    """The thread that owns the connection: ships what is in the buffer until told to stop.
+class Shipper(Relay):
+    """Ships what is in the buffer, in a thread of its own, until told to stop.
 
     A message leaves the buffer when the broker has confirmed it, and not earlier.
     """
 
+    tick = 0.05  # seconds between two looks into an empty buffer
+
     def __init__(self, broker: Broker, fanout: str, prefix: str, dropped: Counter[str]) -> None:
-        super().__init__(name="rabbit-logging", daemon=True)
+        super().__init__(broker)
         self.buffer: deque[Message] = deque()  # the handler appends, we take from the left
-        self.stopping = threading.Event()
         self.problem: BrokerError | None = None  # why it gave up for good
         self.shipped = 0  # what the broker has confirmed
-        self._broker, self._fanout, self._prefix = broker, fanout, prefix
-        self._broker.retry_for = math.inf
+        self._fanout, self._prefix = fanout, prefix
+        self.broker.retry_for = math.inf
         self._dropped, self._noted = dropped, Counter()
+        self._declared: set[str] = set()
 
     def run(self) -> None:
-        """Ship, over as many connections as it takes."""
+        """Ship until told to stop, and say why if that is impossible."""
         try:
-            self._broker.keep_trying(self._ship)
-        except BrokerError as error:
-            self._give_up(error)
-        except Exception as error:  # a mistake of ours
-            self._give_up(BrokerError(f"{type(error).__name__}: {error}", "", UNEXPECTED))
+            super().run()
+        except Exception as error:
+            self.problem = BrokerError(f"{type(error).__name__}: {error}", "", UNEXPECTED)
+            if isinstance(error, BrokerError):
+                self.problem = error
+            say("!", f"No log records are shipped any more: {self.problem}")
 
-    def _give_up(self, problem: BrokerError) -> None:
-        self.problem = problem
-        say("!", f"No log records are shipped any more: {problem}")
+    def declare(self, channel) -> None:
+        """Declare the exchange; the queues are declared with the first message for each."""
+        self._declared.clear()
+        if self._fanout:
+            channel.exchange_declare(self._fanout, "fanout", durable=True)
 
-    def _ship(self) -> None:
-        """Ship over a new connection until all is done; raises pika's errors."""
-        if self._is_done():
-            return
-        connection = self._broker.connect()
-        try:
-            channel = connection.channel()
-            channel.confirm_delivery()
-            self._declared: set[str] = set()
-            if self._fanout:
-                channel.exchange_declare(self._fanout, "fanout", durable=True)
-            while not self._is_done():
-                if not self.buffer:
-                    self._note_what_was_dropped()
-                if not self.buffer or not self._publish(channel, self.buffer[0]):
-                    connection.process_data_events(time_limit=TICK)  # heartbeats, too
-        finally:
-            with contextlib.suppress(pika.exceptions.AMQPError):
-                connection.close()
+    def publish(self, channel, message: Outgoing) -> bool:
+        queue = message.routing_key
+        if not self._fanout and queue not in self._declared:
+            channel.queue_declare(queue, durable=True)
+            self._declared.add(queue)
+        return super().publish(channel, message)
 
-    def _is_done(self) -> bool:
-        noted = self._noted.total() == self._dropped.total()
-        return self.stopping.is_set() and not self.buffer and noted
+    def unpublished(self) -> list[Outgoing]:
+        if not self.buffer:
+            self._note_what_was_dropped()
+        oldest = [self.buffer[place] for place in range(min(AT_ONCE, len(self.buffer)))]
+        return [
+            Outgoing(None, self._fanout, self._prefix + channel, body, id, not self._fanout)
+            for channel, id, body in oldest
+        ]
 
-    def _publish(self, channel, message: Message) -> bool:
-        """Publish the first message of the buffer; return whether the broker has it."""
-        target = self._prefix + message.channel
-        if not self._fanout and target not in self._declared:
-            channel.queue_declare(target, durable=True)
-            self._declared.add(target)
-        properties = pika.BasicProperties(
-            content_type="application/json", delivery_mode=2, message_id=message.id
-        )
-        try:  # basic_publish returns when the broker has confirmed it
-            channel.basic_publish(
-                self._fanout, target, message.body, properties, mandatory=not self._fanout
-            )
-        except pika.exceptions.UnroutableError:  # its queue was deleted, and is made anew
-            self._declared.discard(target)
-            return False
-        except pika.exceptions.NackError:  # the queue is full, perhaps
-            return False
+    def published(self, message: Outgoing) -> None:
         self.buffer.popleft()
         self.shipped += 1
-        return True
 
     def _note_what_was_dropped(self) -> None:
-        """Put a message where others are missing."""
+        """Put a message in the place of those that are missing."""
         for channel, total in self._dropped.copy().items():
             if count := total - self._noted[channel]:
                 self._noted[channel] = total
@@ -198,7 +176,7 @@ _encode = json.JSONEncoder(default=lambda value: show(value), allow_nan=False).e
 
 
 def as_message(record: logging.LogRecord) -> Message:
-    """Make the message of a record, whatever is in it."""
+    """Return the message of a record, whatever it contains."""
     whole = {
         "time": datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc).isoformat(),
         "logger": record.name,
@@ -213,17 +191,17 @@ def as_message(record: logging.LogRecord) -> Message:
         whole["stack"] = record.stack_info
     try:
         text = _encode(whole)
-    except Exception:  # a key that is no text, a list in itself, an endless number
+    except Exception:  # a key that is no text, a list that contains itself, an infinite number
         whole["fields"] = {str(key): show(value) for key, value in whole["fields"].items()}
         text = json.dumps(whole)
-    # RabbitMQ takes line ends out of a queue's name, and pika would wait for the old one.
+    # RabbitMQ removes line ends from a queue's name, and pika would wait for the original one.
     channel = re.sub(r"[\0-\x1f\x7f]", "?", record.name.rpartition(".")[2])
     channel = channel.encode(errors="replace")[:LONGEST].decode(errors="ignore")
     return Message(channel, str(uuid.uuid4()), text.encode())
 
 
 def note_of_dropped(channel: str, count: int) -> Message:
-    """Make the message that stands where others are missing."""
+    """Return the message that stands where others are missing."""
     record = logging.makeLogRecord(
         {
             "name": f"rabbit_logging.{channel}",
@@ -237,12 +215,12 @@ def note_of_dropped(channel: str, count: int) -> Message:
 
 
 def show(value: object) -> str:
-    """Return what JSON has no form for as Python shows it."""
+    """Return the repr of a value that JSON has no form for."""
     return attempt(lambda: repr(value), f"<{type(value).__name__}>")
 
 
 def attempt(make: Callable[[], str], otherwise: str) -> str:
-    """Return what a function of somebody else makes, or something else where it fails."""
+    """Return what a foreign function makes, or `otherwise` if it fails."""
     try:
         return make()
     except Exception as error:

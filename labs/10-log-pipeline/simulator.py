@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Play superhero combats, and ship what is logged meanwhile to RabbitMQ.
+"""Play superhero combats, and ship their log to RabbitMQ.
 
     ./simulator.py --players 12 --rounds 10 --seed 7
     ./simulator.py --no-shipping                   # the same games, and no log
@@ -18,7 +18,7 @@ try:
     from kit.amqp import Broker, number, reason
     from kit.cli import OK, run_lab, say, stop_as_with_ctrl_c
     from logpipe.combat import Arena
-    from logpipe.options import add_game_options, add_prefix, make_parser, queue_name
+    from logpipe.options import SECONDS, add_game_options, add_prefix, make_parser, queue_name
     from rabbit_logging import RabbitHandler
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
@@ -30,18 +30,17 @@ EXAMPLES = """examples:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = make_parser(__doc__, EXAMPLES, "simulator.py", gives_up=False)
     add_game_options(parser, players=12, rounds=10)
     add_prefix(parser)
     add = parser.add_argument_group("log").add_argument
     add("--no-shipping", action="store_true", help="ship no log records")
-    add("--fanout", type=queue_name, metavar="EXCHANGE",
-        help="ship to this fanout exchange, not to queues")  # fmt: skip
-    add("--buffer", type=number(int, 1), default=10_000, metavar="N",
-        help="records that wait for the broker, at most (default: %(default)s)")  # fmt: skip
-    add("--flush-seconds", type=number(float, 0), default=10, metavar="SECONDS",
-        help="at the end, ship the rest for this long (default: %(default)s)")  # fmt: skip
+    fanout_help = "ship to this fanout exchange, not to queues"
+    add("--fanout", type=queue_name, metavar="EXCHANGE", help=fanout_help)
+    buffer_help = "records that wait for the broker, at most (default: %(default)s)"
+    add("--buffer", type=number(int, 1), default=10_000, metavar="N", help=buffer_help)
+    flush_help = "at the end, ship the rest for this long (default: %(default)s)"
+    add("--flush-seconds", type=SECONDS, default=10, metavar="SECONDS", help=flush_help)
     add("--truth", type=Path, metavar="FILE", help="write down what happened, as JSON")
     options = parser.parse_args()
     try:
@@ -63,15 +62,21 @@ def play(arena: Arena) -> dict:
             for one in sorted(game.podium, key=lambda one: one.player)
         ]
         truth["podium"] += [
-            {"run": arena.run, "game": game.number, "rank": rank, "hero": one.hero,
-             "rounds": one.rounds, "dealt": one.dealt, "taken": one.taken}
+            {
+                "run": arena.run,
+                "game": game.number,
+                "rank": rank,
+                "hero": one.hero,
+                "rounds": one.rounds,
+                "dealt": one.dealt,
+                "taken": one.taken,
+            }
             for rank, one in enumerate(game.podium, 1)
-        ]  # fmt: skip
+        ]
     return truth | {"records": dict(arena.logged)}
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Play, then ship the rest; return the exit code."""
     stop_as_with_ctrl_c()
     arena = Arena(options.players, options.rounds, options.seed, options.turn_seconds)
     log, code = logging.getLogger("arena"), OK

@@ -21,7 +21,6 @@ except ImportError as missing:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = plain_parser(__doc__, EXIT_CODES)
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="where worker.py writes: its --output")
@@ -31,7 +30,7 @@ def parse() -> argparse.Namespace:
 
 
 def print_table(title: str, rows: list[dict]) -> None:
-    """Print one table, numbers to the right."""
+    """Print one table, numbers aligned to the right."""
     if not rows:
         print(f"{title}: no rows\n", flush=True)
         return
@@ -47,7 +46,6 @@ def print_table(title: str, rows: list[dict]) -> None:
 
 
 def as_json(tables: Tables, of_game) -> str:
-    """Return all of it as JSON."""
     document = {
         "participants": [*filter(of_game, tables.participants())],
         "podium": [*filter(of_game, tables.podium())],
@@ -60,7 +58,6 @@ def as_json(tables: Tables, of_game) -> str:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the tables; return the exit code."""
     try:
         tables = read_tables(options.folder)
     except OSError as error:

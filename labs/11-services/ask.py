@@ -4,14 +4,13 @@
     ./ask.py monolith POST accounts email=ada@example.com name="Ada Lovelace"
     ./ask.py attendees GET accounts/ada@example.com
 
-The same is to be had in a browser: each service shows at /docs what may be asked of it.
+A browser can do the same: each service shows at /docs what it answers.
 """
 
+import argparse
 import json
 
 try:
-    import argparse
-
     import httpx
 
     from conference.options import ATTENDEES, MAIL, MONOLITH, address_of
@@ -29,6 +28,7 @@ EXAMPLES = """examples:
   ./ask.py mail GET mails
 
 exit codes: 0 done, 2 usage, 3 nobody answers, 4 the service refuses"""
+METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 PATIENCE = 10  # seconds for an answer
 
 
@@ -41,19 +41,17 @@ def field(text: str) -> tuple[str, str]:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = plain_parser(__doc__, EXAMPLES)
     add = parser.add_argument
     add("service", choices=SERVICES, help="whom to ask")
-    add("method", type=str.upper, choices=["GET", "POST", "PATCH", "PUT", "DELETE"],
-        help="what to do: read, add, change, set, close")  # fmt: skip
+    method_help = "what to do: read, add, change, set, close"
+    add("method", type=str.upper, choices=METHODS, help=method_help)
     add("path", help="what comes after the address, such as accounts")
     add("fields", nargs="*", type=field, metavar="NAME=VALUE", help="what to send")
     return parser.parse_args()
 
 
 def main(options: argparse.Namespace) -> int:
-    """Ask, and print the status and the answer, a line for each item; return the exit code."""
     address = f"{address_of(SERVICES[options.service])}/{options.path.lstrip('/')}"
     try:
         answer = httpx.request(

@@ -1,32 +1,37 @@
 #!/usr/bin/env python3
-"""Who comes to the conference: badges, and a copy of the monolith's accounts that they refer to.
+"""Who comes to the conference: badges, and a copy of the monolith's accounts.
 
     ./attendees.py --via polling --every 5     # ask the monolith for all accounts, again and again
     ./attendees.py                             # be told of every change by a message
 
-Either way the copy is here: what is asked of this service, it answers without the monolith.
+Either way the copy is here: this service answers every request without the monolith.
 """
 
 import argparse
 import threading
 
 try:
-    import pika
     import pydantic
     from fastapi import FastAPI
 
-    from conference.consumer import Consumer, Message
     from conference.copies import TABLES, Copies
     from conference.database import Database
     from conference.messages import Account, Badge, NewBadge
     from conference.names import Names
-    from conference.options import ATTENDEES, MONOLITH, address_of, parse, service_parser
+    from conference.options import (
+        ATTENDEES,
+        MONOLITH,
+        add_via,
+        address_of,
+        parse,
+        service_parser,
+    )
     from conference.web import new_application
-    from kit.amqp import Broker, number, show
+    from kit.amqp import Broker, show
     from kit.cli import run_lab, say
-    from kit.management.counts import count
     from kit.web.address import web_address
-    from kit.web.serving import Background, listen, serve
+    from kit.web.consumer import Consumer, Message
+    from kit.web.serving import listen, serve
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
     raise SystemExit(f"attendees.py: error: {missing}\n  try: {hint}") from None
@@ -38,65 +43,55 @@ http://127.0.0.1:8012/docs shows what may be asked."""
 PAUSE = 1  # seconds before the monolith is asked again, when messages need all accounts first
 
 
-class Polling(Background):
-    """Asks the monolith for all accounts every few seconds."""
+class Polling:
+    """Asks the monolith for all accounts every few seconds; runs in a thread of its own."""
+
+    connected = False  # it has nothing to finish
 
     def __init__(self, copies: Copies, every: float) -> None:
-        super().__init__()
         self.copies, self.every = copies, every
         self._stopped = threading.Event()
 
-    def work(self) -> None:
-        """Ask until stopped."""
+    def run(self) -> None:
         say("*", f"Asking {self.copies.monolith} for all accounts every {self.every:g} s")
         while not self._stopped.is_set():
             self.copies.fetch(self.every)
             self._stopped.wait(self.every)
 
     def stop(self) -> None:
-        """Ask no more."""
         self._stopped.set()
 
 
-class Listening(Background):
-    """Hears of every change from a durable queue behind the exchange for accounts."""
+class Listening(Consumer):
+    """Hears of every change from a durable queue; runs in a thread of its own."""
+
+    prefetch = 100
 
     def __init__(self, copies: Copies, names: Names, broker: Broker) -> None:
-        super().__init__()
+        super().__init__(broker)
         self.copies, self.names = copies, names
-        self.consumer = Consumer(broker, [names.copy], self._prepare, self._take, prefetch=100)
 
-    def work(self) -> None:
-        """Consume until stopped."""
-        self.consumer.run()
-
-    def stop(self) -> None:
-        """Consume no more."""
-        self.consumer.stopping = True
-        if self.consumer.connected:
-            self.join(1)
-
-    def _prepare(self, connection: pika.BlockingConnection) -> None:
-        """Make sure that every change from now on is in our queue, and all before in the copy."""
-        if not count(connection, self.names.copy):
-            self.copies.not_complete()  # first, or who dies here would never know
-        channel = connection.channel()
+    def declare(self, channel) -> list[str]:
+        """Make sure that all changes so far are in the copy, and all later ones in our queue."""
+        if not self.names.has_copy(channel.connection):
+            self.copies.not_complete()  # first: if we die after the next line, we still know
         self.names.declare_copy(channel)
-        channel.close()
-        while not (self.copies.complete or self.consumer.stopping):
+        while not (self.copies.complete or self.stopping):
             self.copies.fetch(PAUSE)
             if not self.copies.complete:
-                connection.sleep(PAUSE)
+                channel.connection.sleep(PAUSE)
+        return [self.names.copy]
 
-    def _take(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
+        """Put a change into the copy, then acknowledge."""
         try:
             self.copies.take(Account.model_validate_json(message.body))
         except pydantic.ValidationError:
             say("!", f"This is no account, and thrown away: {show(message.body)}")
+        message.acknowledge()
 
 
 def application(copies: Copies, via: str) -> FastAPI:
-    """Return what answers requests."""
     app = new_application("Conference: attendees")
 
     @app.get("/health")
@@ -128,7 +123,6 @@ def application(copies: Copies, via: str) -> FastAPI:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Answer, and keep the copy up to date, until stopped; return the exit code."""
     copies = Copies(Database(options.data, "attendees.sqlite3", TABLES), options.monolith)
     if options.via == "polling":
         source = Polling(copies, options.every)
@@ -141,16 +135,12 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def options() -> argparse.Namespace:
-    """Return the options."""
     parser = service_parser(__doc__, EXAMPLES, "attendees.py", ATTENDEES)
-    add = parser.add_argument_group("accounts").add_argument
-    add("--via", choices=["messages", "polling"], default="messages",
-        help="how to learn of changes (default: %(default)s)")  # fmt: skip
-    add("--every", type=number(float, 0.05, 86400), default=5, metavar="SECONDS",
-        help="with --via polling: ask so often (default: %(default)s)")  # fmt: skip
-    add("--monolith", type=web_address, metavar="URL",
-        default=address_of(MONOLITH),
-        help="where the accounts are (default: %(default)s)")  # fmt: skip
+    add = parser.add_argument
+    monolith_help = "where the accounts are (default: %(default)s)"
+    address = address_of(MONOLITH)
+    add("--monolith", type=web_address, metavar="URL", default=address, help=monolith_help)
+    add_via(parser)
     return parse(parser)
 
 

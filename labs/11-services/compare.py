@@ -1,19 +1,16 @@
 #!/usr/bin/env python3
-"""Make the same changes known by polling and by messages, and measure what each way costs.
+"""Make the same changes known by polling and by messages, and measure the costs.
 
     ./compare.py
 
-One monolith, and an attendees service for each way, all of them processes of their own, with data
-and queues of their own. At the end the monolith goes away just after a change, and comes back.
+One monolith and several attendees services, all of them processes of their own, with data and
+queues of their own. At the end the monolith goes away just after a change, and comes back.
 """
 
 import argparse
-import contextlib
-import os
 import random
 import re
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -21,23 +18,12 @@ from pathlib import Path
 
 try:
     import httpx
-    import pika
 
     from conference.names import Names
-    from kit.amqp import Broker, BrokerError, number
-    from kit.cli import (
-        OK,
-        UNEXPECTED,
-        Trouble,
-        lab_parser,
-        run_lab,
-        say,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-        wait_until,
-    )
+    from kit.amqp import Broker, number
+    from kit.cli import OK, lab_parser, run_lab, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
+    from kit.web.programs import Programs
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
     raise SystemExit(f"compare.py: error: {missing}\n  try: {hint}") from None
@@ -49,6 +35,7 @@ EXAMPLES = """what the columns say:
                  And how long after the change did it know?"""
 HERE = Path(__file__).resolve().parent
 EMAIL = "ada@example.com"
+EVERY = number(float, 0.05, 10)  # seconds
 PAUSE = (0.05, 0.35)  # seconds from one change to the next: at least, at most
 AWAY = 1  # seconds without the monolith
 DEADLINE = 30  # seconds for what takes one
@@ -58,8 +45,8 @@ TITLES = [
 ]
 
 
-class Way:
-    """An attendees service that learns of changes in one way."""
+class Contender:
+    """An attendees service that learns of changes by polling or by messages."""
 
     def __init__(self, title: str, *arguments: object) -> None:
         self.title, self.arguments = title, arguments
@@ -67,7 +54,7 @@ class Way:
         self.meanwhile = ""  # whether it knew the last change while the monolith was away
 
     def knows_since(self, version: int) -> float | None:
-        """Return since when it knows a version or a later one, None if it does not."""
+        """Return when it learned of a version or a later one, None if it has not."""
         for line in list(self.service.lines):
             found = re.search(r"version (\d+): .* late", line.text)
             if found and int(found[1]) >= version:
@@ -75,8 +62,8 @@ class Way:
         return None
 
     def row(self, made: dict[int, float]) -> list[str]:
-        """Return what came of it; `made` tells when each version was asked for."""
-        delays = [1000 * (self.knows_since(one) - asked) for one, asked in made.items()]
+        """Return the row of the table; `made` has the time at which each version was asked for."""
+        delays = [1000 * (self.knows_since(version) - asked) for version, asked in made.items()]
         requests = re.search(r"requests to the monolith: (\d+)", self.service.text())[1]
         *delays, last = delays
         figures = [statistics.mean(delays), max(delays)]
@@ -85,41 +72,35 @@ class Way:
 
 
 class Comparison:
-    """All ways at the same time, with the same changes."""
+    """All contenders at the same time, with the same changes."""
 
-    def __init__(self, folder: Path, prefix: str, broker: Broker, polls: list[float]) -> None:
-        self.folder, self.common = folder, ["--prefix", prefix]
-        self.environment = os.environ | {"AMQP_URL": url_of(broker)}
-        self.ways = [
-            Way(f"polling, every {every:g} s", "--via", "polling", "--every", every)
+    def __init__(self, folder: Path, prefix: str, programs: Programs, polls: list[float]) -> None:
+        self.folder, self.common, self.programs = folder, ["--prefix", prefix], programs
+        self.contenders = [
+            Contender(f"polling, every {every:g} s", "--via", "polling", "--every", every)
             for every in polls
         ]
-        self.ways.append(Way("messages"))
-        self.scripts: list[Script] = []
+        self.contenders.append(Contender("messages"))
         self.made: dict[int, float] = {}  # version -> when it was asked for
         self.random = random.Random(11)  # the same pauses in every run
 
     def start(self, name: str, *arguments: object, port: int = 0) -> Script:
-        """Start a service; it need not be ready yet."""
-        folder = self.folder / ("monolith" if name == "monolith.py" else str(len(self.scripts)))
-        own = ["--http-port", port, "--data", folder, *self.common, *arguments]
-        command = [sys.executable, str(HERE / name), *map(str, own)]
-        with signals_put_off():
-            # In sessions of their own: Ctrl-C is for us, and we end them.
-            script = Script(command, self.environment, own_session=True)
-            self.scripts.append(script)
-        return script
+        """Start a service; the monolith has the same data each time."""
+        number = len(self.programs.scripts)
+        folder = self.folder / ("monolith" if name == "monolith.py" else str(number))
+        own = ["--http-port", port, "--data", folder, *self.common]
+        return self.programs.start(name, *own, *arguments)
 
     def run(self, changes: int) -> None:
-        """Let it all happen. Raises AssertionError, TimeoutError, OSError or httpx.HTTPError."""
+        """Run the comparison. Raises AssertionError, TimeoutError, OSError or httpx.HTTPError."""
         monolith = self.start("monolith.py")
         address = address_in(monolith)
         with httpx.Client(base_url=address, trust_env=False, timeout=DEADLINE) as client:
             client.post("/accounts", json={"email": EMAIL, "name": "Ada"}).raise_for_status()
-            for way in self.ways:
-                way.service = self.start("attendees.py", "--monolith", address, *way.arguments)
-            for way in self.ways:
-                way.service.wait_for("Copied all accounts", within=DEADLINE)
+            for one in self.contenders:
+                one.service = self.start("attendees.py", "--monolith", address, *one.arguments)
+            for one in self.contenders:
+                one.service.wait_for("Copied all accounts", within=DEADLINE)
             say("*", f"{changes} changes")
             for _ in range(changes):
                 time.sleep(self.random.uniform(*PAUSE))
@@ -130,40 +111,26 @@ class Comparison:
         monolith.terminate()
         monolith.wait(DEADLINE)
         time.sleep(AWAY)
-        for way in self.ways:
-            way.meanwhile = "known" if way.knows_since(max(self.made)) else "not known"
+        for one in self.contenders:
+            one.meanwhile = "known" if one.knows_since(max(self.made)) else "not known"
         say("*", "It is back")
         address_in(self.start("monolith.py", port=httpx.URL(address).port))
         self.wait_until_all_know()
-        for way in self.ways:
-            way.service.terminate()
-            way.service.wait(DEADLINE)
+        for one in self.contenders:
+            one.service.terminate()
+            one.service.wait(DEADLINE)
 
     def change(self, client: httpx.Client) -> None:
-        """Change the account."""
         asked = time.monotonic()
         answer = client.patch(f"/accounts/{EMAIL}", json={"name": f"Ada {len(self.made) + 2}"})
         self.made[answer.raise_for_status().json()["version"]] = asked
 
     def wait_until_all_know(self) -> None:
-        """Wait until the newest change is known in every way."""
         newest = max(self.made)
-        wait_until(lambda: all(way.knows_since(newest) for way in self.ways), DEADLINE)
-
-    def what_went_wrong(self) -> str:
-        """Return the first error that a service has printed, "" if there is none."""
-        errors = [line.text for one in self.scripts for line in one.find(": error: ")]
-        return errors[0] if errors else ""
-
-    def close(self) -> None:
-        """End all services."""
-        for script in self.scripts:
-            script.kill()
-            script.wait()
+        wait_until(lambda: all(one.knows_since(newest) for one in self.contenders), DEADLINE)
 
     def print(self) -> None:
-        """Print the table."""
-        rows = [*TITLES, *(way.row(self.made) for way in self.ways)]
+        rows = [*TITLES, *(one.row(self.made) for one in self.contenders)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for title, *cells in rows:
             figures = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
@@ -175,46 +142,29 @@ def address_in(service: Script) -> str:
     return re.search(r"http://[\w.:]+\d", service.wait_for("Answering", within=DEADLINE).text)[0]
 
 
-def clean_up(prefix: str, broker: Broker) -> None:
-    """Delete what the services have made on the broker."""
-    names = Names(prefix)
-    with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-        connection = broker.connect()
-        names.delete(connection.channel())
-        connection.close()
-
-
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Compare the ways; return the exit code."""
     stop_as_with_ctrl_c()
     broker.connect().close()
     prefix = f"compare-{uuid.uuid4().hex[:8]}."
+    delete = Names(prefix).delete
+    programs = Programs("the comparison", HERE, broker, httpx.HTTPError, delete=delete)
     with tempfile.TemporaryDirectory(prefix="conference-") as folder:
-        comparison = Comparison(Path(folder), prefix, broker, options.every)
-        say("*", f"A monolith, and {len(comparison.ways)} attendees services: starting them")
-        try:
+        comparison = Comparison(Path(folder), prefix, programs, options.every)
+        say("*", f"A monolith, and {len(comparison.contenders)} attendees services: starting them")
+        with programs:
             comparison.run(options.changes)
-        except (AssertionError, TimeoutError, OSError, httpx.HTTPError) as error:
-            why = comparison.what_went_wrong() or str(error).splitlines()[0]
-            hint = "the same again; and if the machine is busy, when it is not"
-            raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
-        finally:
-            comparison.close()
-            clean_up(prefix, broker)
     comparison.print()
     return OK
 
 
 def options() -> argparse.Namespace:
-    """Return the options."""
     parser = lab_parser(__doc__, EXAMPLES, "compare.py")
     add = parser.add_argument
-    add("--changes", type=number(int, 1, 1000), default=10, metavar="N",
-        help="how many (default: %(default)s)")  # fmt: skip
-    add("--every", type=number(float, 0.05, 10), nargs="+", default=[0.2, 1], metavar="SECONDS",
-        help="how often those ask who poll (default: 0.2 1)")  # fmt: skip
-    options = parser.parse_args()
-    return options
+    changes_help = "how many (default: %(default)s)"
+    add("--changes", type=number(int, 1, 1000), default=10, metavar="N", help=changes_help)
+    every_help = "pauses of the services that poll (default: 0.2 1)"
+    add("--every", type=EVERY, nargs="+", default=[0.2, 1], metavar="SECONDS", help=every_help)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

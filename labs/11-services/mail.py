@@ -25,9 +25,9 @@ try:
 
     from conference.database import Database
     from conference.options import FIRST_PORT, MAIL, SMTP, add_data
-    from kit.amqp import number, reason
+    from kit.amqp import reason
     from kit.cli import UNEXPECTED, Trouble, plain_parser, run, say
-    from kit.web.address import add_http, port_of
+    from kit.web.address import PORT, add_http, port_of
     from kit.web.serving import address_of, listen, serve
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
@@ -49,7 +49,7 @@ MAIL_ON_PAGE = "<article><b>{to}</b>: {subject}<pre>{text}</pre></article>"
 
 
 class Mails:
-    """What has come; the handler of aiosmtpd."""
+    """The mails that have come; the handler of aiosmtpd."""
 
     def __init__(self, folder: Path | None, refuse: list[str], busy: list[str]) -> None:
         self.refuse, self.busy = set(refuse), set(busy)
@@ -59,7 +59,7 @@ class Mails:
         self.mails = {one["id"]: one for one in map(read, kept)}
 
     async def handle_RCPT(self, server, session, envelope, address: str, options) -> str:  # noqa: N802
-        """Take an address, unless we were told not to."""
+        """Take an address, unless the options say no."""
         if address in self.refuse:
             return "550 no such mailbox here"
         if address in self.busy:
@@ -68,7 +68,7 @@ class Mails:
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope) -> str:  # noqa: N802
-        """Take a mail; what we say here is the sender's proof that we have it."""
+        """Take a mail; our answer is the sender's proof that we have it."""
         mail = read(envelope.content)
         what = f"{mail['to']}: {mail['subject']!r}"
         if mail["id"] in self.mails:
@@ -87,7 +87,7 @@ class Mails:
 
 
 def read(content: bytes) -> dict[str, str]:
-    """Return the parts of a mail that we show."""
+    """Return the parts of a mail that the page shows."""
     mail = email.message_from_bytes(content, policy=email.policy.default)
     body = mail.get_body(("plain",))
     return {
@@ -99,7 +99,7 @@ def read(content: bytes) -> dict[str, str]:
 
 
 def application(mails: Mails, smtp: socket.socket) -> FastAPI:
-    """Return what answers requests; it serves SMTP too, for as long as it runs."""
+    """Return the web application; it serves SMTP too, for as long as it runs."""
 
     @contextlib.asynccontextmanager
     async def with_smtp(app: FastAPI):
@@ -122,15 +122,14 @@ def application(mails: Mails, smtp: socket.socket) -> FastAPI:
 
     @app.get("/")
     def page() -> HTMLResponse:
-        shown = [{key: html.escape(text) for key, text in mail.items()} for mail in every()]
-        parts = [MAIL_ON_PAGE.format(**mail) for mail in reversed(shown)]
+        escaped = [{key: html.escape(text) for key, text in mail.items()} for mail in every()]
+        parts = [MAIL_ON_PAGE.format(**mail) for mail in reversed(escaped)]
         return HTMLResponse(PAGE.format(count=len(parts), mails="".join(parts)))
 
     return app
 
 
 def main(options: argparse.Namespace) -> int:
-    """Take mails until stopped; return the exit code."""
     folder = None if options.forget else options.data / "mail"
     lock = None if options.forget else Database(options.data, "mail.sqlite3", "")
     try:
@@ -149,14 +148,13 @@ def main(options: argparse.Namespace) -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = plain_parser(__doc__, EXAMPLES)
     add_data(parser)
     add_http(parser, port_of(MAIL, FIRST_PORT))
     add = parser.add_argument_group("mail").add_argument
-    add("--smtp-port", type=number(int, 0, 65535), metavar="PORT",
-        default=port_of(SMTP, FIRST_PORT),
-        help="0 for any that is free (default: %(default)s)")  # fmt: skip
+    port = port_of(SMTP, FIRST_PORT)
+    port_help = "0 for any free one (default: %(default)s)"
+    add("--smtp-port", type=PORT, metavar="PORT", default=port, help=port_help)
     add("--refuse", action="append", default=[], metavar="ADDRESS", help="refuse it for good: 550")
     add("--busy", action="append", default=[], metavar="ADDRESS", help="put it off: 450")
     add("--forget", action="store_true", help="do not keep mails in the folder of --data")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The conference site's accounts and presentations, and the messages that tell of their changes.
+"""The conference site's accounts and presentations, and the messages about them.
 
     ./monolith.py
 
@@ -20,7 +20,7 @@ try:
     )
     from conference.names import Names
     from conference.options import MONOLITH, parse, service_parser
-    from conference.relay import Relay
+    from conference.relay import SiteRelay
     from conference.site import TABLES, Site
     from conference.web import new_application
     from kit.amqp import Broker
@@ -36,13 +36,12 @@ EXAMPLES = """examples:
 http://127.0.0.1:8011/docs shows what may be asked."""
 
 
-def application(site: Site, relay: Relay) -> FastAPI:
-    """Return what answers requests."""
+def application(site: Site, relay: SiteRelay) -> FastAPI:
     app = new_application("Conference: accounts and presentations")
 
     @app.middleware("http")
     async def publish(request, call_next):
-        """After a request that may have changed something, there may be something to publish."""
+        """Wake the relay after a request that may have changed something."""
         answer = await call_next(request)
         if request.method != "GET":
             relay.wake()
@@ -100,10 +99,9 @@ def application(site: Site, relay: Relay) -> FastAPI:
 
 
 def main(options, broker: Broker) -> int:
-    """Answer, and publish, until stopped; return the exit code."""
     names = Names(options.prefix)
     site = Site(Database(options.data, "monolith.sqlite3", TABLES), names)
-    relay = Relay(site, names, broker)
+    relay = SiteRelay(site, names, broker)
     listener = listen(options.http_bind, options.http_port)
     code = serve(application(site, relay), listener, relay)
     say("*", f"Stopped; waiting in the outbox: {site.waiting()}")

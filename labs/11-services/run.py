@@ -18,10 +18,10 @@ from pathlib import Path
 try:
     from conference.database import Database
     from conference.names import Names
-    from conference.options import parse, site_parser
-    from kit.amqp import Broker, number
+    from conference.options import add_via, parse, site_parser
+    from kit.amqp import Broker
     from kit.cli import OK, UNEXPECTED, Trouble, run_lab, say, url_of
-    from kit.web import together as crew
+    from kit.web import together
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
     raise SystemExit(f"run.py: error: {missing}\n  try: {hint}") from None
@@ -29,12 +29,11 @@ except ImportError as missing:
 HERE = Path(__file__).resolve().parent
 SERVICES = ("monolith", "attendees", "workflow", "mail")
 EXAMPLES = """examples:
-  ./run.py --via polling --every 2       # the attendees service asks, and is not told
+  ./run.py --via polling --every 2       # the attendees service polls
   ./run.py monolith mail workflow        # attendees.py in a terminal of its own"""
 
 
 def command(service: str, options: argparse.Namespace) -> list:
-    """Return the command line of a service."""
     words = [sys.executable, HERE / f"{service}.py", "--data", options.data]
     words += ["--verbose"] if options.verbose else []
     if service != "mail":
@@ -69,25 +68,20 @@ def delete(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Run the services until somebody stops them, or one of them ends; return the exit code."""
     if options.delete:
         return delete(options, broker)
     environment = os.environ | {"AMQP_URL": url_of(broker)}
-    wanted = options.services or SERVICES
-    return crew.run({service: command(service, options) for service in wanted}, environment)
+    services = options.services or SERVICES
+    return together.run({name: command(name, options) for name in services}, environment)
 
 
 def options() -> argparse.Namespace:
-    """Return the options."""
     parser = site_parser(__doc__, EXAMPLES, "run.py")
-    parser.add_argument("services", nargs="*", metavar="SERVICE",
-        help=f"{', '.join(SERVICES)} (default: all)")  # fmt: skip
     add = parser.add_argument
+    services_help = f"{', '.join(SERVICES)} (default: all)"
+    add("services", nargs="*", metavar="SERVICE", help=services_help)
     add("--delete", action="store_true", help="delete the queues and the data, and end")
-    add("--via", choices=["messages", "polling"], default="messages",
-        help="how the attendees service learns of changes (default: %(default)s)")  # fmt: skip
-    add("--every", type=number(float, 0.05, 86400), default=5, metavar="SECONDS",
-        help="with --via polling: ask so often (default: %(default)s)")  # fmt: skip
+    add_via(parser)
     options = parse(parser)
     if unknown := [name for name in options.services if name not in SERVICES]:
         parser.error(f"there is no service {unknown[0]!r}: {', '.join(SERVICES)}")

@@ -3,18 +3,18 @@
 
     ./workflow.py
 
-A message is acknowledged when the mail server has taken its mail. Without a mail server all wait in
-their queues; a mail that it will never take is parked in presentations.failed, with the reason.
+A message is acknowledged when the mail server has taken its mail. Without a mail server messages
+wait in their queues; a mail that it refuses for good is parked in presentations.failed.
 """
 
 import argparse
+import contextlib
 import signal
 
 try:
     import pika
     import pydantic
 
-    from conference.consumer import Consumer, Message, TryLater
     from conference.database import Database
     from conference.messages import Decision
     from conference.names import Names
@@ -23,6 +23,8 @@ try:
     from kit.amqp import Broker, number, show
     from kit.cli import LOCALHOST, OK, clean, run_lab, say
     from kit.web.address import port_of
+    from kit.web.connection import Pause
+    from kit.web.consumer import Consumer, Message
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder; pip install -r requirements.txt)"
     raise SystemExit(f"workflow.py: error: {missing}\n  try: {hint}") from None
@@ -32,50 +34,46 @@ EXAMPLES = """examples:
   ./workflow.py --parked                      # what is parked, and why
   ./workflow.py --parked --again              # and back into the queues with it"""
 LONGEST = 30  # seconds between two tries
+DELAY = number(float, 0.01, LONGEST)
 
 
-class Workflow:
+class Workflow(Consumer):
     """Sends one mail after the other."""
 
     def __init__(
         self, post: Post, names: Names, options: argparse.Namespace, broker: Broker
     ) -> None:
+        super().__init__(broker)
         self.post, self.names = post, names
         self.first_delay, self.most_tries = options.retry_delay, options.tries
         self.delay, self.sent = self.first_delay, 0
         self.tries: dict[str, int] = {}  # by Message-ID
-        queues = [names.approved, names.rejected]
-        self.consumer = Consumer(broker, queues, self._prepare, self._handle)
 
-    def run(self) -> int:
+    def send_mails(self) -> int:
         """Send mails until SIGTERM or Ctrl-C; return the exit code."""
-        for number_ in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number_, self._stop)
-        try:
-            self.consumer.run()
-        except KeyboardInterrupt:
-            pass
+        # After the mail in hand: half of it may be with the mail server.
+        self.stop_at(signal.SIGTERM, signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt):
+            self.run()
         say("*", f"Stopped; mails sent: {self.sent}")
         return OK
 
-    def _stop(self, *_: object) -> None:
-        """Stop after the mail in hand: half of it may be with the mail server."""
-        if self.consumer.stopping or not self.consumer.connected:
-            raise KeyboardInterrupt  # who waits for the broker has no mail in hand
-        # No exception here: in the middle of pika it would leave half a frame behind.
-        self.consumer.stopping = True
-
-    def _prepare(self, connection: pika.BlockingConnection) -> None:
-        channel = connection.channel()
+    def declare(self, channel) -> list[str]:
         self.names.declare_presentations(channel)
-        channel.close()
+        return [self.names.approved, self.names.rejected]
 
-    def _handle(self, message: Message) -> None:
-        """Send the mail of one message, unless it is sent. Raises TryLater."""
+    def handle(self, message: Message) -> None:
+        """Send the mail of one message, or park it, then acknowledge. Raises Pause."""
         try:
             decision = Decision.model_validate_json(message.body)
         except pydantic.ValidationError:
-            return self._park(message, "this is no decision")
+            self._park(message, "this is no decision")
+        else:
+            self._send(message, decision)
+        message.acknowledge()
+
+    def _send(self, message: Message, decision: Decision) -> None:
+        """Send the mail of a decision, unless it is sent. Raises Pause."""
         status = "approved" if message.queue == self.names.approved else "rejected"
         mail = self.post.write(decision, status)
         what = f"presentation {decision.number}, {status}, to {decision.email}"
@@ -84,9 +82,8 @@ class Workflow:
         try:
             self.post.send(mail)
         except NoMailServer as error:
-            raise self._later(
-                f"No mail server at {self.post.host}:{self.post.port} ({error})"
-            ) from error
+            server = f"{self.post.host}:{self.post.port}"
+            raise self._later(f"No mail server at {server} ({error})") from error
         except Refused as error:
             tries = self.tries.pop(mail["Message-ID"], 0) + 1
             if not error.final and tries < self.most_tries:
@@ -98,17 +95,16 @@ class Workflow:
         self.sent += 1
         say("x", f"Sent: {what}")
 
-    def _later(self, why: str) -> TryLater:
-        """Return what says that the mail server wants to be left alone, each time for longer."""
+    def _later(self, why: str) -> Pause:
+        """Return a pause, each time a longer one."""
         delay, self.delay = self.delay, min(2 * self.delay, LONGEST)
-        return TryLater(why, delay)
+        return Pause(why, delay)
 
     def _park(self, message: Message, why: str, what: str = "") -> None:
         self.delay = self.first_delay
-        self.names.declare_presentations(message.channel)  # it may be deleted since
-        properties = pika.BasicProperties(
-            delivery_mode=2, headers={"reason": why, "queue": message.queue}
-        )
+        self.names.declare_presentations(message.channel)  # somebody may have deleted the queue
+        headers = {"reason": why, "queue": message.queue}
+        properties = pika.BasicProperties(delivery_mode=2, headers=headers)
         message.channel.basic_publish(
             "", self.names.failed, message.body, properties, mandatory=True
         )
@@ -116,16 +112,16 @@ class Workflow:
 
 
 def show_parked(names: Names, broker: Broker, again: bool) -> int:
-    """Print what is parked, and why; put it back if wanted; return the exit code."""
+    """Print what is parked, and why; with `again` put it back; return the exit code."""
     connection = broker.connect()
     channel = connection.channel()
     channel.confirm_delivery()
     names.declare_presentations(channel)
     count = channel.queue_declare(names.failed, passive=True).method.message_count
-    for _ in range(count):  # and no more: a workflow that runs may park one again
+    for _ in range(count):  # and no more: a workflow that runs may park them again
         method, properties, body = channel.basic_get(names.failed)
         if method is None:
-            break  # somebody else was here
+            break  # somebody else has taken it
         headers = properties.headers or {}
         say("x", f"{show(body)}: {clean(str(headers.get('reason')))}")
         if again:
@@ -140,25 +136,23 @@ def show_parked(names: Names, broker: Broker, again: bool) -> int:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Send mails, or show what is parked; return the exit code."""
     names = Names(options.prefix)
     if options.parked:
         return show_parked(names, broker, options.again)
     post = Post(Database(options.data, "workflow.sqlite3", TABLES), *options.smtp)
-    return Workflow(post, names, options, broker).run()
+    return Workflow(post, names, options, broker).send_mails()
 
 
 def options() -> argparse.Namespace:
-    """Return the options."""
     parser = service_parser(__doc__, EXAMPLES, "workflow.py", None)
     add = parser.add_argument_group("mail").add_argument
-    add("--smtp", type=host_and_port, metavar="HOST:PORT",
-        default=f"{LOCALHOST}:{port_of(SMTP, FIRST_PORT)}",
-        help="the mail server (default: %(default)s)")  # fmt: skip
-    add("--retry-delay", type=number(float, 0.01, LONGEST), default=1, metavar="SECONDS",
-        help="wait so long after a failure, then longer (default: %(default)s)")  # fmt: skip
-    add("--tries", type=number(int, 1), default=8, metavar="N",
-        help="park a mail that was put off so often (default: %(default)s)")  # fmt: skip
+    server = f"{LOCALHOST}:{port_of(SMTP, FIRST_PORT)}"
+    server_help = "the mail server (default: %(default)s)"
+    add("--smtp", type=host_and_port, metavar="HOST:PORT", default=server, help=server_help)
+    delay_help = "wait so long after a failure, then longer (default: %(default)s)"
+    add("--retry-delay", type=DELAY, default=1, metavar="SECONDS", help=delay_help)
+    tries_help = "park a mail that was put off so often (default: %(default)s)"
+    add("--tries", type=number(int, 1), default=8, metavar="N", help=tries_help)
     add("--parked", action="store_true", help="show what is parked, and why, and end")
     add("--again", action="store_true", help="with --parked: back into the queues with it")
     options = parse(parser)

@@ -12,16 +12,13 @@ CREATE TABLE IF NOT EXISTS counts (product INTEGER PRIMARY KEY, pieces INTEGER);
 
 
 class Counts:
-    """The statistics."""
-
     def __init__(self, folder: Path) -> None:
         self._database = open_database(folder / "marketing.db", SCHEMA)
 
     def count(self, order: Order) -> str:
         """Count an order, unless it is counted already; return a line about it.
 
-        That it is counted is noted in the same transaction as the counts: never one without the
-        other.
+        The order's number and the counts change in one transaction: never one without the other.
         """
         with self._database as database:
             new = database.execute("INSERT OR IGNORE INTO processed VALUES (?)", (order.number,))
@@ -32,7 +29,6 @@ class Counts:
         return f"counted, {self.orders()} in all"
 
     def add(self, product: int) -> None:
-        """Count one piece of a product."""
         self._database.execute(
             "INSERT INTO counts VALUES (?, 1)"
             " ON CONFLICT (product) DO UPDATE SET pieces = pieces + 1",
@@ -40,5 +36,4 @@ class Counts:
         )
 
     def orders(self) -> int:
-        """Return how many orders are counted."""
         return self._database.execute("SELECT COUNT(*) FROM processed").fetchone()[0]

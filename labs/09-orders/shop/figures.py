@@ -11,7 +11,7 @@ TITLES = [
 
 @dataclass
 class Figures:
-    """One way to work off orders, measured."""
+    """What one way to process orders came to."""
 
     title: str
     answers: list[tuple[bool, float]]  # of each request: was the order taken, after how long
@@ -19,7 +19,6 @@ class Figures:
     done: float  # seconds until all that was taken was done
 
     def row(self) -> list[str]:
-        """Return the cells of a row."""
         took = [1000 * seconds for _, seconds in self.answers]
         taken = sum(ok for ok, _ in self.answers)
         # The cut points between 20 parts of equal size: the last has 95 % below it.
@@ -35,7 +34,6 @@ class Figures:
 
 
 def table(rows: list[Figures]) -> list[str]:
-    """Return the lines of a table."""
     cells = [*TITLES, *(one.row() for one in rows)]
     wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [

@@ -4,21 +4,21 @@ import httpx
 
 from shop.order import Hopeless, NewOrder, Order, TryLater
 
-PATIENCE = 20  # seconds for an answer; the broker's heartbeats wait meanwhile, and may for longer
-SECOND_THOUGHTS = (408, 425, 429)  # refusals that are about the moment, not about the order
+PATIENCE = 20  # seconds for an answer: less than the broker waits for a heartbeat
+NOT_NOW = (408, 425, 429)  # refusals that may pass
 
 
 class Ledger:
     """The ERP at an address."""
 
     def __init__(self, address: str) -> None:
-        # No proxy: the ERP is in the house.
+        # No proxy: the ERP is in our own network.
         self._client = httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
 
     def book(self, order: Order) -> str:
         """Book an order; return a line about it. Raises TryLater or Hopeless.
 
-        PUT under the order's number: to say it twice is the same as to say it once.
+        It is a PUT under the order's number: sent twice, it still makes one entry.
         """
         entry = NewOrder(**order.model_dump(include=set(NewOrder.model_fields)))
         try:
@@ -27,7 +27,7 @@ class Ledger:
             raise TryLater(f"no answer from the ERP in {PATIENCE} s") from None
         except httpx.HTTPError:
             raise TryLater("the ERP does not answer") from None
-        if answer.status_code >= 500 or answer.status_code in SECOND_THOUGHTS:
+        if answer.status_code >= 500 or answer.status_code in NOT_NOW:
             raise TryLater(f"the ERP says {answer.status_code}")
         if answer.is_error:
             raise Hopeless(f"the ERP says {answer.status_code}")

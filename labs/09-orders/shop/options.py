@@ -18,34 +18,34 @@ def shop_parser(doc: str, examples: str, name: str, *, stays: bool = True) -> Pa
     """Return a parser with the options for the broker; a program that stays waits for it."""
     parser = lab_parser(doc, examples, name)
     add = parser.add_argument
-    add("--exchange", type=exchange_name, default="orders", metavar="NAME",
-        help="what our names on the broker begin with (default: %(default)s)")  # fmt: skip
+    exchange_help = "what our names on the broker begin with (default: %(default)s)"
+    add("--exchange", type=exchange_name, default="orders", metavar="NAME", help=exchange_help)
     if stays:
         parser.set_defaults(retry_for=math.inf)
-        add("--retry-for", type=number(float, 0), metavar="SECONDS",
-            help="keep trying to reach the broker for this long (default: for ever)")  # fmt: skip
+        retry_help = "keep trying to reach the broker for this long (default: for ever)"
+        add("--retry-for", type=number(float, 0), metavar="SECONDS", help=retry_help)
         add("--name", default=name, help="the connection's name on the management page")
     return parser
 
 
 def add_data(parser: Parser) -> None:
-    """Add the folder for what is kept."""
-    parser.add_argument("--data", type=Path, default="orders-data", metavar="DIR",
-        help="folder for what is kept (default: %(default)s)")  # fmt: skip
+    data_help = "folder for what is kept (default: %(default)s)"
+    parser.add_argument("--data", type=Path, default="orders-data", metavar="DIR", help=data_help)
 
 
 def add_delays(parser: Parser) -> None:
     """Add the pauses after which a failed order is tried again."""
-    parser.add_argument("--retries", type=delays, default=DELAYS, metavar="SECONDS,...",
-        help="pauses before the second, third, ... try; then it is parked "
-        "(default: %(default)s)")  # fmt: skip
+    retries_help = (
+        "pauses before the second, third, ... try; then it is parked (default: %(default)s)"
+    )
+    add = parser.add_argument
+    add("--retries", type=delays, default=DELAYS, metavar="SECONDS,...", help=retries_help)
 
 
 def add_erp(parser: Parser) -> None:
-    """Add where the ERP is."""
-    parser.add_argument("--erp", type=web_address, metavar="URL",
-        default=f"http://{LOCALHOST}:{port_of(ERP, SHOP_PORT)}",
-        help="where the ERP is (default: %(default)s)")  # fmt: skip
+    address = f"http://{LOCALHOST}:{port_of(ERP, SHOP_PORT)}"
+    erp_help = "where the ERP is (default: %(default)s)"
+    parser.add_argument("--erp", type=web_address, metavar="URL", default=address, help=erp_help)
 
 
 def exchange_name(text: str) -> str:
@@ -61,7 +61,7 @@ def delays(text: str) -> list[float]:
 
 
 def folder(path: Path) -> Path:
-    """Make the folder for what is kept if it is not there. Raises Trouble."""
+    """Create the folder for what is kept, if it is missing. Raises Trouble."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

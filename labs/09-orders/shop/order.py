@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 MOST_PRODUCTS = 100
 LARGEST = 2**53 - 1  # beyond it JavaScript, and so the page, rounds
-PLAIN = {  # pydantic's names for the two commonest slips, and words for people
+PLAIN = {  # pydantic's names for the two most common mistakes, and words for people
     "string_too_short": "a name is needed",
     "too_short": "at least one product is needed",
 }
@@ -35,22 +35,22 @@ class Event(BaseModel):
 
     number: Number
     step: str
-    state: Literal["done", "retrying", "parked", "failed"]  # failed: inline, nobody goes on
+    state: Literal["done", "retrying", "parked", "failed"]  # failed: with --inline
     note: str = ""
 
 
 class TryLater(Exception):
-    """Raised by a service's work for what may be better in a moment."""
+    """Raised by a service's work if another try may succeed."""
 
 
 class Hopeless(Exception):
-    """Raised by a service's work for what no further try can mend."""
+    """Raised by a service's work if no other try can succeed."""
 
 
 def what_is_wrong(error: ValidationError) -> list[dict[str, str]]:
-    """Return for each thing that is wrong the field and the reason, without the input.
+    """Return the field and the problem of each mistake, without the input.
 
-    The input may be anything, even what JSON cannot hold.
+    The input may be anything, even something that JSON cannot represent.
     """
     return [
         {"field": ".".join(map(str, one["loc"])), "problem": PLAIN.get(one["type"], one["msg"])}

@@ -10,20 +10,22 @@ from fpdf import FPDF
 
 from shop.order import Order
 
-# PDF's own fonts know Latin-1 only; DejaVu comes with matplotlib, which the kit has anyway. It is
-# only found, not imported: that would take a third of a second.
+# PDF's own fonts have Latin-1 only; matplotlib brings DejaVu. We only look for the package:
+# importing it would take a third of a second.
 if not (MATPLOTLIB := find_spec("matplotlib")):
     raise ModuleNotFoundError("No module named 'matplotlib'")
 FONT = Path(MATPLOTLIB.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
 A5 = (148, 210)  # millimetres
-INSTEAD = "\N{REPLACEMENT CHARACTER}"  # of what the font lacks; the warehouse goes by the number
+MISSING = (
+    "\N{REPLACEMENT CHARACTER}"  # for what the font lacks; the warehouse needs the number only
+)
 
 
 def print_pick_list(order: Order, folder: Path) -> str:
     """Put an order's pick list into the folder; return a line about it.
 
-    The file is called after the order, so a second printing replaces the first by its like. It gets
-    that name when it is whole: nobody ever sees half a list.
+    The file is named after the order, so printing it twice leaves one file. It gets that name when
+    it is complete: nobody ever sees half a list.
     """
     file = folder / f"{order.number}.pdf"
     there = file.exists()
@@ -47,7 +49,7 @@ def render(order: Order) -> bytes:
     pdf.cell(text=f"Order {order.number}", new_x="LMARGIN", new_y="NEXT")
     known = pdf.current_font.cmap
     pdf.set_font_size(14)
-    name = "".join(char if ord(char) in known else INSTEAD for char in order.customer_name)
+    name = "".join(char if ord(char) in known else MISSING for char in order.customer_name)
     pdf.multi_cell(0, text=f"for {name}", new_x="LMARGIN", new_y="NEXT")
     pdf.ln()
     for product, pieces in sorted(Counter(order.product_ids).items()):

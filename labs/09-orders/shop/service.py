@@ -1,8 +1,8 @@
 """A service: takes orders from its queue, one at a time, and does its step of each.
 
-The order of things is what keeps the promises. The step is done; the API is told, with a confirm;
-the message is acknowledged. Whoever dies in between gets the message again and does it again: so
-the work of a service has to be one that may be done twice.
+The order of actions keeps the promises: do the step, tell the API and wait for the confirm, then
+acknowledge the message. A service that dies in between gets the message again and does the step
+again, so its work must be safe to repeat.
 """
 
 import signal
@@ -14,115 +14,90 @@ from pydantic import ValidationError
 
 from kit.amqp import Broker, show
 from kit.cli import INTERRUPTED, OK, say
+from kit.web.consumer import Consumer, Message
 from shop import topology
-from shop.link import keep_connected
 from shop.order import Event, Hopeless, Order, what_is_wrong
 from shop.topology import KEYS, STEPS
 
-TICK = 0.5  # seconds after which we look whether to stop
 
-
-class Service:
+class Service(Consumer):
     """One of the services; `work` does its step of an order and returns a line about it.
 
     What `work` raises is tried again after each of the options' pauses, Hopeless never.
     """
 
+    ready = "Waiting for orders on {}. To exit press CTRL+C"
+
     def __init__(
         self, name: str, work: Callable[[Order], str], options: Namespace, broker: Broker
     ) -> None:
+        super().__init__(broker)
         self.name, self.step, self.work = name, STEPS[name], work
-        self.exchange, self.delays, self.broker = options.exchange, options.retries, broker
-        self.busy = self.consuming = self.stopping = False
+        self.exchange, self.delays = options.exchange, options.retries
 
-    def run(self) -> int:
+    def serve(self) -> int:
         """Serve until told to stop; return the exit code."""
-        signal.signal(signal.SIGTERM, self.terminate)
+        self.stop_at(signal.SIGTERM)
         try:
-            keep_connected(self.exchange, self.broker, self.consume)
+            self.run()
         except KeyboardInterrupt:
             return INTERRUPTED if self.busy else OK
         return OK
 
-    def terminate(self, *_: object) -> None:
-        """Stop, after the order in hand if there is one: the handler of SIGTERM."""
-        if not self.consuming:  # there is no broker yet: nothing to be finished
-            raise KeyboardInterrupt
-        self.stopping = True
+    def declare(self, channel) -> list[str]:
+        topology.declare(channel, self.exchange)
+        return [topology.queue_of(self.exchange, self.name)]
 
-    def consume(self, connection: pika.BlockingConnection, channel) -> None:
-        """Take orders from one connection; raises pika's errors when it is lost."""
-        self.busy = False
-        queue = topology.queue_of(self.exchange, self.name)
-        channel.basic_qos(prefetch_count=1)
-        channel.basic_consume(queue, self.on_message)
-        say("*", f"Waiting for orders on {queue!r}. To exit press CTRL+C")
-        self.consuming = True
+    def handle(self, message: Message) -> None:
+        """Do the step of one order, tell of it, then acknowledge its message."""
+        attempt = attempts_before(message.properties) + 1
         try:
-            while not self.stopping:
-                connection.process_data_events(time_limit=TICK)
-                if not channel.consumer_tags:
-                    raise topology.cancelled(queue)
-        finally:
-            self.consuming = False
-
-    def on_message(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
-        """Do the step of one order, and settle its message."""
-        if self.stopping:  # it goes back when the connection closes
-            return
-        self.busy = True
-        attempt = attempts_before(properties) + 1
-        try:
-            order = Order.model_validate_json(body)
+            order = Order.model_validate_json(message.body)
         except ValidationError as error:
             wrong = what_is_wrong(error)[0]
             why = f"no order: {wrong['field']} {wrong['problem']}".replace(":  ", ": ")
-            self.park(channel, body, why, attempt)
-            say("!", f"Parked {show(body)} ({why})")
+            self.park(message, why, attempt)
+            say("!", f"Parked {show(message.body)} ({why})")
         else:
-            self.try_order(channel, order, body, attempt)
-        self.acknowledge(channel, method.delivery_tag)
-        self.busy = False
+            self.try_order(message, order, attempt)
+        message.acknowledge()
 
-    def try_order(self, channel, order: Order, body: bytes, attempt: int) -> None:
-        """Do the step of an order; if that fails, see to another try, or park it."""
+    def try_order(self, message: Message, order: Order, attempt: int) -> None:
+        """Do the step of an order; if that fails, try again later, or park it."""
         say("*", f"Order {order.number}" + (f", attempt {attempt}" if attempt > 1 else ""))
         try:
             note = self.work(order)
-        except Exception as error:  # whatever it is, the message must get on
+        except Exception as error:  # of whatever kind: it must not stop the orders behind it
             why = str(error) or type(error).__name__
             if isinstance(error, Hopeless) or attempt > len(self.delays):
-                self.tell(channel, order, "parked", why)
-                self.park(channel, body, why, attempt)
+                self.tell(message, order, "parked", why)
+                self.park(message, why, attempt)
                 say("!", f"Order {order.number}: {why}; parked after attempt {attempt}")
             else:
                 delay = self.delays[attempt - 1]
-                # Told first: another of our kind may have the message before this line is over.
-                self.tell(channel, order, "retrying", why)
-                self.retry(channel, body, attempt, delay)
+                # Tell first: another service may have the message before this line is done.
+                self.tell(message, order, "retrying", why)
+                self.retry(message, attempt, delay)
                 say("!", f"Order {order.number}: {why}; again in {delay:g} s")
         else:
-            self.tell(channel, order, "done", "")
+            self.tell(message, order, "done", "")
             say("x", f"Order {order.number}: {note}")
 
-    def tell(self, channel, order: Order, state: str, note: str) -> None:
-        """Tell the API what became of the step, and whoever else is interested."""
+    def tell(self, message: Message, order: Order, state: str, note: str) -> None:
         event = Event(number=order.number, step=self.step, state=state, note=note)
-        topology.publish(channel, self.exchange, KEYS[state].format(step=self.step), event)
+        key = KEYS[state].format(step=self.step)
+        topology.publish(message.channel, self.exchange, key, event)
 
-    def retry(self, channel, body: bytes, attempt: int, delay: float) -> None:
-        """Let the broker give the message back after a while."""
-        queue = topology.declare_retry(channel, self.exchange, self.name, delay)
-        topology.publish(channel, "", queue, body, {"attempts": attempt})
+    def retry(self, message: Message, attempt: int, delay: float) -> None:
+        """Let the broker give the message back after `delay` seconds."""
+        queue = topology.declare_retry(message.channel, self.exchange, self.name, delay)
+        topology.publish(message.channel, "", queue, message.body, {"attempts": attempt})
 
-    def park(self, channel, body: bytes, why: str, attempt: int) -> None:
+    def park(self, message: Message, why: str, attempt: int) -> None:
         """Put the message where a person looks."""
-        queue = topology.declare_parked(channel, self.exchange, self.name)
-        topology.publish(channel, "", queue, body, {"attempts": attempt, "reason": why[:500]})
-
-    def acknowledge(self, channel, delivery_tag: int) -> None:
-        """Let the broker forget the message: all that had to be done is done."""
-        channel.basic_ack(delivery_tag)
+        queue = topology.declare_parked(message.channel, self.exchange, self.name)
+        headers = {"attempts": attempt, "reason": why[:500]}
+        topology.publish(message.channel, "", queue, message.body, headers)
 
 
 def attempts_before(properties: pika.BasicProperties) -> int:

@@ -1,7 +1,7 @@
 """The API's database: orders, their steps, and the outbox, in one SQLite file.
 
-An order, its steps and its message are stored in one transaction: all of it or nothing. Whoever has
-an answer from place() can pull the plug: synchronous=FULL waits for the disk.
+An order, its steps and its message are stored in one transaction: all of it or nothing. Once
+place() has returned, not even a power cut loses the order: synchronous=FULL waits for the disk.
 """
 
 import json
@@ -10,6 +10,7 @@ import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
+from kit.web.connection import Pause
 from shop.order import Event, NewOrder, Order
 from shop.topology import STEPS
 
@@ -23,10 +24,16 @@ CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY REFERENCES orders,
 CREATE TABLE IF NOT EXISTS keys (key TEXT UNIQUE, number INTEGER REFERENCES orders);
 """
 WAITING = "waiting"
+DATABASE_PAUSE = 1  # second
+
+
+def pause_after(error: sqlite3.Error) -> Pause:
+    """Return the pause of a consumer or a relay whose database fails."""
+    return Pause(f"The database fails: {error}", DATABASE_PAUSE)
 
 
 def open_database(file: Path, schema: str) -> sqlite3.Connection:
-    """Open a SQLite file that several programs may use at a time; it is made if there is none."""
+    """Open a SQLite file that several programs may use; create it if there is none."""
     database = sqlite3.connect(file, timeout=30, check_same_thread=False)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
@@ -35,7 +42,7 @@ def open_database(file: Path, schema: str) -> sqlite3.Connection:
 
 
 class Store:
-    """The database, to be used from any thread."""
+    """The database; it may be used from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._database = open_database(folder / "shop.db", SCHEMA)
@@ -112,7 +119,7 @@ class Store:
         ]
 
     def _orders(self, which: str, value: int) -> list[Order]:
-        """Return some of the orders as the services get them; the lock is ours."""
+        """Return some of the orders as the services get them; call it with the lock held."""
         columns = "number, customer_name, product_ids, placed"
         return [
             Order(number=number, customer_name=name, product_ids=json.loads(ids), placed=placed)
@@ -133,7 +140,6 @@ class Store:
             database.execute("DELETE FROM outbox WHERE number = ?", (number,))
 
     def in_outbox(self) -> int:
-        """Return how many messages wait in the outbox."""
         with self._lock:
             return self._database.execute("SELECT COUNT(*) FROM outbox").fetchone()[0]
 

@@ -24,12 +24,11 @@ def queue_of(exchange: str, service: str) -> str:
 
 
 def parked_queue(exchange: str, service: str) -> str:
-    """Return the name of the queue in which a service parks."""
     return f"{queue_of(exchange, service)}.parked"
 
 
 def declare(channel: BlockingChannel, exchange: str) -> None:
-    """Make the exchange and all queues, so that nothing is lost whoever starts first."""
+    """Declare the exchange and all queues, so that any program may start first."""
     channel.exchange_declare(exchange, "topic", durable=True)
     bindings = {service: [PLACED] for service in STEPS}
     bindings["status"] = [f"order.{step}" for step in STEPS.values()]
@@ -41,7 +40,7 @@ def declare(channel: BlockingChannel, exchange: str) -> None:
 
 
 def consumers(channel: BlockingChannel, exchange: str) -> dict[str, int]:
-    """Return how many read the queue of each service, and of the API ("status")."""
+    """Return how many consumers each service has, and the API ("status")."""
     counts = {}
     for service in (*STEPS, "status"):
         answer = channel.queue_declare(queue_of(exchange, service), passive=True).method
@@ -50,9 +49,9 @@ def consumers(channel: BlockingChannel, exchange: str) -> dict[str, int]:
 
 
 def declare_retry(channel: BlockingChannel, exchange: str, service: str, delay: float) -> str:
-    """Make the queue that keeps a message for so many seconds and gives it back; return its name.
+    """Declare the queue that gives a message back after `delay` seconds; return its name.
 
-    A delay has a queue of its own: only the first message of a queue is looked at for its age.
+    Each delay has a queue of its own: the broker checks only the age of a queue's first message.
     """
     back = queue_of(exchange, service)
     name = f"{back}.retry-{delay:g}"
@@ -66,16 +65,10 @@ def declare_retry(channel: BlockingChannel, exchange: str, service: str, delay: 
 
 
 def declare_parked(channel: BlockingChannel, exchange: str, service: str) -> str:
-    """Make the queue in which a service parks; return its name."""
+    """Declare the queue in which a service parks; return its name."""
     name = parked_queue(exchange, service)
     channel.queue_declare(name, durable=True)
     return name
-
-
-def cancelled(queue: str) -> pika.exceptions.ConsumerCancelled:
-    """Return why a consumer of a queue is one no more, as far as a consumer can know."""
-    why = f"queue {queue!r} was deleted, or the delivery timeout passed"
-    return pika.exceptions.ConsumerCancelled(why)
 
 
 def publish(
@@ -85,7 +78,7 @@ def publish(
     body: bytes | BaseModel,
     headers: dict | None = None,
 ) -> None:
-    """Publish on a channel with confirms: it returns when the broker has it, in a queue.
+    """Publish on a channel with confirms; return when the broker has the message in a queue.
 
     Raises UnroutableError or NackError if it has not.
     """
@@ -98,7 +91,6 @@ def publish(
 
 
 def delete(channel: BlockingChannel, exchange: str, delays: list[float]) -> None:
-    """Delete all of it, messages and all."""
     names = [queue_of(exchange, "status")]
     for service in STEPS:
         queue = queue_of(exchange, service)

@@ -1,6 +1,5 @@
 """The shop as a web service: orders in, their state out, and a page that shows it live."""
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,20 +12,27 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from kit.cli import say
-from shop.news import News
+from kit.web.events import EventStream
 from shop.order import LARGEST, NewOrder, Order, TryLater, what_is_wrong
 from shop.store import Store
 
 PAGE = Path(__file__).with_name("page.html")
-SHOWN = 20  # orders on the page
-AT_MOST_EVERY = 0.1  # seconds between two states of the page
-COME_BACK = 1000  # milliseconds after which a browser that lost us tries again
+NEWEST = 20  # orders on the page
 Number = Annotated[int, InPath(ge=1, le=LARGEST)]
 Key = Annotated[str | None, Header(min_length=1, max_length=100)]
 
 
-def make_app(store: Store, news: News, do_it_all: Callable[[Order], None] | None) -> FastAPI:
-    """Return the web service; `do_it_all` does the steps of an order inside the request."""
+def make_app(
+    store: Store,
+    stream: EventStream,
+    services: Callable[[], dict],
+    do_it_all: Callable[[Order], None] | None,
+) -> FastAPI:
+    """Return the web service.
+
+    `services` returns what is known of the services; `do_it_all`, if it is not None, does the steps
+    of an order inside the request.
+    """
     app = FastAPI(title="Orders", docs_url=None, redoc_url=None)  # these load from the internet
 
     @app.post("/orders", status_code=201)
@@ -44,47 +50,32 @@ def make_app(store: Store, news: News, do_it_all: Callable[[Order], None] | None
             say("x", f"Order {number} is stored")
             if do_it_all:
                 do_it_all(order)
-            news.spread()
+            stream.changed()
         response.headers["Location"] = f"/orders/{number}"
         return store.get(number)
 
     @app.get("/orders/{number}")
     def look(number: Number) -> dict:
-        """Tell what became of an order."""
         if order := store.get(number):
             return order
         raise HTTPException(404, f"there is no order {number}")
 
     @app.get("/orders")
     def newest() -> list[dict]:
-        """Return the newest orders."""
-        return store.newest(SHOWN)
+        return store.newest(NEWEST)
 
     @app.get("/health")
     def health() -> dict:
-        """Tell that we answer, and how it goes."""
-        return {"status": "ok", "in_outbox": store.in_outbox(), **news.services}
+        return {"status": "ok", "in_outbox": store.in_outbox(), **services()}
 
     @app.get("/events", response_class=EventSourceResponse)
     async def events() -> AsyncIterator[ServerSentEvent]:
-        """Send all that the page shows, now and whenever it changes.
-
-        Always all of it: a page that comes back has missed nothing.
-        """
-
-        def state() -> dict:
-            return {"orders": store.newest(SHOWN), **news.services}
-
-        with news.listener() as changed:
-            while not news.over:
-                changed.clear()
-                yield ServerSentEvent(data=await asyncio.to_thread(state), retry=COME_BACK)
-                await asyncio.sleep(AT_MOST_EVERY)
-                await changed.wait()
+        """Send all that the page shows, now and whenever it changes."""
+        async for event in stream.events(lambda: {"orders": store.newest(NEWEST), **services()}):
+            yield event
 
     @app.get("/")
     def page() -> FileResponse:
-        """Return the page."""
         return FileResponse(PAGE)
 
     @app.exception_handler(RequestValidationError)

@@ -57,8 +57,8 @@ class Arena:
         self._random = random.Random(seed)
         names = list(map(" ".join, itertools.product(FIRST, SECOND)))
         self._random.shuffle(names)
-        heroes = (name if lap == 1 else f"{name} {lap}"
-                  for lap in itertools.count(1) for name in names)  # fmt: skip
+        laps = ((name, lap) for lap in itertools.count(1) for name in names)
+        heroes = (name if lap == 1 else f"{name} {lap}" for name, lap in laps)
         fighters = [Fighter(number, next(heroes)) for number in range(1, players + 1)]
         self.groups = [fighters[at : at + SEATS] for at in range(0, players, SEATS)]
         if len(self.groups) > 1 and len(self.groups[-1]) == 1:
@@ -68,8 +68,8 @@ class Arena:
         """Play the games; yield each when it is over."""
         for number, fighters in enumerate(self.groups, 1):
             for one in fighters:
-                self._log(lobby, f"{one.hero} joins game {number}", "joined",
-                          game=number, player=one.player, hero=one.hero)  # fmt: skip
+                joined = {"game": number, "player": one.player, "hero": one.hero}
+                self._log(lobby, f"{one.hero} joins game {number}", "joined", **joined)
             seats = len(fighters)
             self._log(lobby, f"Game {number} begins", "started", game=number, seats=seats)
             yield self._fight(number, fighters)
@@ -84,8 +84,8 @@ class Arena:
                 break
         podium = sorted(fighters, key=lambda one: (-one.health, -one.rounds, -one.dealt))
         for rank, one in enumerate(podium, 1):
-            self._log(combat, f"{one.hero} is number {rank} of game {number}", "placed",
-                      game=number, player=one.player, rounds=one.rounds, rank=rank)  # fmt: skip
+            place = {"game": number, "player": one.player, "rounds": one.rounds, "rank": rank}
+            self._log(combat, f"{one.hero} is number {rank} of game {number}", "placed", **place)
         return Game(number, round, podium)
 
     def _turn(self, number: int, round: int, one: Fighter, other: Fighter) -> None:
@@ -96,8 +96,9 @@ class Arena:
         one.dealt += damage
         other.taken += damage
         one.rounds = other.rounds = round
-        self._log(combat, f"{one.hero} hits {other.hero}: {damage}", "hit", game=number,
-                  round=round, player=one.player, target=other.player, damage=damage)  # fmt: skip
+        hit = {"game": number, "round": round, "player": one.player, "target": other.player}
+        hit["damage"] = damage
+        self._log(combat, f"{one.hero} hits {other.hero}: {damage}", "hit", **hit)
 
     def _log(self, logger: logging.Logger, message: str, event: str, **fields) -> None:
         logger.info(message, extra={"event": event, "run": self.run, **fields})

@@ -18,9 +18,9 @@ class Tables:
 
     def participants(self) -> list[Row]:
         """Return who played, by run, game and player."""
-        wanted = ("run", "game", "player", "hero")
+        names = ("run", "game", "player", "hero")
         rows = sorted(self.rows["participants"], key=by_game("player"))
-        return [{name: row[name] for name in wanted} for row in rows]
+        return [{name: row[name] for name in names} for row in rows]
 
     def podium(self) -> list[Row]:
         """Return how everybody did, by run, game and rank: the places, and the sums of all hits."""
@@ -32,11 +32,11 @@ class Tables:
         podium = []
         for row in sorted(self.rows["places"], key=by_game("rank")):
             key = *game(row), row["player"]
-            podium.append({
-                "run": row["run"], "game": row["game"], "rank": row["rank"],
-                "hero": heroes.get(key, "?"), "rounds": row["rounds"],
-                "dealt": dealt[key], "taken": taken[key],
-            })  # fmt: skip
+            podium.append(
+                {name: row[name] for name in ("run", "game", "rank")}
+                | {"hero": heroes.get(key, "?"), "rounds": row["rounds"]}
+                | {"dealt": dealt[key], "taken": taken[key]}
+            )
         return podium
 
 
@@ -51,7 +51,7 @@ def by_game(column: str):
 
 
 def read_tables(folder: Path) -> Tables:
-    """Read a folder. Raises OSError and ValueError if it is no worker's."""
+    """Read a folder. Raises OSError and ValueError if no worker wrote it."""
     tables, seen = Tables(), set()
     for row in read_rows(folder):
         if row["id"] in seen:

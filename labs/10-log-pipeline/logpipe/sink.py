@@ -30,7 +30,7 @@ class Sink:
         self._clean()
 
     def write(self, rows: list[Row]) -> Path:
-        """Write a file; when this returns, not even a power cut takes it away again."""
+        """Write a file; once this returns, not even a power cut loses it."""
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
         if self.ending.endswith(".gz"):
             data = gzip.compress(data, compresslevel=6)
@@ -52,7 +52,7 @@ class Sink:
         return path
 
     def _sync_folder(self) -> None:
-        """Make the new name last: it is written in the folder, not in the file."""
+        """Write the folder to the disk, too: the new name stands there, not in the file."""
         if os.name == "nt":  # Windows has no such call
             return
         folder = os.open(self.folder, os.O_RDONLY)
@@ -62,7 +62,7 @@ class Sink:
             os.close(folder)
 
     def _clean(self) -> None:
-        """Remove what dead workers have left; a living one is done with its file in a moment."""
+        """Remove the unfinished files of dead workers; a live one soon renames its own."""
         for part in self.folder.glob("*" + PART):
             with contextlib.suppress(FileNotFoundError):  # another worker was quicker
                 if time.time() - part.stat().st_mtime > STALE:

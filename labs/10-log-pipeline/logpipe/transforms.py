@@ -10,9 +10,9 @@ REJECTS, OTHER = "rejects", "other"  # what is no record, and records that no tr
 
 
 def columns(table: str, **kinds: type) -> Callable[[dict], Row]:
-    """Return a transform that takes these fields over, and `run`, which each record has.
+    """Return a transform that copies these fields, and `run`, which each record has.
 
-    It raises ValueError where one lacks.
+    It raises ValueError if one is missing.
     """
     kinds = {"run": str} | kinds
 
@@ -35,10 +35,10 @@ TRANSFORMS = {
 
 
 def to_row(record_id: str | bytes | None, body: bytes) -> Row:
-    """Return the row of a message; nothing is thrown away, whatever it is.
+    """Return the row of a message; nothing is thrown away.
 
-    What is no record of ours goes to a table too, and not back to the queue, where it would come
-    for ever, nor to a queue for the dead, into which nobody looks.
+    A message that is no record of ours goes to a table, too. Back in the queue it would come again
+    for ever, and nobody looks into a dead letter queue.
     """
     if isinstance(record_id, bytes):  # as pika leaves what is not UTF-8
         record_id = record_id.decode(errors="backslashreplace")

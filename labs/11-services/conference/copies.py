@@ -1,7 +1,7 @@
 """The attendees service's own copy of the accounts, and the badges that refer to it.
 
-The copy begins with all accounts, asked for over HTTP; from then on every change counts that has a
-higher version than what is there. So it does not matter whether a message comes late or twice.
+The copy begins with all accounts, fetched over HTTP. From then on a change counts if its version is
+higher than ours, so it does not matter if a message comes late or twice.
 """
 
 import time
@@ -37,15 +37,15 @@ class Copies:
 
     def __init__(self, database: Database, monolith: str) -> None:
         self.database, self.monolith = database, monolith
-        self.requests = 0  # to the monolith, since we were started
-        self._silent = False  # whether it did not answer the last time
+        self.requests = 0  # to the monolith, since the start
+        self._silent = False  # it did not answer the last request
 
     # ---- what comes in
 
     def fetch(self, every: float) -> None:
-        """Ask the monolith for all accounts and take them in, or say that there is no answer.
+        """Ask the monolith for all accounts and take them in, or say once that it does not answer.
 
-        The caller asks again `every` so many seconds; that is said once.
+        `every` is the caller's pause in seconds, for this message.
         """
         self.requests += 1
         address = f"{self.monolith}/accounts"
@@ -75,7 +75,7 @@ class Copies:
             say("*", f"Copied all accounts: {len(accounts)}, {len(new)} of them new to us")
 
     def take(self, account: Account, *, quietly: bool = False) -> bool:
-        """Take in an account, unless we know as much or more; return whether it was new."""
+        """Take in an account, unless our version is as high; return True if it was new."""
         with self.database.transaction() as db:
             is_new = db.execute(PUT, account.model_dump()).rowcount == 1
         if is_new and not quietly:
@@ -85,19 +85,18 @@ class Copies:
 
     @property
     def complete(self) -> bool:
-        """Whether the copy has begun with all accounts."""
+        """Return True if the copy has begun with all accounts."""
         with self.database.reading() as db:
             return db.execute("SELECT 1 FROM complete").fetchone() is not None
 
     def not_complete(self) -> None:
-        """Remember that changes may have gone past us."""
+        """Remember that we may have missed changes."""
         with self.database.transaction() as db:
             db.execute("DELETE FROM complete")
 
     # ---- what is asked for
 
     def accounts(self) -> list[Account]:
-        """Return the copy."""
         with self.database.reading() as db:
             return [Account(**row) for row in db.execute("SELECT * FROM accounts ORDER BY email")]
 

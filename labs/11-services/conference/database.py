@@ -8,14 +8,14 @@ from pathlib import Path
 
 from kit.cli import UNEXPECTED, Trouble
 
-PATIENCE = 1  # seconds for a service that is ending to let go of its file
+PATIENCE = 1  # seconds for a service that is ending to release its file
 
 
 class Database:
-    """An SQLite file in a folder, with its tables; it is ours alone for as long as we live."""
+    """An SQLite file in a folder, with its tables; locked for as long as this program runs."""
 
     def __init__(self, folder: Path, name: str, tables: str) -> None:
-        self._ours = threading.Lock()  # one connection for all threads, one after the other
+        self._ours = threading.Lock()  # all threads share the connection, one at a time
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
@@ -34,17 +34,16 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Nothing changes while the connection is in use."""
+        """Yield the connection; nothing changes meanwhile."""
         with self._ours:
             yield self._connection
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is done with the connection happens, or none of it."""
+        """Yield the connection; all changes made with it are stored, or none."""
         with self._ours, self._connection:  # which commits, or rolls back
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
 
     def close(self) -> None:
-        """Let go of the file."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""What is said between the services, and what may be asked of them: pydantic checks it all."""
+"""The messages between the services, and the requests to them, checked by pydantic."""
 
 from typing import Annotated
 
@@ -13,8 +13,8 @@ Email = Annotated[
         pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$",
     ),
 ]
-Number = Annotated[int, Field(ge=1, lt=2**63)]  # what SQLite has room for
-# One line, as it goes into the head of an e-mail.
+Number = Annotated[int, Field(ge=1, lt=2**63)]  # SQLite cannot store larger ones
+# One line: it goes into an e-mail's header.
 Words = Annotated[
     str,
     StringConstraints(
@@ -27,19 +27,19 @@ Words = Annotated[
 
 
 class AccountName(BaseModel):
-    """What may be changed of an account."""
+    """The part of an account that may change."""
 
     name: Words
 
 
 class NewAccount(AccountName):
-    """What it takes to open an account."""
+    """A request to open an account."""
 
     email: Email
 
 
 class Account(NewAccount):
-    """An account as it is after a change; every change counts its version up."""
+    """An account after a change; every change increases its version by one."""
 
     active: bool
     version: Number
@@ -47,7 +47,7 @@ class Account(NewAccount):
 
 
 class NewPresentation(BaseModel):
-    """What it takes to propose a presentation: who gives it has an account."""
+    """A proposal; its speaker must have an account."""
 
     title: Words
     email: Email
@@ -61,7 +61,7 @@ class Presentation(NewPresentation):
 
 
 class Decision(BaseModel):
-    """What the workflow is told about a presentation that was approved or rejected."""
+    """The message about a presentation that was approved or rejected."""
 
     number: Number
     title: Words
@@ -70,7 +70,7 @@ class Decision(BaseModel):
 
 
 class NewBadge(BaseModel):
-    """Who wants to come."""
+    """A request for a badge."""
 
     email: Email
 

@@ -1,13 +1,18 @@
 """What the exchange and the queues of the site are called, and how they are declared.
 
-Every service declares what it needs, the same way: whoever comes first makes it.
+Every service declares what it needs in the same way, so any of them may start first.
 """
 
+import contextlib
+
+import pika
 from pika.adapters.blocking_connection import BlockingChannel
+
+from kit.web.connection import NOT_FOUND
 
 
 class Names:
-    """The names; with a prefix, a second site has room on the same vhost."""
+    """The names; with a prefix, a second site fits on the same vhost."""
 
     def __init__(self, prefix: str = "") -> None:
         self.accounts = f"{prefix}accounts"  # fanout exchange: every change of an account
@@ -18,12 +23,24 @@ class Names:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """Return the names of all queues."""
         return (self.copy, self.approved, self.rejected, self.failed)
 
     def declare_accounts(self, channel: BlockingChannel) -> None:
-        """Declare the exchange for accounts."""
         channel.exchange_declare(self.accounts, "fanout", durable=True)
+
+    def has_copy(self, connection: pika.BlockingConnection) -> bool:
+        """Return True if the attendees service's queue is there."""
+        channel = connection.channel()
+        try:
+            channel.queue_declare(self.copy, passive=True)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+                connection.process_data_events()  # pika 1.5 raises it once more
+            if error.reply_code != NOT_FOUND:
+                raise
+            return False
+        channel.close()
+        return True
 
     def declare_copy(self, channel: BlockingChannel) -> None:
         """Declare the attendees service's queue, bound to the exchange."""
@@ -32,12 +49,11 @@ class Names:
         channel.queue_bind(self.copy, self.accounts)
 
     def declare_presentations(self, channel: BlockingChannel) -> None:
-        """Declare the queues of the workflow."""
         for queue in (self.approved, self.rejected, self.failed):
             channel.queue_declare(queue, durable=True)
 
     def delete(self, channel: BlockingChannel) -> None:
-        """Delete all of it, messages and all."""
+        """Delete the queues, with their messages, and the exchange."""
         for queue in self.queues:
             channel.queue_delete(queue)
         channel.exchange_delete(self.accounts)

@@ -1,4 +1,4 @@
-"""What a service is told: the broker, its own port, its data, and where the others are.
+"""The options of a service: the broker, its own port, its data, and where the others are.
 
 The site has four ports in a row, from LAB_HTTP_PORT on: the monolith, the attendees service, the
 page of the mails, the mail server.
@@ -8,37 +8,46 @@ import argparse
 import math
 from pathlib import Path
 
-from kit.amqp import Parser
+from kit.amqp import Parser, number
 from kit.cli import LOCALHOST, lab_parser
 from kit.web.address import add_http, port_of
 
 FIRST_PORT = 8011
 MONOLITH, ATTENDEES, MAIL, SMTP = range(4)  # each one's place in the row of ports
+EVERY = number(float, 0.05, 86_400)  # seconds
 
 
 def address_of(place: int) -> str:
-    """Return where another service is, if it is beside us."""
+    """Return the address of another service on this machine."""
     return f"http://{LOCALHOST}:{port_of(place, FIRST_PORT)}"
 
 
 def add_data(parser: Parser) -> None:
-    """Add the option that says where the files are."""
-    parser.add_argument("--data", type=Path, metavar="DIR",
-        default="conference-data", help="where our files are (default: %(default)s)")  # fmt: skip
+    add = parser.add_argument
+    data_help = "where our files are (default: %(default)s)"
+    add("--data", type=Path, metavar="DIR", default="conference-data", help=data_help)
+
+
+def add_via(parser: Parser) -> None:
+    via_help = "how the attendees service learns of changes (default: %(default)s)"
+    every_help = "with --via polling: ask so often (default: %(default)s)"
+    add = parser.add_argument_group("changes of accounts").add_argument
+    add("--via", choices=["messages", "polling"], default="messages", help=via_help)
+    add("--every", type=EVERY, default=5, metavar="SECONDS", help=every_help)
 
 
 def site_parser(doc: str, examples: str, name: str) -> Parser:
-    """Return a parser with what concerns the whole site."""
+    """Return a parser with the options of the whole site."""
     parser = lab_parser(doc, examples, name)
     parser.set_defaults(retry_for=math.inf)  # services start in any order, and wait
-    parser.add_argument("--prefix", default="", metavar="TEXT",
-        help="what the names of exchange and queues begin with (default: nothing)")  # fmt: skip
+    prefix_help = "what the names of exchange and queues begin with (default: nothing)"
+    parser.add_argument("--prefix", default="", metavar="TEXT", help=prefix_help)
     add_data(parser)
     return parser
 
 
 def service_parser(doc: str, examples: str, name: str, place: int | None) -> Parser:
-    """Return a parser with what services have in common; without a place, no HTTP."""
+    """Return a parser with the options that services share; without a place, no HTTP."""
     parser = site_parser(doc, examples, name)
     parser.add_argument("--name", default=name, help="the connection's name on the management page")
     if place is not None:
@@ -47,7 +56,7 @@ def service_parser(doc: str, examples: str, name: str, place: int | None) -> Par
 
 
 def parse(parser: Parser) -> argparse.Namespace:
-    """Return the options."""
+    """Return the options; check what they share."""
     options = parser.parse_args()
     if len(options.prefix.encode(errors="replace")) > 100:
         parser.error("a --prefix has at most 100 bytes")

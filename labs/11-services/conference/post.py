@@ -1,7 +1,7 @@
 """Writes e-mails and hands them to the mail server, and remembers which it has taken.
 
-A mail's Message-ID is made of the presentation's number and the decision: should one be sent again,
-a mail server can tell that it is the same.
+A mail's Message-ID is made of the presentation's number and the decision: if it is sent twice, a
+mail server can see that it is the same mail.
 """
 
 import smtplib
@@ -22,11 +22,11 @@ TEXTS = {
 
 
 class NoMailServer(Exception):
-    """Raised when the mail server does not answer, or serves nobody now."""
+    """Raised when the mail server does not answer, or serves nobody at present."""
 
 
 class Refused(Exception):
-    """Raised when the mail server does not take this mail: for now, or never (`final`)."""
+    """Raised when the mail server refuses this mail: for now, or for good (`final`)."""
 
     def __init__(self, code: int, text: bytes) -> None:
         super().__init__(answer(code, text))
@@ -34,12 +34,11 @@ class Refused(Exception):
 
 
 def answer(code: int, text: bytes) -> str:
-    """Return what a mail server has said."""
     return f"{code} {text.decode(errors='backslashreplace')}"
 
 
 class Post:
-    """Sends the mails of decisions by way of the mail server at a host and port."""
+    """Sends the mails about decisions through the mail server at a host and port."""
 
     def __init__(self, database: Database, host: str, port: int) -> None:
         self.database, self.host, self.port = database, host, port
@@ -56,7 +55,7 @@ class Post:
         return mail
 
     def is_sent(self, mail: EmailMessage) -> bool:
-        """Tell whether the mail server has taken this mail before."""
+        """Return True if the mail server has taken this mail before."""
         with self.database.reading() as db:
             found = db.execute("SELECT 1 FROM sent WHERE message_id = ?", [mail["Message-ID"]])
             return found.fetchone() is not None
@@ -66,18 +65,17 @@ class Post:
         try:
             with smtplib.SMTP(self.host, self.port, "localhost", PATIENCE) as server:
                 server.send_message(mail)
-                self.remember(mail)  # here: what goes wrong from now on does not matter
+                self.remember(mail)  # first: an error in saying goodbye does not matter
         except smtplib.SMTPRecipientsRefused as error:
             raise Refused(*next(iter(error.recipients.values()))) from error
         except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
             raise Refused(error.smtp_code, error.smtp_error) from error
-        except smtplib.SMTPResponseException as error:  # to our greeting: 421, say
+        except smtplib.SMTPResponseException as error:  # to our greeting, such as 421
             raise NoMailServer(answer(error.smtp_code, error.smtp_error)) from error
-        except OSError as error:  # smtplib's own are among them: they concern every mail
+        except OSError as error:  # smtplib's own errors too: they concern every mail
             raise NoMailServer(str(error.strerror or error)) from error
 
     def remember(self, mail: EmailMessage) -> None:
-        """Write down that the mail server has taken a mail."""
         with self.database.transaction() as db:
             db.execute(
                 "INSERT OR IGNORE INTO sent VALUES (?, ?)", [mail["Message-ID"], time.time()]

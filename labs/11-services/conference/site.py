@@ -1,7 +1,7 @@
 """The monolith's accounts and presentations.
 
-Every change and the message that tells of it are one transaction: what waits to be published stands
-in the outbox, so that neither can be without the other, whatever dies between.
+A change and its message are stored in one transaction, the message in the outbox: whatever dies,
+there is never one without the other.
 """
 
 import json
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS outbox (
 
 
 class Site:
-    """What the monolith knows, and what may be done with it."""
+    """What the monolith knows and does."""
 
     def __init__(self, database: Database, names: Names) -> None:
         self.database, self.names = database, names
@@ -35,7 +35,7 @@ class Site:
     # ---- accounts
 
     def accounts(self) -> list[Account]:
-        """Return all accounts, those that are not active any more as well."""
+        """Return all accounts, the inactive ones too."""
         with self.database.reading() as db:
             return [Account(**row) for row in db.execute("SELECT * FROM accounts ORDER BY email")]
 
@@ -57,7 +57,7 @@ class Site:
         return account
 
     def change_account(self, email: str, **change) -> Account:
-        """Change an account; what changes nothing makes no new version. Raises Missing."""
+        """Change an account; if nothing changes, neither does its version. Raises Missing."""
         with self.database.transaction() as db:
             old = _account(db, email)
             new = old.model_copy(update=change)
@@ -78,7 +78,6 @@ class Site:
     # ---- presentations
 
     def presentations(self) -> list[Presentation]:
-        """Return all presentations."""
         with self.database.reading() as db:
             rows = db.execute("SELECT * FROM presentations ORDER BY number")
             return [Presentation(**row) for row in rows]
@@ -102,7 +101,7 @@ class Site:
         return presentation
 
     def decide(self, number: int, status: str) -> Presentation:
-        """Approve or reject, once and for all. Raises Missing, or Conflict if it was the other."""
+        """Approve or reject. Raises Missing, or Conflict if it was decided the other way."""
         with self.database.transaction() as db:
             presentation = _presentation(db, number)
             if presentation.status == status:
@@ -126,23 +125,20 @@ class Site:
         )
 
     def waiting(self) -> int:
-        """Return how many messages wait in the outbox."""
         with self.database.reading() as db:
             return db.execute("SELECT count(*) FROM outbox").fetchone()[0]
 
     def unpublished(self) -> list[sqlite3.Row]:
-        """Return what waits in the outbox, the oldest first, a handful at a time."""
+        """Return the first few messages of the outbox, the oldest first."""
         with self.database.reading() as db:
             return db.execute("SELECT * FROM outbox ORDER BY number LIMIT 500").fetchall()
 
     def published(self, number: int) -> None:
-        """Take a message out of the outbox: the broker has it."""
         with self.database.transaction() as db:
             db.execute("DELETE FROM outbox WHERE number = ?", [number])
 
 
 def describe(account: Account) -> str:
-    """Return a line about an account."""
     what = json.dumps(account.name, ensure_ascii=False) if account.active else "not active any more"
     return f"{account.email}, version {account.version}: {what}"
 

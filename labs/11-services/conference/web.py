@@ -1,19 +1,19 @@
-"""What the site's applications answer when something is not there, or does not go."""
+"""What the site's applications answer when something is missing, or is in conflict."""
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, RedirectResponse
 
 
 class Missing(Exception):
-    """Raised when there is no such thing: 404."""
+    """Raised for something that does not exist: 404."""
 
 
 class Conflict(Exception):
-    """Raised when what is asked for does not go with what is there: 409."""
+    """Raised when a request is in conflict with what is there: 409."""
 
 
 def new_application(title: str) -> FastAPI:
-    """Return an application that answers with what Missing and Conflict say."""
+    """Return an application that answers Missing and Conflict with their words."""
     app = FastAPI(title=title)
     for kind, status in ((Missing, 404), (Conflict, 409)):
 

@@ -9,6 +9,8 @@ import urllib.parse
 from kit.amqp import Parser, number
 from kit.cli import LOCALHOST, USAGE
 
+PORT = number(int, 0, 65535)  # an argparse type; 0 for any free one
+
 
 def port_of(place: int, first: int) -> int:
     """Return a port of a lab's row of ports, which begins at LAB_HTTP_PORT, or else at `first`."""
@@ -22,12 +24,11 @@ def port_of(place: int, first: int) -> int:
 
 
 def add_http(parser: Parser, port: int) -> None:
-    """Add the options that say where an application answers."""
     add = parser.add_argument_group("web service").add_argument
-    add("--http-port", type=number(int, 0, 65535), metavar="PORT", default=port,
-        help="0 for any that is free (default: %(default)s)")  # fmt: skip
-    add("--http-bind", metavar="ADDRESS", default=LOCALHOST,
-        help="answer here; 0.0.0.0 for everybody (default: %(default)s)")  # fmt: skip
+    port_help = "0 for any free one (default: %(default)s)"
+    add("--http-port", type=PORT, metavar="PORT", default=port, help=port_help)
+    bind_help = "answer here; 0.0.0.0 for everybody (default: %(default)s)"
+    add("--http-bind", metavar="ADDRESS", default=LOCALHOST, help=bind_help)
 
 
 def web_address(text: str) -> str:

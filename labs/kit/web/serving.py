@@ -1,9 +1,10 @@
-"""A FastAPI application on its port, with threads beside it, until somebody stops it."""
+"""A FastAPI application on its port, with companions in threads beside it, until it is stopped."""
 
 import signal
 import socket
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,36 +13,41 @@ from kit.amqp import reason
 from kit.cli import OK, UNEXPECTED, Trouble, say
 
 LAST_REQUESTS = 30  # seconds for those that are being answered when we are told to stop
+LAST_WORK = 2  # seconds for what a companion finishes then
 WAITING_CLIENTS = 1024  # that are not accepted yet
 
 
-class Background(threading.Thread):
-    """A thread beside the application; if it fails, the program ends with its error."""
+class Companion(Protocol):
+    """What runs in a thread beside the application; a Consumer or a Relay is one.
 
-    def __init__(self) -> None:
+    If run() raises, the program ends with that error.
+    """
+
+    connected: bool  # it has something to finish when it is stopped
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class _Thread(threading.Thread):
+    """The thread of a companion; it keeps the error that ends it."""
+
+    def __init__(self, companion: Companion, at_error: Callable[[], None]) -> None:
         super().__init__(daemon=True)
+        self.companion, self.at_error = companion, at_error
         self.error: Exception | None = None
-        self.on_error: Callable[[], None] = lambda: None
-
-    def work(self) -> None:
-        """Do what the thread is for."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Come to an end."""
-        raise NotImplementedError
 
     def run(self) -> None:
-        """Work; keep the error that ends it."""
         try:
-            self.work()
+            self.companion.run()
         except Exception as error:
             self.error = error
-            self.on_error()
+            self.at_error()
 
 
 def listen(bind: str, port: int, option: str = "--http-port") -> socket.socket:
-    """Return a socket that listens. Raises Trouble if the port cannot be had."""
+    """Return a socket that listens. Raises Trouble if the port is taken."""
     try:
         listener = socket.create_server((bind, port), backlog=WAITING_CLIENTS)
     except OSError as error:
@@ -49,8 +55,8 @@ def listen(bind: str, port: int, option: str = "--http-port") -> socket.socket:
         what = f"cannot answer on {bind}:{port} ({why})"
         hint = f"end the program that has it, in another pane perhaps; or {option} 0, any free one"
         raise Trouble(what, hint, UNEXPECTED) from None
-    # asyncio does so only for sockets that it makes itself; without it each answer to a client
-    # that keeps its connection takes 40 ms (Nagle's algorithm waits for a delayed ACK).
+    # asyncio sets this only on sockets it makes itself. Without it each answer on a connection that
+    # is kept open takes 40 ms: Nagle's algorithm waits for a delayed ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -76,10 +82,10 @@ class _Server(uvicorn.Server):
 def serve(
     app: FastAPI,
     listener: socket.socket,
-    *threads: Background,
+    *companions: Companion,
     at_end: Callable[[], None] = lambda: None,
 ) -> int:
-    """Answer until SIGTERM or Ctrl-C; return the exit code. Raises what a thread died of."""
+    """Answer until SIGTERM or Ctrl-C; return the exit code. Raises what a companion raises."""
     settings = uvicorn.Config(
         app,
         log_config=None,
@@ -93,15 +99,17 @@ def serve(
         at_end()
         server.should_exit = True
 
-    for number_ in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number_, stop)  # until uvicorn has handlers of its own, and after that
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)  # until uvicorn has handlers of its own, and after that
     say("*", f"Answering at http://{address_of(listener)}/")
+    threads = [_Thread(companion, stop) for companion in companions]
     for thread in threads:
-        thread.on_error = stop
         thread.start()
     server.run(sockets=[listener])
     for thread in threads:
         if thread.error:
             raise thread.error
-        thread.stop()
+        thread.companion.stop()
+        if thread.companion.connected:
+            thread.join(LAST_WORK)
     return OK

@@ -18,13 +18,13 @@ STOPPED = {130, 143}  # what honcho returns after Ctrl-C and SIGTERM
 
 def run(commands: dict[str, Sequence[object]], environment: dict[str, str]) -> int:
     """Run programs, each with its command line, until Ctrl-C or SIGTERM; return the exit code."""
-    crew = _Crew(_Lines(sys.stdout))
+    processes = _Processes(_Lines(sys.stdout))
     for name, command in commands.items():
-        crew.add_process(name, _for_a_shell([*map(str, command)]), env=environment)
+        processes.add_process(name, _for_a_shell([*map(str, command)]), env=environment)
     if hasattr(signal, "SIGHUP"):  # the terminal was closed
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    crew.loop()
-    return OK if crew.returncode in STOPPED else crew.returncode
+    processes.loop()
+    return OK if processes.returncode in STOPPED else processes.returncode
 
 
 def _for_a_shell(command: list[str]) -> str:
@@ -34,8 +34,8 @@ def _for_a_shell(command: list[str]) -> str:
     return f"exec {shlex.join(command)}"
 
 
-class _Crew(Manager):
-    """honcho's manager, which here may be stopped while it is starting and lacks some pids."""
+class _Processes(Manager):
+    """honcho's manager; it may also be stopped while it is still starting its programs."""
 
     stopping = False
 
@@ -53,7 +53,7 @@ class _Crew(Manager):
 
 
 class _Process(Process):
-    """Stays when the terminal is closed, to tell the manager how its program has ended."""
+    """Outlives the terminal, to tell the manager how its program has ended."""
 
     def run(self, *arguments: object) -> None:
         if hasattr(signal, "SIGHUP"):
@@ -62,7 +62,7 @@ class _Process(Process):
 
 
 class _Lines(Printer):
-    """Prints the programs' lines; when there is nowhere to print any more, ends them all."""
+    """Prints the programs' lines; ends the programs when nobody can read the lines any more."""
 
     def write(self, message: Message) -> None:
         try:

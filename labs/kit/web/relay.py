@@ -1,0 +1,92 @@
+"""A relay: publishes what waits in an outbox, in order, whenever the broker is there."""
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from kit.amqp import Broker
+from kit.cli import say
+from kit.web.connection import Reconnecting
+
+REFUSED_PAUSE = 1  # second
+
+
+class Outgoing(NamedTuple):
+    """A message in the outbox, which knows it by its `key`; `exchange` "" is the default one."""
+
+    key: Hashable
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str | None = None
+    mandatory: bool = True  # there must be a queue for it
+
+
+class Relay(Reconnecting):
+    """Publishes with confirms until stopped; what waits then is published first.
+
+    A message leaves the outbox when the broker has confirmed it. If the relay dies in between, it
+    publishes the message again, with the same message_id: twice perhaps, but never not at all.
+    """
+
+    tick = 1.0  # seconds between two looks into the outbox; wake() ends the wait
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        self.refused = False  # the broker has refused the message that is next
+
+    def declare(self, channel: BlockingChannel) -> None:
+        """Declare what is needed; called for each new channel, and if a queue is missing."""
+        raise NotImplementedError
+
+    def unpublished(self) -> list[Outgoing]:
+        """Return the oldest messages of the outbox, a handful at a time."""
+        raise NotImplementedError
+
+    def published(self, message: Outgoing) -> None:
+        """Take a message out of the outbox: the broker has it."""
+        raise NotImplementedError
+
+    def is_done(self) -> bool:
+        """Return True if it is time to stop, and nothing waits."""
+        return self.stopping and not self.unpublished()
+
+    def ready(self) -> str:
+        """Return what to say once it may publish, "" for nothing."""
+        return ""
+
+    def use(self, channel: BlockingChannel) -> None:
+        self.declare(channel)
+        if line := self.ready():
+            say("*", line)
+        while not self.is_done():
+            messages = self.unpublished()
+            for message in messages:
+                if not self.publish(channel, message):
+                    break  # the next must not overtake it
+            if not messages:
+                channel.connection.process_data_events(time_limit=self.tick)
+
+    def publish(self, channel: BlockingChannel, message: Outgoing) -> bool:
+        """Publish a message; return True if the broker has it."""
+        properties = pika.BasicProperties(
+            content_type="application/json", delivery_mode=2, message_id=message.message_id
+        )
+        key, where = message.routing_key, (message.exchange, message.routing_key)
+        try:  # basic_publish returns when the broker has confirmed it
+            channel.basic_publish(*where, message.body, properties, mandatory=message.mandatory)
+        except pika.exceptions.UnroutableError:
+            say("!", f"No queue takes {key!r}: was it deleted? Declaring it again")
+            self.declare(channel)
+        except pika.exceptions.NackError:  # a full queue does so
+            if not self.refused:
+                say("!", f"The broker refuses a message; trying again every {REFUSED_PAUSE} s")
+            self.refused = True
+            channel.connection.sleep(REFUSED_PAUSE)
+        else:
+            self.refused = False
+            self.published(message)
+            return True
+        return False
