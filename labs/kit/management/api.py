@@ -94,13 +94,12 @@ class Page:
         """Return what the API has under a path, {vhost} standing for ours. Raises Trouble."""
         try:
             request = urllib.request.Request(f"{self.api}/{path.replace('{vhost}', self.vhost)}")
-            # Not sent on to wherever we are redirected.
-            request.add_unredirected_header("Authorization", self.login)
+            request.add_unredirected_header("Authorization", self.login)  # for no other server
             with self.opener.open(request, timeout=self.timeout) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             why = "does not let you in" if error.code in (401, 403) else f"says {error.code}"
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, OverflowError, ValueError, http.client.HTTPException) as error:
             why = f"does not answer ({reason(getattr(error, 'reason', error))})"
         raise Trouble(f"the management page on {self.place} {why}", NAME_THEM, UNREACHABLE)
 
