@@ -9,7 +9,6 @@ consumes come from the management page: the rates, and what a consumer holds, ar
 """
 
 import argparse
-import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -17,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timezone
 
 from kit.cli import requirements, say, stop_as_with_ctrl_c
@@ -28,7 +28,7 @@ with requirements():
     from kit.amqp import Broker, number
     from kit.cli import OK, REFUSED, UNREACHABLE, Trouble, first_broker, run_lab
     from kit.cli.terminal import can_show, keyboard, note_signals, read_keys
-    from kit.management.api import NAME_THEM, Page, broker_parser, name_of_queue
+    from kit.management.api import NAME_THEM, Page, queues_parser
     from kit.management.poller import Poller, Snapshot
     from kit.management.view import UNKNOWN, UNLIMITED, View
 
@@ -45,10 +45,7 @@ REACTION = 0.2  # seconds that a new snapshot, a signal or a new size may wait
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = broker_parser(__doc__, EXAMPLES, "watch.py")
-    parser.add_argument(
-        "queues", nargs="*", type=name_of_queue, metavar="QUEUE", help="default: all of the vhost"
-    )
+    parser = queues_parser(__doc__, EXAMPLES, "watch.py")
     add = parser.add_argument_group("watching").add_argument
     add("--once", action="store_true", help="print one table and end; 4 if a queue is not there")
     add("--json", action="store_true", help="print JSON; without --once an object a line")
@@ -94,9 +91,8 @@ def print_once(poller: Poller, options: argparse.Namespace, view: View) -> int:
 def print_json_lines(poller: Poller) -> int:
     """Print a JSON object at each tick until we are stopped; return the exit code."""
     stop_as_with_ctrl_c()
-    snapshots = poller.snapshots()
-    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(snapshots):
-        for snapshot in snapshots:
+    with contextlib.suppress(KeyboardInterrupt):
+        for snapshot in poller.snapshots():
             print(json.dumps(document(snapshot, poller.broker)), flush=True)
     return OK
 
@@ -105,30 +101,27 @@ def show_screen(poller: Poller, view: View) -> int:
     """Show a live screen until somebody quits; return the exit code."""
     snapshots = poller.snapshots()
     next(snapshots)  # before the screen: a refusal is one line
-    polling = concurrent.futures.ThreadPoolExecutor().submit(exhaust, snapshots)
+    polling = ThreadPoolExecutor().submit(exhaust, snapshots)
     signals = note_signals("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP")
     with contextlib.suppress(OSError):  # the terminal is gone
-        while "SIGTSTP" in draw_until_stopped(poller, view, polling, signals):
+        while "SIGTSTP" in draw(poller, view, polling, signals):
             signals.clear()
             os.kill(os.getpid(), signal.SIGSTOP)
     poller.stopping = True
-    concurrent.futures.wait([polling], timeout=0.5)
+    wait([polling], timeout=0.5)
     return OK
 
 
 def exhaust(snapshots: Iterator[Snapshot]) -> None:
-    """Poll on; what is new is the poller's `latest`."""
+    """Poll on; what is new becomes the poller's `latest`."""
     for _ in snapshots:
         pass
 
 
-def draw_until_stopped(
-    poller: Poller, view: View, polling: concurrent.futures.Future, signals: set[str]
-) -> set[str]:
-    """Draw each change on a screen, until q or a signal; return the signals."""
-    options = {"redirect_stdout": False, "redirect_stderr": False, "auto_refresh": False}
+def draw(poller: Poller, view: View, polling: Future, signals: set[str]) -> set[str]:
+    """Draw each change on a screen, until q or a signal comes; return the signals."""
     before = None
-    with keyboard() as keys, Live(console=view.console, screen=True, **options) as live:
+    with keyboard() as keys, Live(console=view.console, screen=True, auto_refresh=False) as live:
         how_to_quit = "Ctrl-C quits" if keys is None else "q quits"
         while not signals:
             if polling.done():

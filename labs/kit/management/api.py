@@ -1,4 +1,4 @@
-"""The management page's API: where it is, asking it as the same user, and the options for both."""
+"""The management page's API: where it is, asking it, and the options for it."""
 
 import argparse
 import base64
@@ -22,20 +22,23 @@ from kit.cli import UNREACHABLE, Trouble, lab_parser
 NAME_THEM = "name the queues, or see --management-port"
 
 
-def broker_parser(doc: str, examples: str, name: str) -> Parser:
-    """Return a parser with a lab program's options for the broker and its management page."""
+def queues_parser(doc: str, examples: str, name: str) -> Parser:
+    """Return a parser with the options for the broker, its management page and some queues."""
     parser = lab_parser(doc, examples, name)
+    parser.add_argument(
+        "queues", nargs="*", type=name_of_queue, metavar="QUEUE", help="default: all of the vhost"
+    )
     page = parser.add_mutually_exclusive_group()
     page.add_argument("--management-port", type=number(int, 1, 65535), metavar="PORT",
-        help="(default: LAB_MANAGEMENT_PORT, or 10000 more than the other port)")  # fmt: skip
+        help="(default: LAB_MANAGEMENT_PORT, or 10000 more than --port)")  # fmt: skip
     page.add_argument("--management-url", type=page_url, metavar="URL",
-        help="where its page is, such as https://broker.example:15671")  # fmt: skip
+        help="where the management page is, such as https://broker.example:15671")  # fmt: skip
     return parser
 
 
 def name_of_queue(text: str) -> str:
-    """Check the name of a queue that may be there: an argparse type."""
-    # RabbitMQ leaves line breaks out, and pika then waits for ever.
+    """Check the name of a queue (an argparse type); unlike amqp.queue_name, any that can exist."""
+    # RabbitMQ drops line breaks, and pika then waits for ever.
     if 0 < len(os.fsencode(text)) < 256 and not re.search(r"[\r\n\ud800-\udfff]", text):
         return text
     what = "the name of a queue has 1 to 255 bytes of UTF-8 and no line breaks"
@@ -43,11 +46,11 @@ def name_of_queue(text: str) -> str:
 
 
 def page_url(text: str) -> urllib.parse.SplitResult:
-    """Parse the URL of a management page; the login is the broker's and not part of it."""
+    """Parse the URL of a management page, without a login: that is the broker's."""
     with contextlib.suppress(ValueError):
         url = urllib.parse.urlsplit(text)
         good = url.scheme in ("http", "https") and url.hostname and "@" not in url.netloc
-        if good and (url.port or True):  # .port raises for what is none
+        if good and (url.port or True):  # .port raises ValueError if it is not a number
             return url
     # The text is not repeated: it may hold a password.
     raise argparse.ArgumentTypeError("a page's URL is http://host:port, without user and password")
@@ -91,7 +94,7 @@ class Page:
         )
 
     def get(self, path: str) -> list | dict:
-        """Return what the API has under a path, {vhost} standing for ours. Raises Trouble."""
+        """Return what the API has under a path; {vhost} stands for ours. Raises Trouble."""
         try:
             request = urllib.request.Request(f"{self.api}/{path.replace('{vhost}', self.vhost)}")
             request.add_unredirected_header("Authorization", self.login)  # for no other server
@@ -154,7 +157,7 @@ class Page:
 
 
 def default_port(where: pika.URLParameters) -> int:
-    """Return the page's port: of the environment, of our own broker, or as 15672 goes with 5672."""
+    """Return the page's port: LAB_MANAGEMENT_PORT, our own broker's, or 10000 more than AMQP's."""
     if port := int(os.environ.get("LAB_MANAGEMENT_PORT") or 0):
         return port
     ours = LabBroker("lab")

@@ -76,29 +76,23 @@ class Poller:
                 if is_refusal and not self.broker.connections:
                     raise
                 why = reason(error.__cause__ or error)
-                history = self._history({name: None for name in self.latest.history})
-                self.latest = replace(self.latest, history=history, away=why)
+                self.latest = replace(self.latest, away=why)
                 yield self.latest
                 time.sleep(max(self.interval, 0.5))
 
     def look(self, connection: pika.BlockingConnection) -> Snapshot:
         """Take one snapshot."""
         self._ask_page()
+        before = self.latest.history
         # While the page is silent, all queues are those that were there before.
-        every = self.latest.history if self._page_trouble else sorted(self._listed)
-        names = self.names or every
+        names = self.names or (before if self._page_trouble else sorted(self._listed))
         queues = [self._count(connection, name, number) for number, name in enumerate(names)]
-        history = self._history({queue.name: queue.ready for queue in queues})
+        history = {q.name: [*before.get(q.name, []), q.ready][-HISTORY:] for q in queues}
         # A consumer that has just gone may still be on the page.
         consumed = {queue.name for queue in queues if queue.consumers != 0}
         consumers = [consumer for consumer in self._consumers if consumer.queue in consumed]
         self.latest = Snapshot(queues, consumers, history, self._page_trouble)
         return self.latest
-
-    def _history(self, ready: dict[str, int | None]) -> dict[str, list[int | None]]:
-        """Return the history with one more count of each queue."""
-        before = self.latest.history
-        return {name: [*before.get(name, []), count][-HISTORY:] for name, count in ready.items()}
 
     def _ask_page(self) -> None:
         """Ask the page for what it knows: live counts at each tick, the rest less often."""
