@@ -102,6 +102,7 @@ def show_screen(poller: Poller, view: View) -> int:
     snapshots = poller.snapshots()
     next(snapshots)  # before the screen: a refusal is one line
     polling = ThreadPoolExecutor().submit(exhaust, snapshots)
+    sys.stdout.reconfigure(errors="replace")  # one cell for a letter that its encoding lacks
     signals = note_signals("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP")
     with contextlib.suppress(OSError):  # the terminal is gone
         while "SIGTSTP" in draw(poller, view, polling, signals):

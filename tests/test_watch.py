@@ -395,8 +395,8 @@ def xterm(lab):
     """Return a terminal whose bytes are read as they come."""
     terminals: list[Terminal] = []
 
-    def start(*arguments: object) -> Terminal:
-        environment = settings(lab) | {"TERM": "xterm-256color", "COLUMNS": "160"}
+    def start(*arguments: object, **more: str) -> Terminal:
+        environment = settings(lab) | {"TERM": "xterm-256color", "COLUMNS": "160"} | more
         terminals.append(Terminal([sys.executable, WATCH, *map(str, arguments)], environment))
         return terminals[-1]
 
@@ -423,6 +423,14 @@ def test_nothing_is_sent_while_nothing_changes(lab, xterm):
     lab.publish("a")
     terminal.wait_for("▂")
     assert "\x1b[2J" not in terminal.text  # to clear what is then drawn again is what flickers
+
+
+def test_terminal_without_these_letters_keeps_its_columns(lab, xterm):
+    lab.declare()
+    terminal = xterm("q", PYTHONIOENCODING="latin-1")
+    terminal.wait_for("ready, last")
+    terminal.wait_for(" ??")
+    assert "\\u" not in terminal.text
 
 
 @pytest.mark.parametrize("how", ["signal", "closed"])

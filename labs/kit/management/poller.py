@@ -111,7 +111,7 @@ class Poller:
     def _count(self, connection: pika.BlockingConnection, name: str, number: int) -> Queue:
         """Count a queue, and take from the page what the broker itself does not say."""
         listed = self._listed.get(name, {})
-        if self._listed and not listed:
+        if not (listed or self._page_trouble):
             return Queue(name, exists=False, note=MISSING)
         figures = {
             "ready": listed.get("messages_ready"),
