@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Show the messages that failed, in QUEUE.failed, and move them back to be worked on again.
+"""Show the messages that failed, in QUEUE.failed, or move them back to be processed again.
 
     labs/failed.py jobs                  # look: what failed, why, where and when
     labs/failed.py jobs --retry          # move all of them back to their first queue
 
-A message is acknowledged here only once its first queue has it: a crash may double it, not lose it.
+A message is acknowledged here once its first queue has it: a crash may double it, but not lose it.
 """
 
 import argparse
@@ -26,7 +26,7 @@ Looking takes the messages and returns them: their order stays, and they are mar
 If QUEUE.failed is a quorum queue of RabbitMQ 4, each look counts towards its delivery limit of 20.
 A message at the limit is copied to the end of the queue: the broker would drop it."""
 ABOUT = "error", "worker", "failed-at", "first-queue"  # headers that qprocessor.py adds
-NOT_OURS = "CC", "x-delivery-count", "x-acquired-count"  # headers for the broker, or from it
+BROKER_HEADERS = "CC", "x-delivery-count", "x-acquired-count"
 LAST_RETURN = 20  # returned once more, a message vanishes from a quorum queue of RabbitMQ 4
 
 
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
 
 
 def plain(header: object) -> str:
-    """Return a header as a person reads it, without characters that a terminal would obey."""
+    """Return a header as text, without characters that a terminal would obey."""
     text = header.decode(errors="replace") if isinstance(header, bytes) else str(header)
     return clean(text[:300])
 
@@ -49,15 +49,20 @@ def plain(header: object) -> str:
 def move(channel, queue: str, delivery: tuple, without: tuple = ()) -> None:
     """Publish a delivery to a queue, and acknowledge it once that is confirmed."""
     method, properties, body = delivery
-    headers = {k: v for k, v in (properties.headers or {}).items() if k not in without + NOT_OURS}
+    headers = {
+        k: v for k, v in (properties.headers or {}).items() if k not in without + BROKER_HEADERS
+    }
     properties = copy.copy(properties)
-    properties.headers, properties.user_id = headers or None, None  # it refuses another's user_id
+    properties.headers, properties.user_id = (
+        headers or None,
+        None,
+    )  # the broker refuses another's user_id
     channel.basic_publish("", queue, body, properties, mandatory=True)
     channel.basic_ack(method.delivery_tag)
 
 
 def save(channel, failed: str, delivery: tuple) -> None:
-    """Copy a message to the end of the queue, if it would not survive its return."""
+    """Copy a message to the end of the queue if it would not survive its return."""
     if (delivery[1].headers or {}).get("x-delivery-count") == LAST_RETURN:
         move(channel, failed, delivery)
 
@@ -100,8 +105,8 @@ def main(options: argparse.Namespace, broker: amqp.Broker) -> int:
         with broker.keep_trying(broker.connect) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
-            there = channel.queue_declare(failed, passive=True).method.message_count
-            count = min(there, options.limit or there)
+            total = channel.queue_declare(failed, passive=True).method.message_count
+            count = min(total, options.limit or total)
             if options.retry:
                 moved = retry(channel, failed, count)
             else:
@@ -111,8 +116,8 @@ def main(options: argparse.Namespace, broker: amqp.Broker) -> int:
             raise
         say("*", f"There is no queue {failed!r}: no message of {options.queue!r} has failed")
         return OK
-    count = there - moved
-    say("*", f"{count} message{'s' * (count != 1)} in {failed!r}")
+    left = total - moved
+    say("*", f"{left} message{'s' * (left != 1)} in {failed!r}")
     return OK
 
 

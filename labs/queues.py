@@ -5,9 +5,9 @@
     labs/queues.py                        # all queues of the vhost
     labs/queues.py --delete hello mine    # delete these, and what is in them
 
-Ready and consumers of a queue you name come from the broker itself and are always exact (those who
-read a stream it does not count). The rest comes from the management page's API; where that is not
-to be had, it is said so.
+Ready and consumers of a queue you name come from the broker itself and are always exact (but it
+does not count the readers of a stream). The rest comes from the management page's API; if that is
+unavailable, we say so.
 """
 
 import argparse
@@ -19,22 +19,19 @@ with requirements():
 
     from kit.amqp import Broker
     from kit.cli import OK, REFUSED, Trouble, first_broker, run_lab
-    from kit.management.api import Page, broker_parser, name_of_queue
+    from kit.management.api import Page, queues_parser
     from kit.management.counts import count
 
 EXAMPLES = """examples:
   labs/queues.py tasks results                        # two queues
   labs/queues.py --host broker.example --vhost ada --username ada tasks"""
 TITLES = ("ready", "unacknowledged", "consumers")
-TOLD_EVERY = 5.5  # seconds after which a quorum queue has surely told its counts again
+QUORUM_REPORT = 5.5  # seconds: a quorum queue reports its counts every 5 s
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = broker_parser(__doc__, EXAMPLES, "queues.py")
-    parser.add_argument(
-        "queues", nargs="*", type=name_of_queue, metavar="QUEUE", help="default: all of the vhost"
-    )
+    parser = queues_parser(__doc__, EXAMPLES, "queues.py")
     parser.add_argument("--delete", action="store_true", help="delete them, messages and all")
     options = parser.parse_args()
     if options.delete and not options.queues:
@@ -43,16 +40,16 @@ def parse() -> argparse.Namespace:
 
 
 def delete(queues: list[str], connection: pika.BlockingConnection) -> int:
-    """Delete queues, with a line for each; return the exit code."""
+    """Delete queues, print a line for each; return the exit code."""
     for name in queues:
-        there = count(connection, name)
+        existed = count(connection, name)
         connection.channel().queue_delete(name)
-        print(f"{clean(name)}  {'deleted' if there else 'there is no such queue'}")
+        print(f"{clean(name)}  {'deleted' if existed else 'there is no such queue'}")
     return OK
 
 
 def cells(counts: tuple[int, int], known: dict) -> tuple[str, str, str]:
-    """Return the figures of a queue as they are printed, those of TITLES."""
+    """Return the figures of a queue as text, in the order of TITLES."""
     ready, consumers = counts
     consumers = "?" if known.get("type") == "stream" else consumers
     return str(ready), str(known.get("messages_unacknowledged", "?")), str(consumers)
@@ -66,11 +63,11 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     page = Page(first_broker(broker), options.management_port, options.management_url)
     try:
         known = page.queues()
-        # Another connection's exclusive queue is nobody else's to ask for.
+        # The broker lets nobody ask for another connection's exclusive queue.
         names = options.queues or sorted(q for q in known if not known[q].get("exclusive"))
         if any(known[name].get("type") == "quorum" for name in names if name in known):
-            say("*", "A quorum queue tells its unacknowledged every 5 s; waiting for that ...")
-            connection.sleep(TOLD_EVERY)
+            say("*", "A quorum queue reports its unacknowledged every 5 s; waiting for that ...")
+            connection.sleep(QUORUM_REPORT)
             known = page.queues()
     except Trouble as error:
         if not options.queues:
@@ -80,18 +77,18 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     counts = {name: count(connection, name) for name in names}
     connection.close()
     rows = {
-        name: (clean(name), *cells(found, known.get(name, {})))
-        for name, found in counts.items()
-        if found
+        name: (clean(name), *cells(counted, known.get(name, {})))
+        for name, counted in counts.items()
+        if counted
     }
-    wide = [max(map(len, column)) for column in zip(*rows.values(), strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows.values(), strict=True)]
     for name in names:
         if name not in rows:
             print(f"{clean(name)}  there is no such queue")
             continue
         row = rows[name]
-        figures = [cell.rjust(width) for cell, width in zip(row[1:], wide[1:], strict=True)]
-        print(row[0].ljust(wide[0]), *map(" ".join, zip(TITLES, figures, strict=True)), sep="  ")
+        figures = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        print(row[0].ljust(widths[0]), *map(" ".join, zip(TITLES, figures, strict=True)), sep="  ")
     if not names:
         say("*", "There is no queue in this vhost")
     return OK if all(counts.values()) else REFUSED

@@ -10,25 +10,27 @@ consumes come from the management page: the rates, and what a consumer holds, ar
 
 import argparse
 import contextlib
+import dataclasses
 import json
+import os
+import signal
 import sys
-import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timezone
 
-from kit.cli import requirements, say
+from kit.cli import requirements, say, stop_as_with_ctrl_c
 
 with requirements():
     from rich.console import Console
-    from rich.text import Text
+    from rich.live import Live
 
     from kit.amqp import Broker, number
-    from kit.cli import OK, REFUSED, UNREACHABLE, Trouble, run_lab
-    from kit.cli.terminal import REDRAW, Alarm, can_show, show
-    from kit.management.api import NAME_THEM, Page, broker_parser, name_of_queue
-    from kit.management.poller import MISSING, Counter, Look, Pulse, Queue, consumers_of
-    from kit.management.statistics import Reader
-    from kit.management.view import BARS, Board
+    from kit.cli import OK, REFUSED, UNREACHABLE, Trouble, first_broker, run_lab
+    from kit.cli.terminal import can_show, keyboard, note_signals, read_keys
+    from kit.management.api import NAME_THEM, Page, queues_parser
+    from kit.management.poller import Poller, Snapshot
+    from kit.management.view import UNKNOWN, UNLIMITED, View
 
 EXAMPLES = """examples:
   labs/watch.py                                       # all queues, in a pane beside the workers
@@ -36,17 +38,14 @@ EXAMPLES = """examples:
   labs/watch.py --once --json tasks | jq '.queues[0].ready'
   labs/watch.py --json --interval 5 >> figures.jsonl  # one JSON object a line
   labs/watch.py --host broker.example --vhost ada --username ada tasks"""
-HEARTBEAT = 10  # seconds: a broker that falls silent is noticed after two
-PATIENCE = 2  # seconds that the page of a broker may take
-FIRST = 1  # seconds that the screen waits, so that a refusal is one line and no screen
+HEARTBEAT = 10  # seconds: a broker that falls silent is noticed after two of them
+PATIENCE = 2  # seconds that the management page may take
+REACTION = 0.2  # seconds that a new snapshot, a signal or a new size may wait
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    parser = broker_parser(__doc__, EXAMPLES, "watch.py")
-    parser.add_argument(
-        "queues", nargs="*", type=name_of_queue, metavar="QUEUE", help="default: all of the vhost"
-    )
+    parser = queues_parser(__doc__, EXAMPLES, "watch.py")
     add = parser.add_argument_group("watching").add_argument
     add("--once", action="store_true", help="print one table and end; 4 if a queue is not there")
     add("--json", action="store_true", help="print JSON; without --once an object a line")
@@ -58,135 +57,99 @@ def parse() -> argparse.Namespace:
     return options
 
 
-class Watch:
-    """What is watched where, and the three ways to show it."""
-
-    def __init__(self, options: argparse.Namespace, broker: Broker) -> None:
-        self.options, self.broker = options, broker
-        every = broker.parameters
-        self.vhost = every[0].virtual_host
-        self.place = ", ".join(f"{one.host}:{one.port}" for one in every)
-        page = options.management_port, options.management_url
-        self.page = Page(every[0], *page, timeout=PATIENCE)
-
-    def once(self) -> int:
-        """Print one look; return the exit code."""
-        connection = self.broker.connect()
-        told = Reader(self.page).look()
-        if told.trouble and not self.options.queues:
-            raise Trouble(told.trouble, NAME_THEM, UNREACHABLE)
-        queues = Counter(connection).look(self.options.queues or sorted(told.queues), told)
-        connection.close()
-        look = Look(tuple(queues), consumers_of(queues, told), told.trouble)
-        if self.options.json:
-            print(json.dumps(self.document(look), indent=2))
-        else:
-            self.print(look)
-        missing = any(queue.note == MISSING for queue in queues)
-        return REFUSED if missing and self.options.queues else OK
-
-    def stream(self) -> int:
-        """Print a JSON object at each tick; return the exit code."""
-        with self.beating() as (pulse, alarm):
-            shown, printed = None, 0.0
-            while not alarm.stopped:
-                if pulse.error:
-                    raise pulse.error
-                look, now = pulse.latest, time.monotonic()
-                # While the broker is away, tries come faster than ticks.
-                again = shown and look.away and shown.away
-                if look is not shown and not (again and now < printed + self.options.interval):
-                    print(json.dumps(self.document(look)), flush=True)
-                    shown, printed = look, now
-                alarm.wait(REDRAW)
-        return OK
-
-    def screen(self) -> int:
-        """Show a live screen until somebody quits; return the exit code."""
-        board = self.board()
-        with self.beating() as (pulse, alarm):
-
-            def draw(width: int, height: int, keys: str) -> Text:
-                if pulse.error:
-                    raise pulse.error
-                return board.screen(pulse.latest, width, height, keys)
-
-            end = time.monotonic() + FIRST
-            while not (pulse.latest or pulse.error or alarm.stopped) and time.monotonic() < end:
-                alarm.wait(0.1)
-            if pulse.error:
-                raise pulse.error
-            show(draw, alarm)
-        return OK
-
-    @contextlib.contextmanager
-    def beating(self) -> Iterator[tuple[Pulse, Alarm]]:
-        """Look at the queues in the background, and ring at each look."""
-        alarm = Alarm()
-        alarm.catch_signals()
-        options = self.options
-        pulse = Pulse(self.broker, self.page, options.queues, options.interval, alarm.ring)
-        pulse.start()
-        try:
-            yield pulse, alarm
-        finally:
-            pulse.stop()
-
-    def print(self, look: Look) -> None:
-        """Print the tables of a look."""
-        if look.trouble:
-            say("!", f"Unacknowledged, rates and consumers are not known: {look.trouble}")
-        if not look.queues:
-            return say("*", "There is no queue in this vhost")
-        width = Console().width if sys.stdout.isatty() else None
-        for line in self.board().tables(look, width):
-            print(line.plain)
-
-    def document(self, look: Look) -> dict:
-        """Return a look as JSON has it; without the broker there are no figures."""
-        here = not look.away
-        return {
-            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-            "broker": self.place,
-            "vhost": self.vhost,
-            "away": look.away or None,
-            "management": (here and look.trouble) or None,
-            "queues": [figures(queue) for queue in look.queues if here],
-            "consumers": [vars(consumer) for consumer in look.consumers if here],
-        }
-
-    def board(self) -> Board:
-        """Return what lays out the figures for our output."""
-        try:
-            BARS.encode(sys.stdout.encoding)
-            ascii_only = False
-        except UnicodeEncodeError:
-            ascii_only = True
-        where = f"RabbitMQ at {self.place}, vhost {self.vhost}"
-        return Board(where, self.options.interval, ascii_only=ascii_only)
-
-
-def figures(queue: Queue) -> dict:
-    """Return a queue as JSON has it; null is what is not known."""
+def document(snapshot: Snapshot, broker: Broker) -> dict:
+    """Return a snapshot as JSON has it; without the broker there are no figures."""
+    if snapshot.away:
+        snapshot = Snapshot(away=snapshot.away)
     return {
-        "name": queue.name,
-        "exists": queue.note != MISSING,
-        "ready": queue.ready,
-        "unacknowledged": queue.unacknowledged,
-        "consumers": queue.consumers,
-        "in_per_second": queue.rate_in,
-        "out_per_second": queue.rate_out,
+        "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "broker": broker.where.removeprefix("RabbitMQ at "),
+        "vhost": first_broker(broker).virtual_host,
+        "away": snapshot.away or None,
+        "management": snapshot.page_trouble or None,
+        "queues": [dataclasses.asdict(queue) for queue in snapshot.queues],
+        "consumers": [dataclasses.asdict(consumer) for consumer in snapshot.consumers],
     }
+
+
+def print_once(poller: Poller, options: argparse.Namespace, view: View) -> int:
+    """Print one snapshot; return the exit code."""
+    with poller.broker.connect() as connection:
+        snapshot = poller.look(connection)
+    if snapshot.page_trouble and not options.queues:
+        raise Trouble(snapshot.page_trouble, NAME_THEM, UNREACHABLE)
+    if options.json:
+        print(json.dumps(document(snapshot, poller.broker), indent=2))
+    else:
+        if snapshot.page_trouble:
+            say("!", f"{UNKNOWN.capitalize()}: {snapshot.page_trouble}")
+        view.console.print(*view.tables(snapshot), sep="\n")
+    exist = all(queue.exists for queue in snapshot.queues)
+    return OK if exist or not options.queues else REFUSED
+
+
+def print_json_lines(poller: Poller) -> int:
+    """Print a JSON object at each tick until we are stopped; return the exit code."""
+    stop_as_with_ctrl_c()
+    with contextlib.suppress(KeyboardInterrupt):
+        for snapshot in poller.snapshots():
+            print(json.dumps(document(snapshot, poller.broker)), flush=True)
+    return OK
+
+
+def show_screen(poller: Poller, view: View) -> int:
+    """Show a live screen until somebody quits; return the exit code."""
+    snapshots = poller.snapshots()
+    next(snapshots)  # before the screen: a refusal is one line
+    polling = ThreadPoolExecutor().submit(exhaust, snapshots)
+    sys.stdout.reconfigure(errors="replace")  # one cell for a letter that its encoding lacks
+    signals = note_signals("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP")
+    with contextlib.suppress(OSError):  # the terminal is gone
+        while "SIGTSTP" in draw(poller, view, polling, signals):
+            signals.clear()
+            os.kill(os.getpid(), signal.SIGSTOP)
+    poller.stopping = True
+    wait([polling], timeout=0.5)
+    return OK
+
+
+def exhaust(snapshots: Iterator[Snapshot]) -> None:
+    """Poll on; what is new becomes the poller's `latest`."""
+    for _ in snapshots:
+        pass
+
+
+def draw(poller: Poller, view: View, polling: Future, signals: set[str]) -> set[str]:
+    """Draw each change on a screen, until q or a signal comes; return the signals."""
+    before = None
+    with keyboard() as keys, Live(console=view.console, screen=True, auto_refresh=False) as live:
+        how_to_quit = "Ctrl-C quits" if keys is None else "q quits"
+        while not signals:
+            if polling.done():
+                polling.result()  # raises what has ended it
+            picture = poller.latest, view.silence(poller.latest), how_to_quit
+            if (picture, view.console.size) != before:  # or it would be sent over and over again
+                live.update(view.screen(*picture), refresh=True)
+                before = picture, view.console.size
+            if read_keys(keys, REACTION)[:1] in (b"q", b"Q"):
+                break
+    return signals
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
     """Show the queues in the way that was asked for; return the exit code."""
-    watch = Watch(options, broker)
+    where = first_broker(broker)
+    page = Page(where, options.management_port, options.management_url, PATIENCE)
+    poller = Poller(broker, page, options.queues, options.interval)
     if options.json and not options.once:
-        return watch.stream()
-    if not options.once and not can_show():
-        say("!", "No live screen here, as this is not a terminal: one look, as with --once")
-    return watch.once() if options.once or not can_show() else watch.screen()
+        return print_json_lines(poller)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    view = View(console, f"{broker.where}, vhost {where.virtual_host}", options.interval)
+    if options.once or not can_show():
+        if not options.once:
+            say("!", "No live screen here, as this is not a terminal: one look, as with --once")
+        return print_once(poller, options, view)
+    return show_screen(poller, view)
 
 
 if __name__ == "__main__":

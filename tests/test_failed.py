@@ -111,7 +111,7 @@ def test_each_goes_to_the_queue_it_came_from(failed: Lab, run: Run) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["gone", "full"])
-def test_what_its_queue_does_not_take_stays(failed: Lab, run: Run, trouble: str) -> None:
+def test_a_message_that_its_queue_refuses_stays(failed: Lab, run: Run, trouble: str) -> None:
     failed.connection.channel().queue_delete("q")
     if trouble == "full":
         failed.declare("q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
@@ -119,12 +119,12 @@ def test_what_its_queue_does_not_take_stays(failed: Lab, run: Run, trouble: str)
     script = run("labs/failed.py", "q", "--retry", lab=failed)
     assert script.wait() == 4
     why = {"gone": "there is no such queue", "full": "it takes no more"}[trouble]
-    said = f"failed.py: error: cannot move 'one' to 'q': {why}\n  try: "
-    assert script.text("stderr").startswith(said)
+    expected = f"failed.py: error: cannot move 'one' to 'q': {why}\n  try: "
+    assert script.text("stderr").startswith(expected)
     assert bodies(failed, "q.failed", 3) == THREE
 
 
-def test_what_failed_in_the_worker_can_be_worked_on_again(lab: Lab, run: Run) -> None:
+def test_a_message_that_failed_in_the_worker_can_be_processed_again(lab: Lab, run: Run) -> None:
     lab.declare("q")
     lab.publish("aa", queue="q")
     worker = ("qprocessor.py", "--queue", "q", "--acknowledge", "--exit-when-empty")

@@ -706,7 +706,7 @@ def test_without_the_page_there_is_no_graph(start: Start, lab: Lab):
     away = start("subscribe.py", "--draw", "--management-port", 1)
     assert away.wait() == 3
     assert "the bindings are not known: the management page on 127.0.0.1:1" in away.text("stderr")
-    assert "try: --management-port or --management-url" in away.text("stderr")
+    assert "try: --management-port, if the page is elsewhere" in away.text("stderr")
     user = f"u{uuid.uuid4().hex[:8]}"
     lab.broker.api("PUT", f"users/{user}", {"password": "p-w", "tags": ""})
     try:

@@ -66,18 +66,18 @@ def test_quorum_queue_is_waited_for(lab):
     lab.publish("a", "b", queue="safe")
     channel = lab.connection.channel()
     assert channel.basic_get("safe")[0]
-    said = queues(lab, "safe").stdout.splitlines()
-    assert "every 5 s" in said[0]
-    assert said[1].startswith("safe  ready 1  unacknowledged 1  consumers ")
+    note, row = queues(lab, "safe").stdout.splitlines()
+    assert "every 5 s" in note
+    assert row.startswith("safe  ready 1  unacknowledged 1  consumers ")
 
 
-def test_readers_of_a_stream_are_not_said_to_be_none(lab):
+def test_readers_of_a_stream_are_unknown(lab):
     read_stream(lab)
-    said = queues(lab, "log").stdout
-    assert re.fullmatch(r"log  ready 0  unacknowledged \S+  consumers \?\n", said)
+    output = queues(lab, "log").stdout
+    assert re.fullmatch(r"log  ready 0  unacknowledged \S+  consumers \?\n", output)
 
 
-def test_queue_that_is_not_there_is_said(busy):
+def test_missing_queue_is_named(busy):
     done = queues(busy, "idle", "none")
     assert done.returncode == 4
     assert done.stdout.splitlines()[1] == "none  there is no such queue"
@@ -90,7 +90,7 @@ def test_exclusive_queues_of_others_do_not_hide_the_rest(busy):
     assert [row.split()[0] for row in rows] == ["busy", "idle"]
 
 
-def test_vhost_without_queues_is_said(lab):
+def test_empty_vhost_is_named_as_such(lab):
     assert queues(lab).stdout == " [*] There is no queue in this vhost\n"
 
 
@@ -128,23 +128,24 @@ def test_no_broker_is_one_line(lab):
 
 
 def test_deletes_the_queues_that_are_named_and_no_others(busy):
-    said = queues(busy, "--delete", "busy", "nosuch")
-    assert (said.returncode, said.stdout) == (0, "busy  deleted\nnosuch  there is no such queue\n")
+    done = queues(busy, "--delete", "busy", "nosuch")
+    assert (done.returncode, done.stdout) == (0, "busy  deleted\nnosuch  there is no such queue\n")
     assert queues(busy).stdout == "idle  ready 0  unacknowledged 0  consumers 0\n"
 
 
 def test_delete_without_a_name_is_refused(busy):
-    said = queues(busy, "--delete")
-    assert said.returncode == 2
-    assert "--delete needs the names of the queues" in said.stderr
+    done = queues(busy, "--delete")
+    assert done.returncode == 2
+    assert "--delete needs the names of the queues" in done.stderr
     assert busy.ready("busy") == 3
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(lab):
     lab.declare("a\x1b[2J", durable=True)
     lab.declare("plain", durable=True)
-    said = queues(lab).stdout
-    assert said.startswith("a\\x1b[2J  ready 0 ") and "\nplain  " in said and "\x1b" not in said
+    output = queues(lab).stdout
+    assert output.startswith("a\\x1b[2J  ready 0 ")
+    assert "\nplain  " in output and "\x1b" not in output
     assert queues(lab, "no\x1b[2J").stdout == "no\\x1b[2J  there is no such queue\n"
     assert queues(lab, "--delete", "a\x1b[2J").stdout == "a\\x1b[2J  deleted\n"
 

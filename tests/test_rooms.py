@@ -10,7 +10,7 @@ import pytest
 
 LABS = Path(__file__).parent.parent / "labs"
 ROOMS = sorted(path.parent.name for path in LABS.glob("kit/*/__init__.py"))
-APPLICATIONS = ["08-chat", "09-orders", "10-log-pipeline", "11-services"]
+APPLICATIONS = ["07-publish-subscribe", "08-chat", "09-orders", "10-log-pipeline", "11-services"]
 COMMANDS = {path.stem for path in (*LABS.glob("*.py"), *LABS.parent.glob("*.py"))}
 
 

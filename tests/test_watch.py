@@ -11,13 +11,15 @@ import uuid
 from pathlib import Path
 
 import pytest
+import rich.screen
 from rich.cells import cell_len
+from rich.console import Console
 
 from conftest import Terminal, let_it_be_written, open_lab, wait_until
 from kit.exercise.proxy import proxy_before
-from kit.management.poller import MISSING, Look, Queue
-from kit.management.statistics import Consumer
-from kit.management.view import Board
+from kit.management.api import Consumer
+from kit.management.poller import MISSING, Queue, Snapshot
+from kit.management.view import View
 from proxy import Proxy
 from screen import Screen, stages
 from test_worksheets import ROOT, pane_environment
@@ -25,7 +27,7 @@ from test_worksheets import ROOT, pane_environment
 WATCH = ROOT / "labs" / "watch.py"
 NOWHERE = ("--management-port", "1")
 HOSTILE = "\x1b[2J\x1b]0;gone\x07[red]bold[/red]\u202eback"
-SHOWN = r"\x1b[2J\x1b]0;gone\x07[red]bold[/red]\u202eback"
+HARMLESS = r"\x1b[2J\x1b]0;gone\x07[red]bold[/red]\u202eback"
 
 
 def settings(lab, url: str | None = None, **more: str) -> dict[str, str]:
@@ -78,21 +80,21 @@ def busy(lab, worker):
 
 
 def test_one_table_shows_queues_and_who_consumes_them(busy):
-    def held(told: dict) -> list:
-        return [one["unacknowledged"] for one in told["consumers"]]
+    def held(report: dict) -> list:
+        return [one["unacknowledged"] for one in report["consumers"]]
 
     # The page tells of consumers some seconds late, and of queues at once.
-    told = figures(busy)
+    report = figures(busy)
     assert [
-        (q["name"], q["ready"], q["unacknowledged"], q["consumers"]) for q in told["queues"]
+        (q["name"], q["ready"], q["unacknowledged"], q["consumers"]) for q in report["queues"]
     ] == [
         ("idle", 0, 0, 0),
         ("q", 3, 2, 1),
     ]
-    told = wait_until(lambda: (told := figures(busy, "q")) and held(told) == [2] and told)
-    (consumer,) = told["consumers"]
+    report = wait_until(lambda: (report := figures(busy, "q")) and held(report) == [2] and report)
+    (consumer,) = report["consumers"]
     assert (consumer["queue"], consumer["connection"], consumer["prefetch"]) == ("q", "ada", 2)
-    assert told["away"] is None and told["management"] is None
+    assert report["away"] is None and report["management"] is None
     rates = wait_until(
         lambda: (q := figures(busy, "q")["queues"][0])["in_per_second"] is not None and q
     )
@@ -125,9 +127,9 @@ def test_without_the_page_named_queues_are_still_counted(busy):
     assert done.stdout.splitlines()[1].split() == ["q", "3", "-", "1", "-", "-"]
     assert done.stderr.startswith(" [!] Unacknowledged, rates and consumers are not known: the man")
     assert "Connection refused" in done.stderr
-    told = figures(busy, "q", *NOWHERE)
-    assert "does not answer" in told["management"]
-    assert told["queues"][0]["unacknowledged"] is None
+    report = figures(busy, "q", *NOWHERE)
+    assert "does not answer" in report["management"]
+    assert report["queues"][0]["unacknowledged"] is None
     unnamed = watch(busy, "--once", *NOWHERE)
     assert unnamed.returncode == 3
     assert "try: name the queues" in unnamed.stderr
@@ -135,8 +137,8 @@ def test_without_the_page_named_queues_are_still_counted(busy):
 
 def test_page_may_be_elsewhere(busy):
     page = f"http://127.0.0.1:{busy.broker.management_port}/"
-    told = figures(busy, "q", "--management-url", page)
-    assert told["queues"][0]["unacknowledged"] == 2
+    report = figures(busy, "q", "--management-url", page)
+    assert report["queues"][0]["unacknowledged"] == 2
     wrong = watch(busy, "--management-url", "http://guest:p-w@127.0.0.1")
     assert wrong.returncode == 2
     assert "p-w" not in wrong.stderr
@@ -145,9 +147,9 @@ def test_page_may_be_elsewhere(busy):
 @pytest.mark.parametrize("tags, known", [("management", 2), ("", None)])
 def test_student_needs_rights_on_the_own_vhost_only(busy, tags, known):
     with student(busy, tags) as url:
-        told = figures(busy, "q", url=url)
-        assert told["queues"][0]["ready"] == 3
-        assert told["queues"][0]["unacknowledged"] == known
+        report = figures(busy, "q", url=url)
+        assert report["queues"][0]["ready"] == 3
+        assert report["queues"][0]["unacknowledged"] == known
         done = watch(busy, "--once", "q", url=url)
         assert done.returncode == 0
         assert ("does not let you in" in done.stderr) == (known is None)
@@ -157,12 +159,12 @@ def test_student_needs_rights_on_the_own_vhost_only(busy, tags, known):
         assert "p-w" not in done.stdout + done.stderr
 
 
-def test_queue_that_is_not_there_is_shown_as_such(busy):
+def test_missing_queue_is_named(busy):
     for more in ((), NOWHERE):
         done = watch(busy, "--once", "none", "idle", *more)
         assert done.returncode == 4
-        assert done.stdout.splitlines()[1].split(None, 1) == ["none", "there is no such queue"]
-        assert done.stdout.splitlines()[2].split()[:2] == ["idle", "0"]
+        assert done.stdout.splitlines()[1].split()[:2] == ["idle", "0"]
+        assert done.stdout.splitlines()[2].split(None, 1) == ["none", "there is no such queue"]
     assert figures(busy, "none")["queues"][0]["exists"] is False
 
 
@@ -177,7 +179,7 @@ def test_exclusive_queue_of_another_is_counted_by_the_page(lab):
 
 def test_names_can_neither_break_nor_inject(lab):
     lab.declare(HOSTILE)
-    assert watch(lab, "--once").stdout.splitlines()[1].startswith(SHOWN + "  ")
+    assert watch(lab, "--once").stdout.splitlines()[1].startswith(HARMLESS + "  ")
     assert figures(lab)["queues"][0]["name"] == HOSTILE
 
 
@@ -231,9 +233,7 @@ def test_lines_of_json_go_on_through_a_lost_connection(lab, run):
 
     wait_until(lambda: ready() == 0)
     lab.publish("a", "b")
-    published = time.monotonic()
     wait_until(lambda: ready() == 2)
-    assert time.monotonic() - published < 2
     proxy.cut()
     away = script.wait_for('"away": "')
     assert json.loads(away.text)["queues"] == []
@@ -272,7 +272,7 @@ class WatchScreen(Screen):
         return " ".join(self.stage.server.cmd(*arguments))
 
     def is_restored(self) -> bool:
-        """Tell whether the cursor is shown, what is typed too, and the first screen is back."""
+        """Return True if cursor, echo and the first screen are back."""
         state = self.tmux("display-message", "-p", "-t", "lab", "#{cursor_flag} #{alternate_on}")
         self.pane.type("stty -a | tr ' ' '\\n' | grep -cE '^-?(echo|icanon);?$' ; stty -a")
         self.pane.press("Enter")
@@ -286,9 +286,7 @@ def test_screen_shows_the_queue_breathe_and_q_leaves_the_terminal_as_it_was(busy
     screen.wait("q quits", "last", "later", MISSING)
     wait_until(lambda: screen.row("q")[1:4] == ["3", "2", "1"], "the figures")
     busy.publish(*"fghi")
-    published = time.monotonic()
     wait_until(lambda: screen.row("q")[1:4] == ["7", "2", "1"], "the new figures")
-    assert time.monotonic() - published < 3
     wait_until(lambda: "▄" in screen.row("q")[-1] and "█" in screen.row("q")[-1], "the history")
     busy.declare("later")
     wait_until(lambda: screen.row("later")[1:4] == ["0", "0", "0"], "the new queue")
@@ -365,7 +363,7 @@ def test_screen_waits_for_a_broker_that_is_not_there_yet(lab, stage):
     screen.start("q")
     screen.wait("broker away since 1 s, trying again: ")
     proxy.play_dead(False)
-    wait_until(lambda: screen.row("q")[1:2] == ["0"], within=3)
+    wait_until(lambda: screen.row("q")[1:2] == ["0"])
     assert not screen.shows("away")
     proxy.close()
 
@@ -378,14 +376,12 @@ def test_screen_survives_a_restart_of_the_broker(own_broker, stage):
     screen.start("q", "--interval", "0.2")
     wait_until(lambda: screen.row("q")[1:3] == ["2", "0"], "the figures")
     let_it_be_written()
-    back: list[float] = []
-    restart = threading.Thread(target=lambda: back.append(own_broker.away("kill")))
+    restart = threading.Thread(target=own_broker.away, args=["kill"])
     restart.start()
     screen.wait("broker away since 2 s", within=15)
     assert screen.row("q")[1] == "2"  # the last figures stay
-    seen = wait_until(lambda: not screen.shows("away") and time.monotonic())
+    wait_until(lambda: not screen.shows("away"))
     restart.join()
-    assert seen - back[0] < 3
     assert screen.row("q")[1] == "2"
     with own_broker.frozen():
         screen.wait("no answer from the broker since")
@@ -399,8 +395,8 @@ def xterm(lab):
     """Return a terminal whose bytes are read as they come."""
     terminals: list[Terminal] = []
 
-    def start(*arguments: object) -> Terminal:
-        environment = settings(lab) | {"TERM": "xterm-256color"}
+    def start(*arguments: object, **more: str) -> Terminal:
+        environment = settings(lab) | {"TERM": "xterm-256color", "COLUMNS": "160"} | more
         terminals.append(Terminal([sys.executable, WATCH, *map(str, arguments)], environment))
         return terminals[-1]
 
@@ -421,12 +417,20 @@ def read_for(terminal: Terminal, seconds: float) -> str:
 def test_nothing_is_sent_while_nothing_changes(lab, xterm):
     lab.declare()
     terminal = xterm("q", "--interval", "0.1", *NOWHERE)
-    terminal.wait_for("last")
-    wait_until(lambda: read_for(terminal, 0.4) == "", "the history is full")
+    terminal.wait_for("▁" * 60)  # the history is full
+    read_for(terminal, 0.5)  # the rest of that picture
     assert read_for(terminal, 1) == ""
     lab.publish("a")
     terminal.wait_for("▂")
     assert "\x1b[2J" not in terminal.text  # to clear what is then drawn again is what flickers
+
+
+def test_terminal_without_these_letters_keeps_its_columns(lab, xterm):
+    lab.declare()
+    terminal = xterm("q", PYTHONIOENCODING="latin-1")
+    terminal.wait_for("ready, last")
+    terminal.wait_for(" ??")
+    assert "\\u" not in terminal.text
 
 
 @pytest.mark.parametrize("how", ["signal", "closed"])
@@ -470,26 +474,40 @@ def test_it_costs_little(lab, xterm):
 NAMES = {"short": "q", "long": "a-long-name-" * 9, "wide": "映画" * 20, "hostile": HOSTILE + "\n"}
 
 
-@pytest.mark.parametrize("width", [8, 20, 37, 50, 80, 120, 200])
-@pytest.mark.parametrize("height", [2, 5, 12, 30])
+def draw(snapshot: Snapshot, width: int, height: int, name: str) -> list[str]:
+    """Return the lines of a screen."""
+    console = Console(width=width, height=height, highlight=False)
+    view = View(console, f"RabbitMQ at {name}:5672, vhost /", interval=1)
+    screen = view.screen(snapshot, view.silence(snapshot), "q quits")
+    lines = console.render_lines(rich.screen.Screen(screen))
+    return ["".join(segment.text for segment in line) for line in lines]
+
+
+FIGURES = ["1234567", "7654", "98", "0.5", "12345"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize("height", [12, 30])
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_lines_never_exceed_the_pane(width, height, name):
-    queues = [
-        Queue(f"{name}{i}", 10**i, i, 10, 0.5, 12345.0, history=(1, None, 9)) for i in range(9)
-    ]
-    queues.append(Queue(name, note=MISSING))
-    consumers = [Consumer(name, f"ctag1.{name}", name, i, i, i) for i in range(9)]
-    board = Board(f"RabbitMQ at {name}:5672, vhost /", 1)
-    for trouble, away in [("", ""), (f"the page {name} does not answer", ""), ("", "it is gone")]:
-        look = Look(tuple(queues), tuple(consumers), trouble.replace("\x1b", ""), away)
-        lines = board.screen(look, width, height, "q quits").plain.split("\n")
-        assert len(lines) <= height
-        if width >= 20:
-            assert max(map(cell_len, lines)) <= width
+def test_names_give_way_and_figures_do_not(width, height, name):
+    names = [f"#{number}{name}" for number in range(9)]
+    queues = [Queue(one, True, 1_234_567, 7654, 98, 0.5, 12345.0) for one in names]
+    queues.append(Queue(name, exists=False, note=MISSING))
+    consumers = [Consumer(name, f"ctag1.{name}", name, 65_535, 7654) for _ in names]
+    history = {one: [1, None, 9] for one in names}
+    for trouble, away in [("", ""), ("the page does not answer", ""), ("", "it is gone")]:
+        lines = draw(Snapshot(queues, consumers, history, trouble, away), width, height, name)
+        assert all(cell_len(line) == width for line in lines)
         assert "\x1b" not in "".join(lines)
+        # Of a letter that is two cells wide, a half leaves a blank.
+        rows = [line.replace(" …", "…").split() for line in lines if line.startswith("#")]
+        shown = 5 if width >= 60 else 3
+        assert [row[1 : shown + 1] for row in rows] == [FIGURES[:shown]] * len(rows)
+        assert len(rows) == 9 if height == 30 else rows
 
 
-def test_terminal_without_line_drawing_gets_plain_letters():
-    queues = (Queue("a" * 50, 3, 2, 2, 0.0, 0.0, history=(0, 3, 7)),)
-    look = Look(queues, (Consumer("a" * 50, "t", "c", 1, 2, 2),))
-    assert Board("here", 1, ascii_only=True).screen(look, 90, 20, "").plain.isascii()
+@pytest.mark.parametrize("size", [(8, 5), (20, 5), (37, 2), (1, 1)])
+def test_the_smallest_pane_will_do(size):
+    queues = [Queue("jobs", True, 1_234_567, 7654, 98, 0.5, 12345.0), Queue("b", note=MISSING)]
+    lines = draw(Snapshot(queues, history={"jobs": [1, 2]}), *size, "q")
+    assert [cell_len(line) for line in lines] == [size[0]] * size[1]

@@ -1,27 +1,58 @@
 """Draw exchanges, bindings and queues as a Mermaid graph: https://mermaid.js.org."""
 
+import base64
+import http.client
+import json
 import string
+import urllib.error
+import urllib.parse
+import urllib.request
 
-from kit.cli import REFUSED, Trouble, say
-from kit.management.api import Page
+import pika
+
+from kit.amqp import reason
+from kit.cli import REFUSED, UNREACHABLE, Trouble, say
 
 # All else is written as the number that Mermaid has for it. It takes * and _ for Markdown, and
 # what stands in quotes, <> or {} for something of its own.
 PLAIN = frozenset(string.ascii_letters + string.digits + " .-/@,=+")
 
 
-def graph(page: Page, exchange: str | None) -> str:
+def fetch(where: pika.URLParameters, port: int, what: str) -> list[dict]:
+    """Return what the management API lists for our user and vhost. Raises Trouble."""
+    host = f"[{where.host}]" if ":" in where.host else where.host
+    vhost = urllib.parse.quote(where.virtual_host, safe="")
+    tls = where.ssl_options and where.ssl_options.context
+    # Without its statistics the list of queues is of this moment.
+    url = f"{'https' if tls else 'http'}://{host}:{port}/api/{what}/{vhost}?disable_stats=true"
+    login = f"{where.credentials.username}:{where.credentials.password}"
+    header = f"Basic {base64.b64encode(login.encode()).decode()}"
+    request = urllib.request.Request(url)
+    request.add_unredirected_header("Authorization", header)  # for this server, and no other
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}),  # a proxy could not reach a broker of this machine
+        urllib.request.HTTPSHandler(context=tls),
+    )
+    try:
+        with opener.open(request, timeout=5) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        why = "does not let you in" if error.code in (401, 403) else f"says {error.code}"
+    except (OSError, OverflowError, ValueError, http.client.HTTPException) as error:
+        why = f"does not answer ({reason(getattr(error, 'reason', error))})"
+    problem = f"the bindings are not known: the management page on {host}:{port} {why}"
+    raise Trouble(problem, "--management-port, if the page is elsewhere", UNREACHABLE)
+
+
+def graph(where: pika.URLParameters, port: int, exchange: str | None) -> str:
     """Return the graph of what is bound to an exchange now, or to all of them. Raises Trouble.
 
-    That every queue is bound to the default exchange, "", is left out unless that is asked for.
+    `port` is that of the management page. The default exchange, "", to which every queue is bound,
+    is left out unless it is asked for.
     """
-    try:
-        types = {one["name"]: one["type"] for one in page.get("exchanges/{vhost}")}
-        durable = {name for name, queue in page.queues().items() if queue["durable"]}
-        bindings = page.get("bindings/{vhost}")
-    except Trouble as error:
-        hint = "--management-port or --management-url, if the page is elsewhere"
-        raise Trouble(f"the bindings are not known: {error}", hint, error.code) from None
+    types = {one["name"]: one["type"] for one in fetch(where, port, "exchanges")}
+    durable = {queue["name"] for queue in fetch(where, port, "queues") if queue["durable"]}
+    bindings = fetch(where, port, "bindings")
     if exchange is None:
         bindings = [binding for binding in bindings if binding["source"]]
     elif exchange in types:
@@ -88,5 +119,5 @@ def key_of(binding: dict) -> str:
 
 def label(text: str) -> str:
     """Return a name so that Mermaid shows it as it is, whatever is in it."""
-    shown = text if text.isprintable() else repr(text)[1:-1]
-    return "".join(c if c in PLAIN or c.isalpha() else f"#{ord(c)};" for c in shown)
+    printable = text if text.isprintable() else repr(text)[1:-1]
+    return "".join(c if c in PLAIN or c.isalpha() else f"#{ord(c)};" for c in printable)

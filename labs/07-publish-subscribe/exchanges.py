@@ -17,16 +17,15 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from kit.amqp import Broker, BrokerError, Parser, explain, number
 from kit.cli import REFUSED, Trouble, first_broker, lab_parser, say
-from kit.management.api import broker_parser
 
 TYPES = ("fanout", "direct", "topic")
 LONGEST = 255  # bytes of a name or a key in AMQP
 TRIES = 3  # for a message that the broker refuses
 
 
-def make_parser(doc: str, examples: str, name: str, *, page: bool = False) -> Parser:
-    """Return a parser with options for the broker, with `page` also for its management page."""
-    parser = (broker_parser if page else lab_parser)(doc, examples, name)
+def make_parser(doc: str, examples: str, name: str) -> Parser:
+    """Return a parser with the options for the broker."""
+    parser = lab_parser(doc, examples, name)
     add = parser.add_argument
     add("--name", default=name, help="the connection's name on the management page")
     add(

@@ -12,6 +12,7 @@ connection ends.
 
 import argparse
 import contextlib
+import os
 
 try:
     import draw
@@ -31,7 +32,6 @@ try:
 
     from kit.amqp import Broker, Parser, number, show
     from kit.cli import OK, UNREACHABLE, first_broker, run, say, stop_as_with_ctrl_c
-    from kit.management.api import Page
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
     raise SystemExit(f"subscribe.py: error: {missing}\n  try: {hint}") from None
@@ -44,7 +44,7 @@ PREFETCH = 100  # copies on their way to us at a time
 
 
 def parse() -> argparse.Namespace:
-    parser = make_parser(__doc__, EXAMPLES, "subscribe.py", page=True)
+    parser = make_parser(__doc__, EXAMPLES, "subscribe.py")
     add = parser.add_argument_group("exchange").add_argument
     add("--exchange", type=valid_exchange, metavar="NAME", help="made if there is none")
     add("--type", choices=TYPES, default="fanout", help="(default: %(default)s)")
@@ -61,13 +61,21 @@ def parse() -> argparse.Namespace:
     add("--durable", action="store_true", help="it stays, and collects while you are away")
     add = parser.add_argument_group("stopping").add_argument
     add("-n", "--limit", type=number(int, 1), metavar="N", help="take N messages, no more")
-    add = parser.add_argument_group("instead of subscribing").add_mutually_exclusive_group()
-    add.add_argument(
+    group = parser.add_argument_group("instead of subscribing")
+    add = group.add_mutually_exclusive_group().add_argument
+    add(
         "--draw",
         action="store_true",
         help="print a Mermaid graph of what is bound to the exchange, or to any",
     )
-    add.add_argument("--delete", action="store_true", help="delete the exchange")
+    add("--delete", action="store_true", help="delete the exchange")
+    group.add_argument(
+        "--management-port",
+        type=number(int, 1, 65535),
+        metavar="PORT",
+        default=os.environ.get("LAB_MANAGEMENT_PORT") or None,
+        help="for --draw (default: LAB_MANAGEMENT_PORT, or 10000 more than --port)",
+    )
     options = parser.parse_args()
     if not options.draw:
         check(parser, options)
@@ -185,8 +193,9 @@ def listen(options: argparse.Namespace, broker: Broker) -> int:
 
 def print_graph(options: argparse.Namespace, broker: Broker) -> int:
     """Print what is bound to one exchange, or to any, as it is now; return the exit code."""
-    page = Page(first_broker(broker), options.management_port, options.management_url)
-    print(draw.graph(page, options.exchange), flush=True)
+    where = first_broker(broker)
+    port = options.management_port or where.port + 10_000
+    print(draw.graph(where, port, options.exchange), flush=True)
     return OK
 
 

@@ -12,11 +12,12 @@ import queue
 import sys
 
 try:
+    from chatroom.alarm import Alarm
     from chatroom.conversation import Conversation
     from chatroom.options import chat_parser, transport_and_name
     from chatroom.room import Ended, Room
     from kit.cli import OK, UNREACHABLE, USAGE, Trouble, run, say
-    from kit.cli.terminal import Alarm, can_show
+    from kit.cli.terminal import can_show
 except ImportError as missing:
     hint = ". .venv/bin/activate    (in the kit's folder)"
     raise SystemExit(f"chat.py: error: {missing}\n  try: {hint}") from None

@@ -14,10 +14,11 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from chatroom.alarm import REDRAW, Alarm
 from chatroom.conversation import Conversation, Notice, Said
 from chatroom.line import Line
 from chatroom.room import Ended, Room
-from kit.cli.terminal import REDRAW, Alarm, keyboard
+from kit.cli.terminal import keyboard
 
 PROMPT = "> "
 HELP = "Enter says it, Ctrl-C leaves"

@@ -1,13 +1,17 @@
-"""The management page's API: where it is, asking it as the same user, and the options for both."""
+"""The management page's API: where it is, asking it, and the options for it."""
 
 import argparse
 import base64
+import collections
 import contextlib
 import http.client
 import json
 import os
 import re
+import urllib.error
 import urllib.parse
+import urllib.request
+from dataclasses import dataclass
 
 import pika
 
@@ -15,24 +19,26 @@ from kit.amqp import Parser, number, reason
 from kit.broker.lab import Broker as LabBroker
 from kit.cli import UNREACHABLE, Trouble, lab_parser
 
-LETS_IN_NOBODY = (401, 403)
 NAME_THEM = "name the queues, or see --management-port"
 
 
-def broker_parser(doc: str, examples: str, name: str) -> Parser:
-    """Return a parser with a lab program's options for the broker and its management page."""
+def queues_parser(doc: str, examples: str, name: str) -> Parser:
+    """Return a parser with the options for the broker, its management page and some queues."""
     parser = lab_parser(doc, examples, name)
+    parser.add_argument(
+        "queues", nargs="*", type=name_of_queue, metavar="QUEUE", help="default: all of the vhost"
+    )
     page = parser.add_mutually_exclusive_group()
     page.add_argument("--management-port", type=number(int, 1, 65535), metavar="PORT",
-        help="(default: LAB_MANAGEMENT_PORT, or 10000 more than the other port)")  # fmt: skip
+        help="(default: LAB_MANAGEMENT_PORT, or 10000 more than --port)")  # fmt: skip
     page.add_argument("--management-url", type=page_url, metavar="URL",
-        help="where its page is, such as https://broker.example:15671")  # fmt: skip
+        help="where the management page is, such as https://broker.example:15671")  # fmt: skip
     return parser
 
 
 def name_of_queue(text: str) -> str:
-    """Check the name of a queue that may be there: an argparse type."""
-    # RabbitMQ leaves line breaks out, and pika then waits for ever.
+    """Check the name of a queue (an argparse type); unlike amqp.queue_name, any that can exist."""
+    # RabbitMQ drops line breaks, and pika then waits for ever.
     if 0 < len(os.fsencode(text)) < 256 and not re.search(r"[\r\n\ud800-\udfff]", text):
         return text
     what = "the name of a queue has 1 to 255 bytes of UTF-8 and no line breaks"
@@ -40,21 +46,29 @@ def name_of_queue(text: str) -> str:
 
 
 def page_url(text: str) -> urllib.parse.SplitResult:
-    """Parse the URL of a management page; the login is the broker's and not part of it."""
+    """Parse the URL of a management page, without a login: that is the broker's."""
     with contextlib.suppress(ValueError):
         url = urllib.parse.urlsplit(text)
         good = url.scheme in ("http", "https") and url.hostname and "@" not in url.netloc
-        if good and (url.port or True):  # .port raises for what is none
+        if good and (url.port or True):  # .port raises ValueError if it is not a number
             return url
     # The text is not repeated: it may hold a password.
     raise argparse.ArgumentTypeError("a page's URL is http://host:port, without user and password")
 
 
-class Page:
-    """The management page's API, asked as the same user and for the same vhost.
+@dataclass(frozen=True)
+class Consumer:
+    """A consumer; `unacknowledged` is None if others share its channel: the page counts those."""
 
-    Its connection is kept; one thread at a time may ask.
-    """
+    queue: str
+    tag: str
+    connection: str
+    prefetch: int
+    unacknowledged: int | None
+
+
+class Page:
+    """The management page's API, asked as the same user and for the same vhost."""
 
     def __init__(
         self,
@@ -63,65 +77,87 @@ class Page:
         url: urllib.parse.SplitResult | None = None,
         timeout: float = 5,
     ) -> None:
+        host = f"[{where.host}]" if ":" in where.host else where.host
+        scheme = "https" if where.ssl_options else "http"
+        base = url.geturl() if url else f"{scheme}://{host}:{port or default_port(where)}"
+        self.place = urllib.parse.urlsplit(base).netloc
+        self.api = f"{base.rstrip('/')}/api"
         self.vhost = urllib.parse.quote(where.virtual_host, safe="")
-        self.prefix = url.path.rstrip("/") if url else ""
-        host = url.hostname if url else where.host
-        tls = url.scheme == "https" if url else bool(where.ssl_options)
-        port = (url.port or (443 if tls else 80)) if url else port or default_port(where)
-        self.place = f"{host}:{port}"
-        # Nothing is said to a proxy of HTTP_PROXY: it could not reach a broker of this machine.
-        if tls:
-            context = where.ssl_options.context if where.ssl_options else None
-            self.line = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
-        else:
-            self.line = http.client.HTTPConnection(host, port, timeout=timeout)
-        login = where.credentials
-        secret = base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
-        self.headers = {"Authorization": f"Basic {secret}"}
-
-    def get(self, path: str) -> list | dict:
-        """Return what the API has under a path, {vhost} standing for ours. Raises Trouble."""
-        path = f"{self.prefix}/api/{path.replace('{vhost}', self.vhost)}"
-        kept = self.line.sock is not None
-        try:
-            try:
-                status, body = self._ask(path)
-            except (ConnectionError, http.client.BadStatusLine):
-                if not kept:
-                    raise
-                status, body = self._ask(path)  # it had hung up, as it does after some idle time
-            if status == 200:
-                return json.loads(body)
-            why = "does not let you in" if status in LETS_IN_NOBODY else f"says {status}"
-        except (OSError, OverflowError, ValueError, http.client.HTTPException) as error:
-            why = f"does not answer ({reason(error)})"
-        self.line.close()
-        raise Trouble(
-            f"the management page on {self.place} {why}",
-            NAME_THEM,
-            UNREACHABLE,
+        self.timeout = timeout
+        login = f"{where.credentials.username}:{where.credentials.password}"
+        self.login = f"Basic {base64.b64encode(login.encode()).decode()}"
+        self.opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),  # a proxy could not reach a broker of this machine
+            urllib.request.HTTPSHandler(
+                context=where.ssl_options.context if where.ssl_options else None
+            ),
         )
 
-    def queues(self, columns: str = "") -> dict[str, dict]:
+    def get(self, path: str) -> list | dict:
+        """Return what the API has under a path; {vhost} stands for ours. Raises Trouble."""
+        try:
+            request = urllib.request.Request(f"{self.api}/{path.replace('{vhost}', self.vhost)}")
+            request.add_unredirected_header("Authorization", self.login)  # for no other server
+            with self.opener.open(request, timeout=self.timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            why = "does not let you in" if error.code in (401, 403) else f"says {error.code}"
+        except (OSError, OverflowError, ValueError, http.client.HTTPException) as error:
+            why = f"does not answer ({reason(getattr(error, 'reason', error))})"
+        raise Trouble(f"the management page on {self.place} {why}", NAME_THEM, UNREACHABLE)
+
+    def queues(self) -> dict[str, dict]:
         """Return the queues of the vhost by name, as they are now. Raises Trouble."""
         # Other addresses of this API, and this one without its options, are up to 10 s late.
-        options = "disable_stats=true&enable_queue_totals=true"
-        wanted = f"&columns={columns}" if columns else ""
-        every = self.get(f"queues/{{vhost}}?{options}{wanted}")
-        return {queue["name"]: queue for queue in every}
+        listed = self.get("queues/{vhost}?disable_stats=true&enable_queue_totals=true")
+        return {queue["name"]: queue for queue in listed}
 
-    def _ask(self, path: str) -> tuple[int, bytes]:
-        try:
-            self.line.request("GET", path, headers=self.headers)
-            answer = self.line.getresponse()
-            return answer.status, answer.read()
-        except BaseException:
-            self.line.close()  # half an answer would be the next one's beginning
-            raise
+    def rates(self) -> dict[str, dict]:
+        """Return rates and consumers of the queues by name, up to 5 s old. Raises Trouble."""
+        columns = "name,consumers,messages_unacknowledged,message_stats"
+        found = {}
+        for queue in self.get(f"queues/{{vhost}}?columns={columns}"):
+            # Where a queue has been measured, what has never happened is left out.
+            never = 0.0 if "messages_unacknowledged" in queue else None
+            measured = queue.get("message_stats", {})
+            found[queue["name"]] = {
+                "consumers": queue.get("consumers"),
+                "in_per_second": measured.get("publish_details", {}).get("rate", never),
+                "out_per_second": measured.get("deliver_get_details", {}).get("rate", never),
+            }
+        return found
+
+    def consumers(self) -> list[Consumer]:
+        """Return the consumers that this user may see, up to 5 s old. Raises Trouble."""
+        columns = "queue.name,consumer_tag,prefetch_count,ack_required,channel_details"
+        listed = self.get(f"consumers/{{vhost}}?columns={columns}")
+        # For a moment a new consumer has no channel.
+        listed = [one for one in listed if isinstance(one.get("channel_details"), dict)]
+        if not listed:
+            return []
+        rows = self.get("vhosts/{vhost}/channels?columns=name,messages_unacknowledged")
+        held = {row["name"]: row.get("messages_unacknowledged") for row in rows}
+        rows = self.get("vhosts/{vhost}/connections?columns=name,user_provided_name")
+        names = {row["name"]: row.get("user_provided_name") for row in rows}
+        sharing = collections.Counter(one["channel_details"].get("name") for one in listed)
+        consumers = []
+        for one in listed:
+            channel = one["channel_details"].get("name")
+            address = one["channel_details"].get("connection_name", "")
+            is_known = one["ack_required"] and sharing[channel] == 1
+            consumer = Consumer(
+                queue=one["queue"]["name"],
+                tag=one["consumer_tag"],
+                connection=str(names.get(address) or address),
+                prefetch=one["prefetch_count"],
+                unacknowledged=held.get(channel) if is_known else None,
+            )
+            consumers.append(consumer)
+        return sorted(consumers, key=lambda one: (one.queue, one.connection, one.tag))
 
 
 def default_port(where: pika.URLParameters) -> int:
-    """Return the page's port: of the environment, of our own broker, or as 15672 goes with 5672."""
+    """Return the page's port: LAB_MANAGEMENT_PORT, our own broker's, or 10000 more than AMQP's."""
     if port := int(os.environ.get("LAB_MANAGEMENT_PORT") or 0):
         return port
     ours = LabBroker("lab")

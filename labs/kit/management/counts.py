@@ -11,15 +11,11 @@ def count(connection: pika.BlockingConnection, queue: str) -> tuple[int, int] | 
     try:
         answer = channel.queue_declare(queue, passive=True).method
     except pika.exceptions.ChannelClosedByBroker as error:
-        let_go(connection)
-        if error.reply_code == 404:
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+            connection.process_data_events()  # pika 1.5 raises it once more
+        # "inaccessible": its node is down.
+        if error.reply_code == 404 and "inaccessible" not in error.reply_text:
             return None
         raise
     channel.close()
     return answer.message_count, answer.consumer_count
-
-
-def let_go(connection: pika.BlockingConnection) -> None:
-    """See off a channel that the broker has closed: pika 1.5 raises the reason once more."""
-    with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
-        connection.process_data_events()
