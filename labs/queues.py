@@ -17,7 +17,7 @@ from kit.cli import clean, requirements, say
 with requirements():
     import pika
 
-    from kit.amqp import Broker
+    from kit.amqp import Broker, reason
     from kit.cli import OK, REFUSED, Trouble, first_broker, run_lab
     from kit.management.api import Page, queues_parser
     from kit.management.counts import count
@@ -74,7 +74,15 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
             raise
         say("!", f"Unacknowledged is not known: {error}")
         known, names = {}, options.queues
-    counts = {name: count(connection, name) for name in names}
+    counts, absent = {}, {}
+    for name in names:
+        try:
+            counts[name] = count(connection, name)
+            absent[name] = "there is no such queue"
+        except pika.exceptions.ChannelClosedByBroker as error:
+            if error.reply_code != 404:
+                raise
+            counts[name], absent[name] = None, reason(error)  # its node is down
     connection.close()
     rows = {
         name: (clean(name), *cells(counted, known.get(name, {})))
@@ -84,7 +92,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     widths = [max(map(len, column)) for column in zip(*rows.values(), strict=True)]
     for name in names:
         if name not in rows:
-            print(f"{clean(name)}  there is no such queue")
+            print(f"{clean(name)}  {absent[name]}")
             continue
         row = rows[name]
         figures = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
