@@ -11,7 +11,9 @@ rounds, by their ratios. Nothing else should run meanwhile.
 
 import argparse
 import shlex
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -99,6 +101,15 @@ def choose(options: argparse.Namespace) -> list[Measurement]:
     return [one for name, one in every.items() if name in chosen or not chosen]
 
 
+def show(text: str) -> None:
+    """Print lines; one that is too long for a terminal continues, indented, on the next."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 4)
+        print(textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False))
+    sys.stdout.flush()
+
+
 def progress(text: str) -> None:
     """Show what is going on, in a line of its own that the next one overwrites."""
     if sys.stderr.isatty():
@@ -155,7 +166,7 @@ def measure_all(options: argparse.Namespace) -> int:
     bench, noise = Bench(options.url), Noise(options.patience)
     machine = describe(options.url, options.peers)
     for key, value in machine.items():
-        print(f"{key:<12} {value}")
+        show(f"{key:<12} {value}")
     try:
         for measurement in prepare(options):
             result = Result(measurement)
@@ -165,7 +176,7 @@ def measure_all(options: argparse.Namespace) -> int:
                 progress("")
                 if result.values or result.failed:
                     results.append(result)
-                    print(report.as_text(result), flush=True)
+                    show(report.as_text(result))
             code = UNEXPECTED if result.failed else code
     except KeyboardInterrupt:
         say("!", "Stopped by Ctrl-C; this was measured by then")
@@ -175,8 +186,7 @@ def measure_all(options: argparse.Namespace) -> int:
         say("!", f"The broker is lost: {problem}; this was measured by then")
         code = problem.code
     machine["Noise"] = noise.summary()
-    print(report.targets_as_text(results))
-    print(f"Noise: {machine['Noise']}")
+    show(f"{report.targets_as_text(results)}\nNoise: {machine['Noise']}")
     command = shlex.join(["labs/measure.py", *sys.argv[1:]])
     for file in options.output:
         file.write_text(WRITERS[file.suffix](machine, command, results), encoding="utf-8")
@@ -194,7 +204,7 @@ def main(options: argparse.Namespace) -> int:
         options.url = options.url or broker_url()
         return measure_all(options)
     for one in chosen:
-        print(f"{one.name:<18} {one.title}")
+        show(f"{one.name:<18} {one.title}")
     return OK
 
 
