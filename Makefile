@@ -2,19 +2,17 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Speed is measured when nothing else runs.
 PYTEST := $(BIN)/python -m pytest -q
-SPEED := tests/test_speed.py
-PARALLEL := -n 6 --dist loadgroup --ignore $(SPEED)
+PARALLEL := -n 6 --dist loadgroup
 # Six at a time, with brokers, tmux and ipython: a test that ran out of time there gets one
 # more chance, alone. What fails for a reason fails again.
 AGAIN := echo " [!] Once more, alone: the tests that failed" \
-  && $(PYTEST) --ignore $(SPEED) --last-failed --last-failed-no-failures none --maxfail 10
+  && $(PYTEST) --last-failed --last-failed-no-failures none --maxfail 10
 
 SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qprocessor.py errors.py \
   broker_loss.py journal.py)
 
-.PHONY: help demo test test-versions test-pika-next sync lint broker down clean
+.PHONY: help demo test speed test-versions test-pika-next sync lint broker down clean
 
 help:
 	@echo "make demo            see it work: three workers, one is killed, nothing is lost"
@@ -25,14 +23,18 @@ help:
 	@echo "make sync            copy labs/kit/amqp.py into the three scripts"
 	@echo "make lint            check the code's style"
 	@echo "make test-versions   run the tests on RabbitMQ 3.10, 4.0 and 4.3"
+	@echo "make speed           measure what the scripts are to reach (a quiet machine, minutes)"
 	@echo "make clean           remove .venv, .venv-next and .broker, data and all"
 
 demo: .venv/ready
 	@$(BIN)/python labs/demo.py
 
 test: .venv/ready-for-tests
-	@$(PYTEST) $(SPEED)
 	@$(PYTEST) $(PARALLEL) || { [ $$? = 1 ] && $(AGAIN); }
+
+# Before a release. Not a test: it needs a machine that does nothing else, and a person who looks.
+speed: .venv/ready
+	@$(BIN)/python labs/measure.py --only sending,reading-unlimited,working-1,working-100,living,sharing
 
 test-versions: .venv/ready-for-tests
 	$(PYTEST) $(PARALLEL) --rabbitmq 3.10

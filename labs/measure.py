@@ -5,69 +5,74 @@
     labs/measure.py --only sending,working-1          # some of it
     labs/measure.py --full --peers -o results.svg     # everything, and a plot; half an hour
 
-Each contender does the same work in each round, one after the other; what counts are the medians
-of all rounds, and their ratios. Nothing else should run meanwhile.
+All contenders do the same work in each round, one after the other; compare the medians of all
+rounds, by their ratios. Nothing else should run meanwhile.
 """
 
 import argparse
 import shlex
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from kit.cli import OK, Trouble, requirements, run, say, stop_as_with_ctrl_c
+from kit.cli import (
+    INTERRUPTED,
+    OK,
+    UNEXPECTED,
+    USAGE,
+    Trouble,
+    requirements,
+    run,
+    say,
+    stop_as_with_ctrl_c,
+)
 
 with requirements():
     import pika
-    from speed import growth, life, machine, report, send, sizes, ways, work
+    from speed import plot, report
     from speed.bench import Bench
-    from speed.model import Contender, Measurement, Result, Values
-    from speed.plot import as_svg
+    from speed.contenders import Contender, is_installed
+    from speed.machine import Noise, describe
+    from speed.measurements import FULL, NORMAL, QUICK, Sizes, measurements
     from speed.program import LINUX, Failed
-    from speed.quiet import Quiet
+    from speed.result import Measurement, Result
 
-    from kit.amqp import Broker, BrokerError, Parser, explain, number
+    from kit.amqp import BrokerError, Parser, explain, number
     from kit.broker.lab import broker_url
 
 EPILOG = """\
-  labs/measure.py --list                            # what there is to measure
+  labs/measure.py --list                            # what can be measured
   labs/measure.py --quick -o a.md -o a.svg -o a.json
+  make speed                                        # before a release: are the targets reached?
   pip install -r labs/13-how-fast/requirements-peers.txt && labs/measure.py --peers
 
 exit codes: 0 measured, 1 something could not be measured, 2 usage, 3 broker unreachable,
-  4 broker refused, 130 stopped by Ctrl-C (what there is by then is printed)"""
-FAMILIES = (
-    send.sending, work.reading, work.working, send.calling, life.living, life.redelivering,
-    life.sharing, growth.growing,
-)  # fmt: skip
-WRITERS: dict[str, Callable[[dict, str, list[Result]], str]] = {
-    ".json": report.as_json,
-    ".md": report.as_markdown,
-    ".svg": as_svg,
-}
+  4 broker refused, 130 stopped by Ctrl-C (what was measured by then is printed)"""
+WRITERS = {".json": report.as_json, ".md": report.as_markdown, ".svg": plot.as_svg}
 
 
 def parse() -> argparse.Namespace:
-    """Return the options."""
     parser = Parser(
         description=__doc__.splitlines()[0],
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", metavar="NAME,...", help="these, or all whose names begin so; see --list")
-    add("--list", action="store_true", help="say what there is to measure, and end")
+    add("--only", metavar="NAME,...", help="these, or all whose names begin with it; see --list")
+    add("--list", action="store_true", help="list what can be measured, and end")
     add("--peers", action="store_true", help="Celery, dramatiq, aio-pika, kombu, amqp-tools too")
-    how = parser.add_mutually_exclusive_group().add_argument
-    how("--quick", action="store_true", help="small numbers, one round: a look, no more")
-    how("--full", action="store_true", help="up to 1,000,000 messages and 32 workers")
+    size = parser.add_mutually_exclusive_group().add_argument
+    size("--quick", action="store_true", help="small numbers, one round: a look, no more")
+    size("--full", action="store_true", help="up to 1,000,000 messages and 32 workers")
     add("--rounds", type=number(int, 1), metavar="N", help="(default: 5, with --quick 1)")
-    add("--patience", type=number(float, 0), metavar="SECONDS",
-        help="wait for other programs to be quiet (default: 10, with --quick 0)")  # fmt: skip
-    add("-o", "--output", action="append", default=[], type=Path, metavar="FILE",
-        help="write it to FILE.json, .md or .svg as well; may be repeated")  # fmt: skip
+    patience = "wait for other programs to be quiet (default: 10, with --quick 0)"
+    add("--patience", type=number(float, 0), metavar="SECONDS", help=patience)
+    output = "write it to FILE.json, .md or .svg as well; may be repeated"
+    add("-o", "--output", action="append", default=[], type=Path, metavar="FILE", help=output)
     add("--url", help="the broker (default: AMQP_URL, or that of labs/broker.py)")
     options = parser.parse_args()
     for file in options.output:
@@ -75,77 +80,34 @@ def parse() -> argparse.Namespace:
             parser.error(f"-o {file}: the name must end in {', '.join(WRITERS)}")
         if not file.absolute().parent.is_dir():
             parser.error(f"-o {file}: there is no such folder")
-    try:
-        Broker(url=options.url)
-    except BrokerError as error:
-        parser.error(str(error))
-    options.url = options.url or broker_url()
-    if options.patience is None:
-        options.patience = 0 if options.quick else 10
-    options.sizes = sizes.QUICK if options.quick else sizes.FULL if options.full else sizes.NORMAL
+    options.sizes = QUICK if options.quick else FULL if options.full else NORMAL
     if options.rounds:
         options.sizes = replace(options.sizes, rounds=options.rounds)
+    if options.patience is None:
+        options.patience = 0 if options.quick else 10
     return options
 
 
-def chosen(options: argparse.Namespace, bench: Bench | None) -> list[Measurement]:
-    """Return the measurements that are wanted. Raises Trouble if a name is wrong."""
-    every = [one for make in FAMILIES for one in make(bench, options.sizes, options.peers)]
-    if not options.only:
-        return every
-    wanted = [name.strip() for name in options.only.split(",") if name.strip()]
-    for name in wanted:
-        if not any(one.name.startswith(name) for one in every):
+def choose(options: argparse.Namespace) -> list[Measurement]:
+    """Return the measurements that --only names: whole names, else beginnings. Raises Trouble."""
+    every = {one.name: one for one in measurements(options.sizes)}
+    chosen = set()
+    for name in filter(None, map(str.strip, (options.only or "").split(","))):
+        matches = [name] if name in every else [one for one in every if one.startswith(name)]
+        if not matches:
             what = f"there is nothing called {name!r} to measure"
-            raise Trouble(what, "measure.py --list", code=2)
-    names = {one.name for one in every}
-    return [
-        one
-        for one in every
-        if any(one.name == w or (w not in names and one.name.startswith(w)) for w in wanted)
-    ]
+            raise Trouble(what, "measure.py --list", USAGE)
+        chosen.update(matches)
+    return [one for name, one in every.items() if name in chosen or not chosen]
 
 
-def take_turns(measurement: Measurement, rounds: int) -> Iterator[tuple[int, Contender]]:
-    """Yield who is next: all in each round, beginning with another one each time."""
-    every = measurement.contenders
-    for turn in range(rounds):
-        first = turn % len(every)
-        for contender in every[first:] + every[:first]:
-            yield turn + 1, contender
-
-
-def measure(measurement: Measurement, rounds: int, result: Result, quiet: Quiet) -> None:
-    """Take all values of one measurement; a contender that fails twice is left out."""
-    tried: dict[str, int] = {}
-    rounds = min(rounds, measurement.most_rounds)
-    for turn, contender in take_turns(measurement, rounds):
-        name = contender.name
-        if tried.get(name, 0) >= 2:
-            continue
-        now = f"{measurement.name}, round {turn} of {rounds}: {name}"
-        try:
-            values = take_quietly(contender, quiet, now)
-            result.values.setdefault(name, []).append(values)
-        except Failed as error:
-            tried[name] = tried.get(name, 0) + 1
-            result.failed[name] = str(error)
-            progress("")
-            say("!", f"{measurement.name}: {name}: {error}")
-
-
-def take_quietly(contender: Contender, quiet: Quiet, now: str) -> Values:
-    """Take the values of one contender; once more if it was disturbed, and then as they are."""
-    for last in (False, True):
-        quiet.wait(lambda: progress(f"{now} (waiting until others are quiet)"))
-        progress(now)
-        quiet.begin()
-        values = contender.take()
-        disturbed = quiet.was_disturbed()
-        if last or not disturbed:
-            break
-    quiet.note(disturbed)
-    return values
+def show(text: str) -> None:
+    """Print lines; one that is too long for a terminal continues, indented, on the next."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 4)
+        print(textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False))
+    sys.stdout.flush()
 
 
 def progress(text: str) -> None:
@@ -154,81 +116,95 @@ def progress(text: str) -> None:
         print(f"\r\033[K{text and f' [*] {text}'}", end="", file=sys.stderr, flush=True)
 
 
-def has_quorum(bench: Bench) -> bool:
-    """Tell whether the broker knows quorum queues."""
-    try:
-        with bench.queue("quorum"):
-            return True
-    except pika.exceptions.AMQPError:
-        return False
+def take_turns(everybody: list[Contender], rounds: int) -> Iterator[tuple[int, Contender]]:
+    """Yield the number of the round and who is next; each round begins with another one."""
+    for turn in range(rounds):
+        first = turn % len(everybody)
+        yield from ((turn + 1, one) for one in everybody[first:] + everybody[:first])
 
 
-def prepare(options: argparse.Namespace, bench: Bench) -> list[Measurement]:
-    """Return what can be measured here; say what cannot."""
-    wanted = chosen(options, bench)
+def prepare(options: argparse.Namespace) -> list[Measurement]:
+    """Return the chosen measurements with those who can take part; say what cannot be measured."""
     if not LINUX:
         say("!", "CPU time and memory are only measured on Linux; elsewhere they are shown as -")
-    if options.peers:
-        every = {one.needs for one in (*ways.PEER_SENDERS, *ways.PEER_WORKERS)}
-        if missing := sorted(what for what in every if not ways.has(what)):
-            say("!", f"Not installed, so not measured: {', '.join(missing)}")
-    if any("quorum" in one.name for one in wanted) and not has_quorum(bench):
-        say("!", "The broker refuses quorum queues: sending-quorum is left out")
-        wanted = [one for one in wanted if "quorum" not in one.name]
-    return wanted
+    chosen = choose(options)
+    everybody = [contender for measurement in chosen for contender in measurement.contenders]
+    needs = {one.needs for one in everybody if options.peers or one.kind != "peer"}
+    installed = set(filter(is_installed, needs))
+    if missing := sorted(needs - installed):
+        say("!", f"Not installed, so not measured: {', '.join(missing)}")
+    return [
+        one._replace(contenders=[who for who in one.contenders if who.needs in installed])
+        for one in chosen
+    ]
 
 
-def run_all(options: argparse.Namespace) -> int:
-    """Measure, print, write; return the exit code."""
-    began, results, code = time.monotonic(), [], 0
-    how = shlex.join(["labs/measure.py", *sys.argv[1:]])
-    bench, quiet = Bench(options.url), Quiet(options.url, options.patience)
-    try:
-        found = machine.describe(bench, options.peers)
-        for key, value in found.items():
-            print(f"{key:<12} {value}")
+def measure(bench: Bench, result: Result, noise: Noise, sizes: Sizes) -> None:
+    """Take all values of one measurement; a contender that fails is left out from then on."""
+    measurement = result.measurement
+    rounds = min(sizes.rounds, measurement.most_rounds)
+    for turn, contender in take_turns(measurement.contenders, rounds):
+        name = contender.name
+        if name in result.failed:
+            continue
+        now = f"{measurement.name}, round {turn} of {rounds}: {name}"
+        noise.wait_for_quiet(lambda now=now: progress(f"{now} (waiting until others are quiet)"))
+        progress(now)
         try:
-            for measurement in prepare(options, bench):
-                results.append(Result(measurement))
-                measure(measurement, options.sizes.rounds, results[-1], quiet)
-                progress("")
-                print(report.as_text(results[-1]), flush=True)
-                if results[-1].failed:
-                    code = 1
-        except (KeyboardInterrupt, BrokerError, pika.exceptions.AMQPError) as stop:
+            values = measurement.take(bench, contender, sizes)
+            result.values.setdefault(name, []).append(values)
+        except (Failed, TimeoutError, pika.exceptions.ChannelClosedByBroker) as error:
+            result.failed[name] = str(error)
             progress("")
-            if results and not results[-1].values:
-                results.pop()
-            elif results:
-                print(report.as_text(results[-1]))
-            why, code = "Stopped by Ctrl-C", 130
-            if not isinstance(stop, KeyboardInterrupt):
-                problem = stop if isinstance(stop, BrokerError) else explain(stop)
-                why, code = f"The broker is lost: {problem}", problem.code
-            say("!", f"{why}; this is what there is by then")
-    finally:
-        bench.close()
-    found["Noise"] = quiet.summary()
-    if text := report.targets_as_text(results):
-        print(text)
+            say("!", f"{measurement.name}: {name}: {error}")
+            bench.broker.connect().close()  # raises BrokerError if the broker is lost
+
+
+def measure_all(options: argparse.Namespace) -> int:
+    """Measure, print, write; return the exit code."""
+    began, results, code = time.monotonic(), [], OK
+    bench, noise = Bench(options.url), Noise(options.patience)
+    machine = describe(options.url, options.peers)
+    for key, value in machine.items():
+        show(f"{key:<12} {value}")
+    try:
+        for measurement in prepare(options):
+            result = Result(measurement)
+            try:
+                measure(bench, result, noise, options.sizes)
+            finally:
+                progress("")
+                if result.values or result.failed:
+                    results.append(result)
+                    show(report.as_text(result))
+            code = UNEXPECTED if result.failed else code
+    except KeyboardInterrupt:
+        say("!", "Stopped by Ctrl-C; this was measured by then")
+        code = INTERRUPTED
+    except (BrokerError, pika.exceptions.AMQPError) as error:
+        problem = explain(error)
+        say("!", f"The broker is lost: {problem}; this was measured by then")
+        code = problem.code
+    machine["Noise"] = noise.summary()
+    show(f"{report.targets_as_text(results)}\nNoise: {machine['Noise']}")
+    command = shlex.join(["labs/measure.py", *sys.argv[1:]])
     for file in options.output:
-        file.write_text(WRITERS[file.suffix](found, how, results), encoding="utf-8")
-    names = "".join(f", written to {file}" for file in options.output)
-    print(f"\nNoise: {found['Noise']}")
+        file.write_text(WRITERS[file.suffix](machine, command, results), encoding="utf-8")
     if options.quick:
         say("*", "This was a look, no more: without --quick it takes longer and says more")
+    names = "".join(f", written to {file}" for file in options.output)
     say("*", f"Measured in {time.monotonic() - began:.0f} s{names}")
     return code
 
 
 def main(options: argparse.Namespace) -> int:
-    """Do what is asked; return the exit code."""
     stop_as_with_ctrl_c()
-    every = chosen(options, None)  # a wrong name is said before anything is tried
+    chosen = choose(options)  # a wrong name is said before anything is tried
     if not options.list:
-        return run_all(options)
-    for one in every:
-        print(f"{one.name:<18} {one.title}")
+        options.url = options.url or broker_url()
+        return measure_all(options)
+    for one in chosen:
+        show(f"{one.name:<18} {one.title}")
     return OK
 
 

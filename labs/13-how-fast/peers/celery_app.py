@@ -1,6 +1,6 @@
 """A Celery application with one task: acknowledged when it is done, messages persistent."""
 
-import os
+import sys
 
 import task
 from celery import Celery
@@ -17,7 +17,7 @@ app.conf.update(
 )
 if task.PREFETCH:
     app.conf.worker_prefetch_multiplier = task.PREFETCH
-if os.environ.get("CONFIRMED"):
+if "confirmed" in sys.argv:
     app.conf.broker_transport_options = {"confirm_publish": True}
 
 

@@ -1,12 +1,10 @@
-"""Celery's delay(), once for each text: COUNT, or texts."""
+"""Celery's delay(), once for each text: COUNT [confirmed], or texts from standard input."""
 
 import sys
 
 import task
 from celery_app import work
 
-texts = sys.argv[1:]
-if texts[0].isdigit():
-    texts = [task.BODY] * int(texts[0])
+texts = [task.BODY] * int(sys.argv[1]) if sys.argv[1:] else sys.stdin.read().splitlines()
 for text in texts:
     work.delay(text)

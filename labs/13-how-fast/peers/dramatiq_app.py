@@ -1,13 +1,12 @@
 """A dramatiq actor; dramatiq acknowledges when it is done, and its messages are persistent."""
 
-import os
+import sys
 
 import dramatiq
 import task
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
-confirmed = bool(os.environ.get("CONFIRMED"))
-broker = RabbitmqBroker(url=task.URL, confirm_delivery=confirmed)
+broker = RabbitmqBroker(url=task.URL, confirm_delivery="confirmed" in sys.argv)
 dramatiq.set_broker(broker)
 
 

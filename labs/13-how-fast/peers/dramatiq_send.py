@@ -1,13 +1,11 @@
-"""dramatiq's send(), once for each text: COUNT, or texts."""
+"""dramatiq's send(), once for each text: COUNT [confirmed], or texts from standard input."""
 
 import sys
 
 import task
 from dramatiq_app import broker, work
 
-texts = sys.argv[1:]
-if texts[0].isdigit():
-    texts = [task.BODY] * int(texts[0])
+texts = [task.BODY] * int(sys.argv[1]) if sys.argv[1:] else sys.stdin.read().splitlines()
 for text in texts:
     work.send(text)
 broker.close()

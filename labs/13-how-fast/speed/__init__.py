@@ -1,1 +1,4 @@
-"""What labs/measure.py is made of: programs at work, what is measured of them, and the report."""
+"""Measuring for lab 13: programs at work, what is measured of them, and the report of a run.
+
+It imports kit.amqp, kit.cli, kit.broker, kit.management and kit.exercise.
+"""

@@ -1,97 +1,87 @@
-"""The bench: queues of our own on the broker in reach, and programs at work on them."""
+"""The bench: queues of our own on a broker, and programs at work on them."""
 
 import contextlib
 import os
+import shlex
+import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pika
 
-from kit.amqp import Broker, BrokerError
+from kit.amqp import Broker, BrokerError, declare_queue
 from kit.cli import say, signals_put_off
 from kit.management.counts import count
-from producer import Producer
+from speed.contenders import Contender
 from speed.program import Program
 
 ROOT = Path(__file__).resolve().parents[3]
 PEERS = ROOT / "labs" / "13-how-fast" / "peers"
-BODY = "hello world!"
 
 
 class Bench:
-    """One broker, the queues that we have on it, and the programs that run."""
+    """A broker and the programs that run on it. Raises BrokerError if it is not reachable."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self.connection = Broker(url=url, retry_for=0).connect()
-        self.queues: list[str] = []
+        self.url, self.broker = url, Broker(url=url, retry_for=0)
         self.programs: list[Program] = []
+        self.broker.connect().close()
 
     @contextlib.contextmanager
-    def queue(self, kind: str | None = "classic") -> Iterator[str]:
-        """Give a new durable queue; end the programs and delete the queue at the end.
-
-        The kind None is for programs that insist on declaring it themselves, each in its own way.
-        """
+    def queue(self, contender: Contender, queue_type: str | None = None) -> Iterator[str]:
+        """Give a contender a new durable queue; end the programs and delete it at the end."""
         name = f"measure-{uuid.uuid4().hex[:8]}"
-        self.queues.append(name)
         try:
-            if kind:
-                arguments = {"x-queue-type": kind} if kind != "classic" else None
-                self.channel().queue_declare(name, durable=True, arguments=arguments)
+            if contender.needs != "dramatiq":  # which insists on declaring it in its own way
+                with self.broker.connect() as connection:
+                    declare_queue(connection, name, durable=True, queue_type=queue_type)
             yield name
         finally:
-            self.clear()
+            with signals_put_off():
+                for program in self.programs:
+                    program.kill()
+                    program.wait()
+                self.programs.clear()
+                self._delete(name)
 
-    def clear(self) -> None:
-        """End what runs and delete what there is: queues, and the exchanges of Celery."""
-        while self.programs:
-            self.programs.pop().close()
-        with contextlib.suppress(pika.exceptions.AMQPError, BrokerError):
-            while self.queues:
-                channel, name = self.channel(), self.queues[-1]
+    def _delete(self, name: str) -> None:
+        try:
+            with self.broker.connect() as connection:
+                channel = connection.channel()
                 for ending in ("", ".DQ", ".XQ"):  # dramatiq has three
                     channel.queue_delete(name + ending)
-                for exchange in ("{}", "{}.pidbox", "reply.{}.pidbox", "{}.events"):
+                for exchange in ("{}", "{}.pidbox", "reply.{}.pidbox", "{}.events"):  # Celery's
                     channel.exchange_delete(exchange.format(name))
-                channel.close()
-                self.queues.pop()
-
-    def channel(self) -> pika.adapters.blocking_connection.BlockingChannel:
-        """Return a new channel, on a new connection if the broker has closed the one we had."""
-        with contextlib.suppress(pika.exceptions.AMQPError):
-            return self.connection.channel()
-        broker = Broker(url=self.url, retry_for=5)
-        self.connection = broker.keep_trying(broker.connect)
-        return self.connection.channel()
-
-    def fill(self, queue: str, bodies: Iterable[str | bytes], persistent: bool = True) -> None:
-        """Send messages to a queue; they are there when this returns."""
-        with Producer(queue, url=self.url, persistent=persistent, retry_for=0) as producer:
-            producer.send_all(bodies)
+        except (BrokerError, pika.exceptions.AMQPError):
+            say("!", f"Still on the broker: labs/queues.py --delete {name}")
 
     def count(self, queue: str) -> tuple[int, int]:
-        """Return the ready messages and the consumers of a queue, which need not be there yet."""
-        return count(self.connection, queue) or (0, 0)
+        """Return a queue's ready messages and its consumers; it need not exist yet."""
+        with self.broker.connect() as connection:
+            return count(connection, queue) or (0, 0)
 
     def start(
-        self, command: list[str], queue: str, *, pause: float = 0, stdin: Path | None = None,
-        both: bool = False, **environment: object,
-    ) -> Program:  # fmt: skip
-        """Start a program that knows its broker and its queue."""
-        more = {key: str(value) for key, value in environment.items()}
-        known = {"AMQP_URL": self.url, "QUEUE": queue}
-        environment = {**os.environ, **known, **more}
+        self, command: str, queue: str, messages=(), *, count=0, prefetch=0, seconds=0.0
+    ) -> Program:
+        """Start a command of contenders.txt, with messages on its standard input.
+
+        A `prefetch` of 0 is no limit; `seconds` are how long each character of a task takes.
+        """
+        values = {"queue": queue, "count": count, "prefetch": prefetch, "seconds": seconds}
+        values["limit"] = f"--prefetch {prefetch}" if prefetch else ""
+        paths = {"python": sys.executable, "kit": str(ROOT), "url": self.url}
+        values |= {name: shlex.quote(path) for name, path in paths.items()}
+        words = shlex.split(command.format(unique=uuid.uuid4().hex, **values))
+        known = {  # what the programs in peers/ have instead of options
+            "AMQP_URL": self.url,
+            "QUEUE": queue,
+            "PREFETCH": str(prefetch),
+            "dramatiq_queue_prefetch": str(prefetch),
+            "SECONDS_PER_CHARACTER": str(seconds),
+        }
+        stdin = "".join(f"{message}\n" for message in messages).encode()
         with signals_put_off():
-            program = Program(command, environment, PEERS, pause=pause, stdin=stdin, both=both)
+            program = Program(words, os.environ | known, PEERS, stdin)
             self.programs.append(program)
         return program
-
-    def close(self) -> None:
-        """Leave nothing behind, or say what."""
-        self.clear()
-        if self.queues:
-            say("!", f"Still on the broker: labs/queues.py --delete {' '.join(self.queues)}")
-        with contextlib.suppress(pika.exceptions.AMQPError):
-            self.connection.close()

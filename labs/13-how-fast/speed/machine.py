@@ -1,25 +1,45 @@
-"""Where it was measured: machine, load, and versions."""
+"""The machine: what it is, and how busy others keep it while we measure."""
 
-import contextlib
 import importlib.metadata
 import os
 import platform
-import subprocess
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kit.amqp import Broker
 from kit.cli import Trouble
 from kit.management.api import Page
-from speed import ways
-from speed.bench import Bench
 from speed.program import LINUX
 
 PACKAGES = ("pika", "aio-pika", "celery", "dramatiq", "kombu")
+LOOK = 0.25  # seconds
+BUSY = 0.25  # processors in use while we do nothing: more of it disturbs
+
+
+def describe(url: str, peers: bool) -> dict[str, str]:
+    """Return what belongs above the figures."""
+    has_load = hasattr(os, "getloadavg")  # not on Windows
+    machine = {
+        "Date": time.strftime("%Y-%m-%d %H:%M"),
+        "Processor": f"{processor()}, {os.cpu_count()} cores",
+        "System": platform.platform(terse=True),
+        "Load before": f"{os.getloadavg()[0]:.2f}" if has_load else "not known",
+        "Broker": broker(url),
+        "Python": platform.python_version(),
+    }
+    for package in PACKAGES if peers else PACKAGES[:1]:
+        try:
+            machine[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            machine[package] = "not installed"
+    if peers:  # they do not say their version
+        machine["amqp-tools"] = "installed" if shutil.which("amqp-publish") else "not installed"
+    return machine
 
 
 def processor() -> str:
-    """Return the name of the processor, as far as it is known."""
     if LINUX:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -27,49 +47,40 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def load() -> str:
-    """Return how busy the machine was during the last minute."""
-    try:
-        return f"{os.getloadavg()[0]:.2f}"
-    except (AttributeError, OSError):  # Windows
-        return "not known"
-
-
 def broker(url: str) -> str:
-    """Return what the broker is, as its management page says."""
     try:
-        told = Page(Broker(url=url).parameters[0]).get("overview")
+        overview = Page(Broker(url=url).parameters[0]).get("overview")
     except Trouble as error:
         return f"not known: {error}"
-    return f"RabbitMQ {told['rabbitmq_version']}, Erlang/OTP {told['erlang_version']}"
+    return f"RabbitMQ {overview['rabbitmq_version']}, Erlang/OTP {overview['erlang_version']}"
 
 
-def describe(bench: Bench, peers: bool) -> dict[str, str]:
-    """Return what belongs above the figures."""
-    found = {
-        "Date": time.strftime("%Y-%m-%d %H:%M"),
-        "Processor": f"{processor()}, {os.cpu_count()} cores",
-        "System": platform.platform(terse=True),
-        "Load before": load(),
-        "Broker": broker(bench.url),
-        "Python": platform.python_version(),
-    }
-    for name in PACKAGES if peers else PACKAGES[:1]:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    if peers:
-        found["amqp-tools"] = amqp_tools()
-    return found
+class Noise:
+    """How busy others are, as seen before each figure, when we do nothing; on Linux only."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience if LINUX else 0  # seconds to wait for a quiet moment
+        self.figures = self.disturbed = 0
+
+    def wait_for_quiet(self, on_wait: Callable[[], None]) -> None:
+        """Wait until others do next to nothing, or our patience ends; call `on_wait` meanwhile."""
+        end, is_quiet = time.monotonic() + self.patience, False
+        while time.monotonic() < end and not is_quiet:
+            before = busy_seconds()
+            time.sleep(LOOK)
+            if not (is_quiet := busy_seconds() - before < BUSY * LOOK):
+                on_wait()
+        self.figures += 1
+        self.disturbed += not is_quiet
+
+    def summary(self) -> str:
+        if self.patience:
+            return f"others were busy before {self.disturbed} of {self.figures} figures"
+        return "others were not watched (it takes Linux, and neither --quick nor --patience 0)"
 
 
-def amqp_tools() -> str:
-    """Return the version of amqp-tools."""
-    if not ways.has("amqp-publish"):
-        return "not installed"
-    asked = ["dpkg-query", "-W", "-f", "${Version}", "amqp-tools"]
-    with contextlib.suppress(OSError):  # amqp-tools itself does not tell its version
-        if version := subprocess.run(asked, capture_output=True, text=True).stdout:
-            return version
-    return "installed"
+def busy_seconds() -> float:
+    """Return what all processors have worked since the machine started."""
+    # user nice system idle iowait irq softirq steal: stolen time is lost to us, too
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")

@@ -1,9 +1,9 @@
 """The figures as one SVG: horizontal bars with spread, readable in print and without colour."""
 
+import textwrap
 from html import escape
 
-from speed.model import Contender, Metric, Result
-from speed.report import heading, order, significant
+from speed.result import Metric, Result, ratio
 
 WIDTH, LEFT, BARS = 900, 220, 500  # all, names, bars; the figures have the rest
 FIGURES, RATIOS = 810, 885  # where the columns of figures end
@@ -12,6 +12,8 @@ FILLS = {"kit": "#1f4e79", "bare": "#8fa9c4", "peer": "#ffffff", "bound": "url(#
 LEGEND = {"kit": "the kit", "bare": "bare pika", "peer": "other libraries", "bound": "a bound"}
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" \
 viewBox="0 0 {width} {height}" font-family="DejaVu Sans, Verdana, sans-serif" font-size="12">
+<style>.title {{ font-size: 17px; font-weight: bold }} .kit {{ font-weight: bold }}
+.panel {{ font-size: 13px; font-weight: bold }} .small {{ font-size: 11px; fill: #444 }}</style>
 <defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse">
 <path d="M0 6L6 0" stroke="#444" stroke-width="1"/></pattern></defs>
 <rect width="{width}" height="{height}" fill="white"/>
@@ -23,72 +25,51 @@ class Page:
 
     def __init__(self) -> None:
         self.parts: list[str] = []
-        self.y = 10
+        self.y = 10.0
 
-    def text(self, x: float, y: float, text: str, **style: object) -> None:
-        """Write a line of text."""
-        more = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in style.items())
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}"{more}>{escape(text)}</text>')
+    def text(self, x: float, y: float, text: str, style: str = "", anchor: str = "start") -> None:
+        attributes = f'x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}"'
+        self.parts.append(f"<text {attributes}>{escape(text)}</text>")
+
+    def line(self, text: str, style: str, height: int = 17) -> None:
+        self.y += height
+        self.text(12, self.y, text, style)
 
     def bar(self, x: float, y: float, width: float, kind: str) -> None:
-        """Draw a bar."""
-        self.parts.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{BAR}" '
-            f'fill="{FILLS[kind]}" stroke="#222" stroke-width="1"/>'
-        )
+        size = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{BAR}"'
+        self.parts.append(f'<rect {size} fill="{FILLS[kind]}" stroke="#222"/>')
 
     def whisker(self, least: float, most: float, y: float) -> None:
         """Draw the spread over a bar: light below, so that it shows on a dark bar too."""
         line = f"M{least:.1f} {y:.1f}H{most:.1f}M{least:.1f} {y - 4:.1f}v8M{most:.1f} {y - 4:.1f}v8"
-        for colour, width in (("#fff", 3.5), ("#000", 1.3)):
-            self.parts.append(
-                f'<path d="{line}" stroke="{colour}" stroke-width="{width}" fill="none"/>'
-            )
-
-    def svg(self) -> str:
-        """Return the whole file."""
-        head = HEAD.format(width=WIDTH, height=round(self.y + 10))
-        return head + "\n".join(self.parts) + "\n</svg>\n"
+        for colour, width in ("#fff", 3.5), ("#000", 1.3):
+            style = f'stroke="{colour}" stroke-width="{width}" fill="none"'
+            self.parts.append(f'<path d="{line}" {style}/>')
 
 
-def as_svg(machine: dict[str, str], how: str, results: list[Result]) -> str:
+def as_svg(machine: dict[str, str], command: str, results: list[Result]) -> str:
     """Return all that is to be plotted, one panel below the other."""
     page = Page()
-    page.y += 14
-    page.text(12, page.y, "How fast: one run on one machine", font_size=17, font_weight="bold")
-    versions = [f"{key} {value}" for key, value in machine.items() if key != "Date"]
-    for line in (how, *wrapped(versions, 125)):
-        page.y += 17
-        page.text(12, page.y, line, fill="#444", font_size=11)
-    page.y += 17
-    page.text(12, page.y, "Each panel has a scale of its own: compare its bars with each other. "
-              "Processor time is not plotted.", fill="#444", font_size=11)  # fmt: skip
+    page.line("How fast: one run on one machine", "title", 14)
+    versions = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "Date")
+    for line in (command, *textwrap.wrap(versions, 125)):
+        page.line(line, "small")
+    scales = "Each panel has a scale of its own: compare its bars with each other."
+    page.line(f"{scales} Processor time is not plotted.", "small")
     legend(page)
     for result in results:
         for metric in result.measurement.metrics:
-            shown = [c for c in order(result, metric) if result.spread(c.name, metric.name)]
-            if metric.plotted and shown:
-                panel(page, result, metric, shown)
-        if note := result.measurement.note:
-            page.y += 16
-            page.text(12, page.y, note, fill="#444", font_size=11)
-    return page.svg()
-
-
-def wrapped(words: list[str], width: int) -> list[str]:
-    """Return words in lines, with commas between."""
-    lines = [""]
-    for word in words:
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] += f", {word}" if lines[-1] else word
-    return lines
+            if metric.plotted and result.spreads(metric):
+                panel(page, result, metric)
+        if result.measurement.note:
+            page.line(result.measurement.note, "small", 16)
+    head = HEAD.format(width=WIDTH, height=round(page.y + 10))
+    return head + "\n".join(page.parts) + "\n</svg>\n"
 
 
 def legend(page: Page) -> None:
-    """Say what the bars stand for."""
     page.y += 14
-    x = 12
+    x = 12.0
     for kind, name in LEGEND.items():
         page.bar(x, page.y, 24, kind)
         page.text(x + 30, page.y + 11, name)
@@ -98,32 +79,23 @@ def legend(page: Page) -> None:
     page.y += BAR + 6
 
 
-def panel(page: Page, result: Result, metric: Metric, shown: list[Contender]) -> None:
-    """Draw one metric of one measurement."""
-    measurement = result.measurement
-    page.y += 30
-    page.text(12, page.y, f"{measurement.name}: {measurement.title}", font_weight="bold",
-              font_size=13)  # fmt: skip
-    page.y += 16
-    page.text(12, page.y, heading(measurement, metric), fill="#444", font_size=11)
+def panel(page: Page, result: Result, metric: Metric) -> None:
+    measurement, spreads = result.measurement, result.spreads(metric)
+    page.line(f"{measurement.name}: {measurement.title}", "panel", 30)
+    page.line(f"{metric.heading()}; ratio to: {measurement.baseline}", "small", 16)
     page.y += 8
-    spreads = {c.name: result.spread(c.name, metric.name) for c in shown}
     scale = BARS / max(max(spread.most for spread in spreads.values()), 1e-9)
-    baseline = spreads.get(measurement.baseline)
-    if baseline:  # so that the eye finds what is more and what is less than the baseline
-        x, bottom = LEFT + baseline.median * scale, page.y + ROW * len(shown)
-        page.parts.append(
-            f'<path d="M{x:.1f} {page.y}V{bottom}" stroke="#222" stroke-dasharray="2 3"/>'
-        )
-    for contender in shown:
-        spread, middle = spreads[contender.name], page.y + ROW / 2
-        style = {"font_weight": "bold"} if contender.kind == "kit" else {}
-        page.text(LEFT - 8, middle + 4, contender.name, text_anchor="end", **style)
-        page.bar(LEFT, middle - BAR / 2, spread.median * scale, contender.kind)
-        if spread.most > spread.least:
-            page.whisker(LEFT + spread.least * scale, LEFT + spread.most * scale, middle)
-        page.text(FIGURES, middle + 4, metric.show(spread.median), text_anchor="end", **style)
-        ratio = result.ratio(contender.name, metric.name)
-        if ratio is not None:
-            page.text(RATIOS, middle + 4, f"{significant(ratio)} x", text_anchor="end", **style)
+    if measurement.baseline in spreads:  # a line to compare with
+        x = LEFT + spreads[measurement.baseline].median * scale
+        line = f"M{x:.1f} {page.y}v{ROW * len(spreads)}"
+        page.parts.append(f'<path d="{line}" stroke="#222" stroke-dasharray="2 3"/>')
+    for name, (kind, median, least, most) in spreads.items():
+        middle = page.y + ROW / 2
+        page.text(LEFT - 8, middle + 4, name, kind, "end")
+        page.bar(LEFT, middle - BAR / 2, median * scale, kind)
+        if most > least:
+            page.whisker(LEFT + least * scale, LEFT + most * scale, middle)
+        page.text(FIGURES, middle + 4, metric.format(median), kind, "end")
+        if times := ratio(spreads, name, measurement.baseline):
+            page.text(RATIOS, middle + 4, f"{times} x", kind, "end")
         page.y += ROW

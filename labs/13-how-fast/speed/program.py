@@ -1,178 +1,129 @@
-"""A program at work, measured from outside: when it printed what, CPU time, peak memory.
+"""A program at work, measured from outside: when it printed what, its CPU time, its peak memory.
 
-CPU time and memory are those of the program and all that it has started. They come from /proc, so
-on other systems than Linux they are None. (What wait4 tells of memory is of no use: a new process
-begins with the peak of the one that started it.)
+CPU time and memory include all processes that the program has started. They come from /proc, so
+on systems other than Linux they are None.
 """
 
 import contextlib
 import os
-import signal
-import subprocess
+import re
 import sys
 import tempfile
-import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kit.broker.process import descendants
+from kit.cli.program import Script
 
 LINUX = sys.platform == "linux"
 DEADLINE = 60  # seconds for a program to do what it was started for
-SAMPLE = 0.02  # seconds between two looks at the memory of a program that ends by itself
+PAUSE = 0.003  # seconds between two looks: waking up for each line would slow the program down
+RECEIVED, DONE = b"[x] Received", b"[x] Done"
 
 
 class Failed(Exception):
-    """Raised when a program ends early or does not come to an end."""
+    """Raised when a program fails, or does not finish in time."""
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a program has used up: seconds of the clock, CPU seconds, peak memory in MiB."""
+class Usage(NamedTuple):
+    """What a program took: seconds, CPU seconds, peak memory in MiB (shortly before its end)."""
 
     seconds: float
     cpu: float | None
     memory: float | None
 
 
-def cpu_seconds(pid: int) -> float | None:
-    """Return the CPU seconds of a process and its children, to the nanosecond, or None."""
-    if not LINUX:
-        return None
-    total = 0
-    for one in (pid, *descendants(pid)):
-        for thread in Path(f"/proc/{one}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError, IndexError):  # it has just ended
-                total += int(thread.read_text().split()[0])
-    return total / 1e9
+class Program(Script):
+    """A program in a session of its own, whose output is read in batches and only counted.
 
-
-def peak_memory(pid: int) -> float | None:
-    """Return the peak memory of a process and its children in MiB, or None."""
-    if not LINUX:
-        return None
-    total = 0
-    for one in (pid, *descendants(pid)):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{one}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    total += int(line.split()[1])
-    return total / 1024
-
-
-class Program:
-    """A program that runs, in a session of its own, with what it prints counted as it comes.
-
-    `pause` is the time in seconds between two looks at its output: a watcher that wakes up for
-    each line would slow down what it measures. With `both` its stderr is looked at as well.
+    `seen` has for RECEIVED and DONE, and for each batch with such lines, when it came (as
+    time.monotonic()) and how many lines there were by then.
     """
 
-    def __init__(
-        self, command: list[str], environment: dict[str, str], cwd: Path, *, pause: float = 0,
-        stdin: Path | None = None, both: bool = False,
-    ) -> None:  # fmt: skip
-        self.pause = pause
-        self.counts: dict[bytes, int] = {b"Received": 0, b"Done": 0}
-        self.first_at: dict[bytes, float] = {}
-        self.last_at: dict[bytes, float] = {}
-        self.errors = tempfile.TemporaryFile()
-        self._news = threading.Condition()
-        self._ended = False
-        with open(stdin or os.devnull, "rb") as source:
-            self.started = time.perf_counter()
-            self.process = subprocess.Popen(
-                command, env=environment, cwd=cwd, stdin=source, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if both else self.errors, start_new_session=True,
-            )  # fmt: skip
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+    def __init__(self, command: list[str], environment: dict, cwd: Path, stdin=b"") -> None:
+        self.seen: dict[bytes, list[tuple[float, int]]] = {RECEIVED: [], DONE: []}
+        self.last_words = ""
+        self.is_in_trouble = False  # it has printed " [!] ...", as the kit's scripts do
+        with tempfile.TemporaryFile() as file:
+            file.write(stdin)
+            file.seek(0)
+            super().__init__(command, environment, file, cwd, own_session=True)
 
-    def _read(self) -> None:
-        output, rest = self.process.stdout.fileno(), b""
-        while chunk := os.read(output, 1 << 20):
-            *lines, rest = (rest + chunk).rsplit(b"\n", 1)
-            with self._news:
-                now = time.perf_counter()
-                for word in self.counts:
-                    if found := sum(text.count(b"[x] " + word) for text in lines):
-                        self.first_at.setdefault(word, now)
-                        self.last_at[word] = now
-                        self.counts[word] += found
-                self._news.notify_all()
-            if self.pause:
-                time.sleep(self.pause)
-        with self._news:
-            self._ended = True
-            self._news.notify_all()
+    def _read(self, name: str, stream) -> None:
+        rest = b""
+        while chunk := os.read(stream.fileno(), 1 << 20):
+            now = time.monotonic()
+            lines, _, rest = (rest + chunk).rpartition(b"\n")
+            if name == "stderr" and lines.strip():
+                self.last_words = lines.decode(errors="replace").strip().splitlines()[-1][:160]
+                self.is_in_trouble |= b" [!] " in lines
+            found = {mark: lines.count(mark) for mark in self.seen if mark in lines}
+            for mark, count in found.items():
+                self.seen[mark].append((now, self.count(mark) + count))
+            if found:
+                time.sleep(PAUSE)
+        self.ended = time.monotonic()
 
-    def wait_for(self, word: bytes, count: int = 1, within: float = DEADLINE) -> tuple[float, int]:
-        """Wait until so many lines have a word; return when that was, and how many there were."""
-        with self._news:
-            enough = self._news.wait_for(
-                lambda: self.counts[word] >= count or self._ended, timeout=within
-            )
-            if self.counts[word] >= count:
-                return self.last_at[word], self.counts[word]
-        why = "it ended" if enough else f"{within:g} s passed"
-        raise Failed(f"{self.counts[word]} of {count} messages, then {why}{self.last_words()}")
+    def count(self, mark: bytes) -> int:
+        """Return how many lines have had the mark so far."""
+        return self.seen[mark][-1][1] if self.seen[mark] else 0
 
-    def wait(self, within: float = DEADLINE, *, memory: bool = False) -> Usage:
-        """Wait until it ends by itself; return what it used. Raises Failed if it fails."""
-        alarm = threading.Timer(within, self.kill)
-        alarm.daemon = True  # Ctrl-C may come before it can be cancelled
-        try:
-            alarm.start()
-            peak = self._sample() if memory else None
-            if hasattr(os, "wait4"):
-                _, status, used = os.wait4(self.process.pid, 0)
-                ended = time.perf_counter()
-                self.process.returncode = os.waitstatus_to_exitcode(status)
-                cpu = used.ru_utime + used.ru_stime
-            else:  # Windows
-                self.process.wait()
-                ended, cpu = time.perf_counter(), None
-        finally:
-            alarm.cancel()
-        if self.process.returncode:
-            raise Failed(f"it ended with {self.process.returncode}{self.last_words()}")
-        return Usage(ended - self.started, cpu, peak)
+    def run_to_end(self, within: float = DEADLINE) -> Usage:
+        """Wait until it ends by itself. Raises Failed."""
+        memory, end = None, time.monotonic() + within
+        while not self.has_ended():
+            memory = self.memory() or memory
+            if self.is_in_trouble or time.monotonic() > end:
+                why = "it is in trouble" if self.is_in_trouble else f"{within:g} s passed"
+                raise Failed(f"{why} ({self.last_words})")
+            self._readers[0].join(0.02)
+        cpu = None
+        if LINUX:
+            # The peak memory that wait4 reports is of no use: it begins with that of the parent.
+            _, status, used = os.wait4(self.process.pid, 0)
+            self.process.returncode = os.waitstatus_to_exitcode(status)
+            cpu = used.ru_utime + used.ru_stime
+        if code := self.process.wait():
+            raise Failed(f"it ended with {code} ({self.last_words})")
+        return Usage(self.ended - self.started, cpu, memory)
 
-    def _sample(self) -> float | None:
-        """Return the peak memory of a program that ends by itself, as seen shortly before."""
-        peak = None
-        while not self._ended:
-            peak = peak_memory(self.process.pid) or peak
-            with self._news:
-                self._news.wait_for(lambda: self._ended, timeout=SAMPLE)
-        return peak
+    def cpu(self) -> float | None:
+        """Return the CPU seconds used so far, to the nanosecond, or None if they are unknown."""
+        nanoseconds = 0
+        for process in self._processes():
+            for thread in process.glob("task/*/schedstat"):
+                with contextlib.suppress(OSError, IndexError):  # it has just ended
+                    nanoseconds += int(thread.read_text().split()[0])
+        return nanoseconds / 1e9 or None
 
-    def usage(self) -> Usage:
-        """Return what it has used so far."""
+    def memory(self) -> float | None:
+        """Return the peak memory in MiB, or None if it is unknown."""
+        kib = 0
+        for process in self._processes():
+            with contextlib.suppress(OSError):
+                if peak := re.search(r"VmHWM:\s+(\d+)", (process / "status").read_text()):
+                    kib += int(peak[1])
+        return kib / 1024 or None
+
+    def _processes(self) -> list[Path]:
         pid = self.process.pid
-        return Usage(time.perf_counter() - self.started, cpu_seconds(pid), peak_memory(pid))
+        return [Path(f"/proc/{one}") for one in (pid, *descendants(pid))]
 
-    def kill(self) -> float:
-        """End it and all that it has started at once; return when."""
-        now = time.perf_counter()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            else:
-                self.process.kill()
-        return now
 
-    def close(self) -> None:
-        """End it, if it runs, and wait until it is gone."""
-        self.kill()
-        if self.process.returncode is None:
-            self.process.wait()
-        self._reader.join(timeout=5)
-        self.process.stdout.close()
-        self.errors.close()
+def wait_for(mark: bytes, count: int, *programs: Program, within: float = DEADLINE) -> float:
+    """Wait until programs have printed `count` marks between them; return when the last one came.
 
-    def last_words(self) -> str:
-        """Return the last line of its stderr, in brackets, or "" if there is none."""
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return f" ({lines[-1].strip()[:160]})" if lines else ""
+    Raises Failed if one of them ends, or is in trouble, before that.
+    """
+    end = time.monotonic() + within
+    while True:
+        is_late = time.monotonic() > end
+        stopped = [one for one in programs if one.has_ended() or one.is_in_trouble]
+        found = sum(program.count(mark) for program in programs)
+        if found >= count:
+            return max(program.seen[mark][-1][0] for program in programs if program.seen[mark])
+        if is_late or stopped:
+            why = f"it stopped ({stopped[0].last_words})" if stopped else f"{within:g} s passed"
+            raise Failed(f"{found} of {count} messages, then {why}")
+        time.sleep(PAUSE)
