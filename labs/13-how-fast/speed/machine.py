@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kit.amqp import Broker
-from kit.cli import Trouble
+from kit.cli import Trouble, first_broker
 from kit.management.api import Page
 from speed.program import LINUX
 
@@ -49,7 +49,7 @@ def processor() -> str:
 
 def broker(url: str) -> str:
     try:
-        overview = Page(Broker(url=url).parameters[0]).get("overview")
+        overview = Page(first_broker(Broker(url=url))).get("overview")
     except Trouble as error:
         return f"not known: {error}"
     return f"RabbitMQ {overview['rabbitmq_version']}, Erlang/OTP {overview['erlang_version']}"
