@@ -8,33 +8,21 @@ folder, and consumer.py. B goes away in the middle, and comes back. It takes som
 """
 
 import argparse
-import contextlib
-import os
 import random
 import re
 import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
 
 try:
-    import pika
     from exchanges import broker_of, make_parser
+    from pika.adapters.blocking_connection import BlockingChannel
 
-    from kit.amqp import Broker, BrokerError
-    from kit.cli import (
-        OK,
-        UNEXPECTED,
-        Trouble,
-        run,
-        say,
-        signals_put_off,
-        stop_as_with_ctrl_c,
-        url_of,
-        wait_until,
-    )
+    from kit.amqp import Broker
+    from kit.cli import OK, run, say, stop_as_with_ctrl_c, wait_until
     from kit.cli.program import Script
+    from kit.web.programs import Programs
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
     raise SystemExit(f"compare.py: error: {missing}\n  try: {hint}") from None
@@ -71,21 +59,14 @@ class Transport:
         self.address = ""
         self.runs: dict[str, list[Script]] = {"publisher": [], "A": [], "B": []}  # oldest first
 
-    def start(self, who: str, environment: dict[str, str]) -> None:
+    def start(self, who: str, programs: Programs) -> None:
         """Start a program, without waiting until it is ready."""
         command = self.publisher
         if who != "publisher":
             last = max(self.delays(who), default=0)
             command = self.reader.format(who=who, address=self.address, last=last)
-        script, *options = command.split()
-        with signals_put_off():
-            run = Script(
-                [sys.executable, HERE / script, *options],
-                environment,
-                subprocess.PIPE if who == "publisher" else subprocess.DEVNULL,
-                own_session=True,  # Ctrl-C is for us, and we end them
-            )
-            self.runs[who].append(run)
+        stdin = subprocess.PIPE if who == "publisher" else subprocess.DEVNULL
+        self.runs[who].append(programs.start(*command.split(), stdin=stdin))
 
     def wait_ready(self, who: str) -> None:
         """Wait until a program that was started is ready."""
@@ -148,13 +129,12 @@ def all_transports(name: str) -> list[Transport]:
 class Comparison:
     """All transports at the same time, with the same events."""
 
-    def __init__(self, transports: list[Transport], broker: Broker) -> None:
-        self.transports, self.made = transports, 0
-        self.environment = os.environ | {"AMQP_URL": url_of(broker)}
+    def __init__(self, transports: list[Transport], programs: Programs) -> None:
+        self.transports, self.programs, self.made = transports, programs, 0
         self.random = random.Random(7)  # the same pauses in every run
 
     def run(self) -> None:
-        """Play the whole story. Raises AssertionError, TimeoutError or OSError."""
+        """Play the whole story."""
         for who in ("publisher", "A", "B"):
             self.enter(who)
         say("*", f"{BEFORE} events for A and B")
@@ -171,7 +151,7 @@ class Comparison:
     def enter(self, who: str) -> None:
         """Start a program of every transport, and wait until all are ready."""
         for transport in self.transports:
-            transport.start(who, self.environment)
+            transport.start(who, self.programs)
         for transport in self.transports:
             transport.wait_ready(who)
 
@@ -191,19 +171,6 @@ class Comparison:
                 transport.publish(self.made)
         wait_until(lambda: all(t.has_come(self.made, readers) for t in self.transports), DEADLINE)
 
-    def what_went_wrong(self) -> str:
-        """Return the first error that a program has printed, "" if none has."""
-        errors = [line.text for run in self.all_runs() for line in run.find(": error: ")]
-        return errors[0] if errors else ""
-
-    def close(self) -> None:
-        for run in self.all_runs():
-            run.kill()
-            run.wait()
-
-    def all_runs(self) -> list[Script]:
-        return [run for one in self.transports for runs in one.runs.values() for run in runs]
-
     def print(self) -> None:
         rows = [*TITLES, *(transport.row(self.made) for transport in self.transports)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -212,34 +179,22 @@ class Comparison:
             print(title.ljust(widths[0]), *figures, sep="   ", flush=True)
 
 
-def clean_up(name: str, broker: Broker) -> None:
-    """Delete what the transports have declared on the broker."""
-    with contextlib.suppress(BrokerError, pika.exceptions.AMQPError):
-        connection = broker.connect()
-        channel = connection.channel()
-        for queue in ("jobs", "kept-A", "kept-B"):
-            channel.queue_delete(f"{name}-{queue}")
-        for exchange in ("news", "kept"):
-            channel.exchange_delete(f"{name}-{exchange}")
-        connection.close()
-
-
 def main(options: argparse.Namespace, broker: Broker) -> int:
     stop_as_with_ctrl_c()
     broker.keep_trying(broker.connect).close()
     name = f"compare-{uuid.uuid4().hex[:8]}"
     transports = all_transports(name)
-    comparison = Comparison(transports, broker)
+
+    def delete(channel: BlockingChannel) -> None:
+        for queue in ("jobs", "kept-A", "kept-B"):
+            channel.queue_delete(f"{name}-{queue}")
+        for exchange in ("news", "kept"):
+            channel.exchange_delete(f"{name}-{exchange}")
+
     say("*", f"{len(transports)} ways, each with a publisher and two readers: starting them")
-    try:
+    with Programs("the comparison", HERE, broker, delete=delete) as programs:
+        comparison = Comparison(transports, programs)
         comparison.run()
-    except (AssertionError, TimeoutError, OSError) as error:
-        why = comparison.what_went_wrong() or str(error).splitlines()[0]
-        hint = "the same again; and if the machine is busy, when it is not"
-        raise Trouble(f"the comparison failed: {why}", hint, UNEXPECTED) from error
-    finally:
-        comparison.close()
-        clean_up(name, broker)
     comparison.print()
     return OK
 

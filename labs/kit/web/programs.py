@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,12 +35,18 @@ class Programs:
         self.environment = os.environ | {"AMQP_URL": url_of(broker)}
         self.scripts: list[Script] = []
 
-    def start(self, name: str, *arguments: object, cwd: Path | None = None) -> Script:
-        """Start a program; it need not be ready yet."""
+    def start(
+        self,
+        name: str,
+        *arguments: object,
+        cwd: Path | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> Script:
+        """Start a program, without waiting until it is ready."""
         command = [sys.executable, self.folder / name, *map(str, arguments)]
         with signals_put_off():
             # In a session of its own: Ctrl-C is for us, and we end it.
-            self.scripts.append(Script(command, self.environment, cwd=cwd, own_session=True))
+            self.scripts.append(Script(command, self.environment, stdin, cwd, own_session=True))
         return self.scripts[-1]
 
     def __enter__(self) -> "Programs":
