@@ -7,14 +7,15 @@ chat.lobby.here  fanout: "I am still here"; it is old a moment later, so each li
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 import pika
 
 from chatroom.message import HERE, Message, from_bytes
 from chatroom.transport import Transport
-from kit.amqp import Broker, explain
-from kit.cli import UNEXPECTED, first_broker
+from kit.amqp import Broker, BrokerError, explain
+from kit.cli import UNEXPECTED, UNREACHABLE, first_broker
 
 # A stream that is too long drops its oldest segment. We read all of it whenever we join or come
 # back: a stream that was deleted and made again counts from 0, so we cannot resume at a place in
@@ -24,6 +25,7 @@ STREAM = {
     "x-max-length-bytes": 1_000_000,
     "x-stream-max-segment-size-bytes": 200_000,
 }
+PATIENCE = 10  # seconds for a room to be created
 PREFETCH = 100  # a stream needs one; acknowledgements only ask it for more and remove nothing
 
 
@@ -41,31 +43,12 @@ class RabbitMQTransport(Transport):
 
     def open(self) -> None:
         """Connect; declare the exchange, and the stream behind it."""
-        with self._explained():
-            self._connection = self.broker.connect()
-            self._channel = self._connection.channel()
-            # auto_delete: it goes with the last queue that was bound to it.
-            self._channel.exchange_declare(self.exchange, "fanout", durable=True, auto_delete=True)
-            self._channel.queue_declare(self.stream, durable=True, arguments=STREAM)
-            self._channel.queue_bind(self.stream, self.exchange)
-            self._channel.confirm_delivery()
+        self._keep_trying(self._open)
 
     def listen(self, on_message: Callable[[Message], None]) -> None:
         """Connect; read the stream from its beginning."""
-        self.open()
         self._on_message = on_message
-        with self._explained():
-            channel = self._channel
-            channel.exchange_declare(self.here, "fanout", durable=True, auto_delete=True)
-            mine = channel.queue_declare("", exclusive=True).method.queue
-            channel.queue_bind(mine, self.here)
-            # After a message that pika could not decode, take those before it one by one.
-            channel.basic_qos(prefetch_count=1 if self._careful else PREFETCH)
-            self._careful = False
-            channel.basic_consume(mine, self._on_here, auto_ack=True)
-            channel.basic_consume(
-                self.stream, self._on_said, arguments={"x-stream-offset": "first"}
-            )
+        self._keep_trying(self._subscribe)
 
     def publish(self, message: Message) -> None:
         """Publish a message and wait for its confirm; the broker checks the login in it."""
@@ -97,6 +80,46 @@ class RabbitMQTransport(Transport):
     def hang_up(self) -> None:
         with contextlib.suppress(AttributeError, pika.exceptions.AMQPError, OSError):
             self._connection.close()
+
+    def _keep_trying(self, use: Callable[[], None]) -> None:
+        """Call use() again if it fails once connected: others may be creating the room just now."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            connections = self.broker.connections
+            try:
+                return use()
+            except BrokerError as error:
+                may_pass = error.code == UNREACHABLE or "does not have a replica" in str(error)
+                is_connected = self.broker.connections > connections
+                if not (may_pass and is_connected) or time.monotonic() > end:
+                    raise
+            self.hang_up()
+            time.sleep(0.1)
+
+    def _open(self) -> None:
+        with self._explained():
+            self._connection = self.broker.connect()
+            self._channel = self._connection.channel()
+            # auto_delete: it goes with the last queue that was bound to it.
+            self._channel.exchange_declare(self.exchange, "fanout", durable=True, auto_delete=True)
+            self._channel.queue_declare(self.stream, durable=True, arguments=STREAM)
+            self._channel.queue_bind(self.stream, self.exchange)
+            self._channel.confirm_delivery()
+
+    def _subscribe(self) -> None:
+        self._open()
+        with self._explained():
+            channel = self._channel
+            channel.exchange_declare(self.here, "fanout", durable=True, auto_delete=True)
+            mine = channel.queue_declare("", exclusive=True).method.queue
+            channel.queue_bind(mine, self.here)
+            # After a message that pika could not decode, take those before it one by one.
+            channel.basic_qos(prefetch_count=1 if self._careful else PREFETCH)
+            self._careful = False
+            channel.basic_consume(mine, self._on_here, auto_ack=True)
+            channel.basic_consume(
+                self.stream, self._on_said, arguments={"x-stream-offset": "first"}
+            )
 
     def _on_said(self, channel, method, properties: pika.BasicProperties, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)

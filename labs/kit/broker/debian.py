@@ -11,6 +11,7 @@ package is only unpacked, and each program in it starts with the libraries of it
 import os
 import re
 import shutil
+import string
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 from kit.broker.process import locked
 from kit.cli import Trouble, say
 
+HERE = Path(__file__).parent  # of apt.conf
 DEBIAN = "https://deb.debian.org/debian"
 KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -87,43 +89,22 @@ class _Apt:
         self.folder, self.suite, self.log = folder, suite, folder / "log"
         for name in ("lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        self.architecture = subprocess.run(
+        architecture = subprocess.run(
             ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
         ).stdout.strip()
         package = (
             "Package: {}\nStatus: install ok installed\nVersion: 99999\n"
-            f"Architecture: {self.architecture}\nMulti-Arch: allowed\nDescription: .\n\n"
+            f"Architecture: {architecture}\nMulti-Arch: allowed\nDescription: .\n\n"
         )
         (folder / "status").write_text("".join(map(package.format, provided)))
-        settings = {
-            "Dir::State::lists": folder / "lists",
-            "Dir::State::status": folder / "status",
-            "Dir::Cache": folder / "cache",
-            "Debug::NoLocking": "true",  # apt's own locks are root's; ours is around all this
-            "APT::Sandbox::User": "",  # root's apt would change to a user who cannot write here
-            "APT::Install-Recommends": "false",
-            "APT::Get::AllowUnauthenticated": "false",
-            "APT::Update::Error-Mode": "any",
-            "Acquire::Languages": "none",
-            "Acquire::IndexTargets::deb-src::Sources::DefaultEnabled": "false",
-        }
+        settings = (HERE / "apt.conf").read_text()
         if suite:
             (folder / "debian.list").write_text(f"deb {_mirror()} {suite} main\n")
             (folder / "keys").mkdir(exist_ok=True)
             shutil.copy(self._keyring(), folder / "keys")
-            settings |= {
-                "Dir::Etc::trusted": "/dev/null",  # Debian's keys only, not those of other vendors
-                "Dir::Etc::trustedparts": folder / "keys",
-                "Dir::Etc::sourcelist": folder / "debian.list",
-                "Dir::Etc::sourceparts": "/dev/null",
-                "Dir::Etc::preferences": "/dev/null",
-                "Dir::Etc::preferencesparts": "/dev/null",
-            }
-        # What the machine does after its own updates needs root, and is not for us.
-        lines = ["#clear APT::Update::Post-Invoke;", "#clear APT::Update::Post-Invoke-Success;"]
-        lines += ["#clear APT::Architectures;", f'APT::Architectures {{ "{self.architecture}"; }};']
-        lines += [f'{key} "{value}";' for key, value in settings.items()]
-        (folder / "apt.conf").write_text("\n".join(lines) + "\n")
+            settings += (HERE / "apt-suite.conf").read_text()
+        names = {"folder": folder, "architecture": architecture}
+        (folder / "apt.conf").write_text(string.Template(settings).substitute(names))
 
     def download(self, packages: list[str]) -> list[Path]:
         """Download packages and all that they need; return the files. Raises Trouble."""

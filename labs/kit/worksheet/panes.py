@@ -28,25 +28,13 @@ from kit.cli import Trouble, wait_until
 
 OLDEST = (3, 2)  # has all that we use
 SESSION = "lab"
+SETTINGS = Path(__file__).with_name("tmux.conf")
 
 # These would make a pane differ from one machine to the next.
 DROPPED_VARIABLES = (
     "TMUX TMUX_PANE COLUMNS LINES PROMPT_COMMAND PS0 PS2 BASH_ENV ENV PYTHONSTARTUP PYTHONINSPECT"
     " IPYTHONDIR MANPATH LC_ALL"
 ).split()
-
-TMUX = """\
-set-option -g history-limit 100000
-set-option -g default-terminal screen-256color
-set-option -g escape-time 10
-set-option -g status off
-set-option -g mouse on
-set-option -g focus-events off
-set-option -g remain-on-exit off
-set-option -g window-size latest
-set-option -g pane-border-status top
-set-option -g pane-border-format " #{@name} "
-"""
 
 # ipython as everybody has it, but without what differs from day to day (banner, tips), without
 # history, and without what is not text (empty lines kept for a menu, grey suggestions).
@@ -194,7 +182,6 @@ class Stage:
         profile = self.folder / "ipython" / "profile_default"
         profile.mkdir(parents=True)
         (profile / "ipython_config.py").write_text(IPYTHON)
-        (self.folder / "tmux.conf").write_text(TMUX)
         environment = {k: v for k, v in environment.items() if k not in DROPPED_VARIABLES} | {
             "LANG": "C.UTF-8",
             "HISTFILE": "",
@@ -208,7 +195,7 @@ class Stage:
         shell = f"exec env -u TMUX -u TMUX_PANE {path} PS1='$ ' {bash} --norc --noprofile"
         width, height = size
         size = ["-x", width, "-y", height or 17 * len(names)]
-        start = ["-f", self.folder / "tmux.conf", "new-session", "-d", "-s", SESSION, *size]
+        start = ["-f", SETTINGS, "new-session", "-d", "-s", SESSION, *size]
         start += ["-c", cwd, shell, ";", "set-option", "-p", "@name", names[0]]
         try:
             # The panes inherit AMQP_URL: it may hold a password, and everybody can read arguments.
