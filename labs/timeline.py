@@ -5,7 +5,7 @@
     labs/timeline.py run.jsonl -o timeline.svg             # or .png, or a page: .html
     labs/timeline.py --compare in-turn.jsonl fair.jsonl    # one above the other
 
-A lane for each worker, a bar for each task, the queue's depth below, the figures underneath.
+A lane for each worker, a bar for each task; below, the queue's depth and the figures.
 Several files are one run, unless they are compared. What a journal is: labs/journal.md
 """
 
@@ -23,7 +23,6 @@ with requirements():
 ENDINGS = (".svg", ".png", ".html")
 EXAMPLES = """examples:
   labs/timeline.py worker-1.jsonl worker-2.jsonl producer.jsonl    # one run, three files
-  labs/timeline.py run.jsonl | less                                # without colour
   labs/timeline.py --compare in-turn.jsonl fair.jsonl -o both.png  # two runs on one axis
   labs/timeline.py run.jsonl -o run.svg -o run.png --title "Lab 5" # two files
 
@@ -33,12 +32,11 @@ exit codes: 0 drawn, 1 unexpected (a file that cannot be read or written), 2 usa
 def parse() -> argparse.Namespace:
     """Return the options."""
     parser = plain_parser(__doc__, EXAMPLES)
-    add = parser.add_argument
-    add("files", nargs="+", type=Path, metavar="FILE", help="a journal")
-    add("-o", "--output", action="append", default=[], type=Path, metavar="FILE",
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a journal")
+    parser.add_argument("-o", "--output", action="append", default=[], type=Path, metavar="FILE",
         help="ends in .svg, .png or .html; may be repeated (default: the terminal)")  # fmt: skip
-    add("--compare", action="store_true", help="each file is a run of its own: on one time axis")
-    add("--title", default="", metavar="TEXT", help="write this above the picture")
+    parser.add_argument("--compare", action="store_true", help="each file is a run of its own")
+    parser.add_argument("--title", default="", metavar="TEXT", help="write this above the picture")
     options = parser.parse_args()
     if options.compare and len(options.files) < 2:
         parser.error("--compare needs two files or more")
@@ -55,9 +53,8 @@ def main(options: argparse.Namespace) -> int:
     """Draw the journals; return the exit code."""
     groups = [[path] for path in options.files] if options.compare else [options.files]
     runs = [Run(paths) for paths in groups]
-    for one in runs:
-        for warning in one.warnings:
-            say("!", warning)
+    for warning in (warning for one in runs for warning in one.warnings):
+        say("!", warning)
     scene = Scene(runs, options.title)
     if not options.output:
         terminal.show(scene)

@@ -26,10 +26,7 @@ def count_fates(messages: Sequence[Message]) -> dict[str, int]:
 
 
 def find_tasks(messages: Sequence[Message]) -> list[tuple[float, float]]:
-    """Return when each task was sent and the seconds it takes, if known, in order of sending.
-
-    It was measured where it was done; else it takes what was announced.
-    """
+    """Return when each task was sent and its seconds, as measured or else as announced; sorted."""
     tasks = []
     for message in messages:
         begun = [delivery for delivery in message.deliveries if delivery.begun < NEVER]

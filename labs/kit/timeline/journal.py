@@ -26,14 +26,12 @@ def read_journals(paths: list[Path]) -> tuple[list[dict], list[str]]:
         parsed = {number: parse(line) for number, line in enumerate(lines, 1) if line.strip()}
         found = [event for event in parsed.values() if event]
         unknown = [number for number, event in parsed.items() if not event]
-        if not parsed:
-            warnings.append(f"{name} is empty")
-        elif not found:
-            warnings.append(f"{name} is not a journal of version {VERSION}")
+        if not found:
+            what = f"not a journal of version {VERSION}" if parsed else "empty"
+            warnings.append(f"{name} is {what}")
         elif unknown:
-            lines = f"{len(unknown)} lines are" if len(unknown) > 1 else "1 line is"
             why = f"cut or unknown in version {VERSION}, the first is line {unknown[0]}"
-            warnings.append(f"{name}: {lines} left out: {why}")
+            warnings.append(f"{name}: lines left out: {len(unknown)} ({why})")
         events += found
     if not events:
         raise Trouble(warnings[-1], HINT, code=1)

@@ -17,8 +17,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from kit.cli import Trouble, clean
-from kit.timeline.scene import BOXES, LEGEND, Panel, Scene, Shape
-from kit.timeline.words import fitting, headline, lines_below, wrap
+from kit.timeline.scene import LEGEND, Panel, Scene, Shape
+from kit.timeline.words import fitting, headline, lines_below, notes, wrap
 
 WIDTH, LEFT, RIGHT = 11.0, 1.8, 0.3
 HEAD, DEPTH, GAP, AXIS, LINE = 0.75, 0.95, 0.14, 0.35, 0.18
@@ -86,6 +86,9 @@ class Picture:
         self._draw_legend(top - LINE)
         self._write(top - LINE - legend, "\n".join(text), va="top", linespacing=1.45)
 
+    def with_title(self, group: re.Match) -> str:
+        return f"{group[0]}<title>{html.escape(self.about[group[1]])}</title>"
+
     def _write(self, bottom: float, text: str, **how) -> None:
         self.figure.text(0.3 / WIDTH, bottom / self.height, text, **how)
 
@@ -100,14 +103,15 @@ class Picture:
         return axes
 
     def _draw_lanes(self, axes: Axes, panel: Panel) -> None:
-        axes.tick_params(labelbottom=False, bottom=False, left=False)
-        labels = ["\n".join([fitting(strip.name, 20), *strip.notes]) for strip in panel.strips]
-        heights = [middle(panel, strip.first) + 0.08 for strip in panel.strips]
-        axes.set_yticks(heights, labels, size=7.5)
+        axes.tick_params(labelbottom=False, bottom=False, labelleft=False, left=False)
+        for lane, first, _ in panel.strips:
+            label = [fitting(lane.worker, 20), *notes(lane, panel.run.end)]
+            axes.text(-self.end * 0.015, middle(panel, first), "\n".join(label), size=7.5,
+                      ha="right", va="center", gid="label")  # fmt: skip
         written_until: dict[int, float] = {}  # in each row
         for shape in panel.shapes:
             y = middle(panel, shape.row)
-            if shape.kind in BOXES:
+            if "facecolor" in STYLES[shape.kind]:
                 self._draw_box(axes, shape, y, BOX[panel.rows[shape.row]])
                 self._write_word(axes, shape, y, written_until)
             else:
@@ -195,22 +199,17 @@ def middle(panel: Panel, row: float) -> float:
 def write_picture(scene: Scene, path: Path) -> None:
     """Draw a scene into a file. Raises Trouble."""
     kind, buffer = path.suffix.lower().lstrip("."), io.BytesIO()
-    names = " and ".join(run.name for run in scene.runs)
-    title = html.escape(scene.title or f"Who worked on what, when: {names}")
+    title = html.escape(scene.title or "Who worked on what, when")
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a font may lack a letter
         picture = Picture(scene)
         if kind == "png":
-            picture.figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+            picture.figure.savefig(buffer, format="png", dpi=120)
         else:
             picture.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     data = buffer.getvalue()
-
-    def tell(group: re.Match) -> str:  # of each box when one points at it
-        return f"{group[0]}<title>{html.escape(picture.about[group[1]])}</title>"
-
     if kind != "png":
-        svg = re.sub(r'<g id="(bar-\d+)">', tell, data.decode())
+        svg = re.sub(r'<g id="(bar-\d+)">', picture.with_title, data.decode())
         svg = svg.replace("<metadata>", f"<title>{title}</title>\n <metadata>", 1)
         data = svg.encode()
     if kind == "html":

@@ -53,12 +53,8 @@ class Message:
     deliveries: list["Delivery"] = field(default_factory=list)
 
     @property
-    def is_done(self) -> bool:
-        return any(delivery.outcome == "done" for delivery in self.deliveries)
-
-    @property
     def fate(self) -> str:
-        if self.is_done:
+        if any(delivery.outcome == "done" for delivery in self.deliveries):
             return "worked"
         last = self.deliveries[-1].fate if self.deliveries else ""
         return last if last in ("lost", "failed") else "left"
@@ -85,14 +81,11 @@ class Delivery:
     returned: bool = False  # it went, or will go, back to the queue
     released: float = NEVER  # when the broker no longer counts it as the worker's
     after: "Delivery | None" = None  # the next one of the same message
+    is_repeated: bool = False  # for nothing came of this one, as far as the broker knows
 
     @property
     def fate(self) -> str:
         return FATES.get(self.outcome, "returned" if self.returned else "lost")
-
-    @property
-    def is_repeated(self) -> bool:
-        return bool(self.after) and (self.outcome != "done" or self.returned)
 
 
 class Replay:
@@ -151,7 +144,7 @@ class Replay:
             delivery.begun, delivery.seconds, delivery.outcome = time, event["seconds"], kind
         elif kind != "received":
             delivery.settled = kind != "lost" and event.get("acknowledged", True)
-            delivery.again = kind == "done" and delivery.message.is_done
+            delivery.again = kind == "done" and delivery.message.fate == "worked"
             delivery.returned = kind == "requeued" or bool(event.get("returned"))
             delivery.outcome = {"requeued": "returned", "rejected": "failed"}.get(kind, kind)
             delivery.ended = time

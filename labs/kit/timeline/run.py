@@ -46,13 +46,11 @@ class Run:
         self.counts = count_fates(messages)
         done = [one.ended for one in deliveries if one.outcome == "done"]
         self.finish = max(done, default=None)
-        self.tasks, workers = find_tasks(messages), len(self.lanes)
-        self.shortest = shortest_time(self.tasks, workers) if self.tasks else None
-        known = self.tasks and self.knows_queue
-        self.in_turn = time_in_turn(self.tasks, workers) if known else None
+        self.tasks, workers = find_tasks(messages), max(1, len(self.lanes))
+        self.shortest = shortest_time(self.tasks, workers)
+        self.in_turn = time_in_turn(self.tasks, workers)
         if not self.knows_queue:
-            unknown = "has no producer's lines: what is ready in the queue is unknown"
-            self.warnings.append(f"{self.name} {unknown}")
+            self.warnings.append(f"{self.name} has no producer's lines: what is ready is unknown")
 
 
 def find_killed(processes: list[Process], last: float) -> None:
@@ -101,6 +99,7 @@ def settle(one: Delivery) -> None:
         one.outcome = "lost"
     if one.outcome == "lost" and one.returned:
         one.outcome = "returned"
+    one.is_repeated = bool(one.after) and (one.outcome != "done" or one.returned)
     is_held = keeps and not one.settled
     one.released = min(over, gap, again) if is_held else min(one.ended, again)
 

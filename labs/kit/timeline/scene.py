@@ -1,7 +1,6 @@
 """Lay runs out, for the terminal and for a file: what is where, on which scale.
 
-A place is a time, in seconds, and a row. A lane has a row for the work, a few for what waits at the
-worker, and a last one that arrows run along.
+A lane has a row for the work, a few for what waits at the worker, and a last one for arrows.
 """
 
 import itertools
@@ -11,7 +10,7 @@ from typing import NamedTuple
 from kit.cli import clean
 from kit.timeline.replay import NEVER, Delivery, Process
 from kit.timeline.run import Lane, Run
-from kit.timeline.words import IN_VAIN, describe, in_seconds, notes
+from kit.timeline.words import IN_VAIN, describe, in_seconds
 
 LEGEND = {  # the kinds of shapes: boxes, marks, lines
     "done": "working, done",
@@ -28,7 +27,6 @@ LEGEND = {  # the kinds of shapes: boxes, marks, lines
     "held": "held by workers",
 }
 WORDS = {"done": "", "again": "again", "working": "not finished"}
-BOXES = ("done", "again", "vain", "working", "waiting")
 WAITING_ROWS = 3  # tasks that wait at a worker and are drawn one by one
 LEAST = 1 / 200  # of the axis: what is shorter cannot be seen
 TRACKS = (0.3, 0.5, 0.7)  # of a row's height: several arrows run side by side
@@ -46,21 +44,12 @@ class Shape(NamedTuple):
     about: str = ""  # everything that is known
 
 
-class Strip(NamedTuple):
-    """The rows of a lane, and what stands beside them."""
-
-    name: str
-    notes: list[str]
-    first: int
-    last: int
-
-
 class Panel:
     """A run on an axis from 0 to `end`."""
 
     def __init__(self, run: Run, end: float) -> None:
         self.run, self.end = run, end
-        self.strips: list[Strip] = []
+        self.strips: list[tuple[Lane, int, int]] = []  # with its first row and its last
         self.shapes: list[Shape] = []
         self.rows: list[str] = []  # the kind of each: work, wait or arrows
         self._places: dict[Delivery, tuple[int, int]] = {}  # its strip and row
@@ -72,13 +61,12 @@ class Panel:
         done = "all done" if run.counts["worked"] == run.counts["tasks"] else "last done"
         self.limits = []  # upright lines: when, and what they mean
         for time, what in ((run.shortest, "shortest possible"), (run.finish, done)):
-            if time is not None and time <= end:
+            if time and time <= end:
                 self.limits.append((time, f"{what} {in_seconds(time)}"))
 
     def depth(self, columns: int) -> list[tuple[int, int]]:
         """Return the most messages that were ready, and held, in each column of the axis."""
-        depth, ready, held = [], 0, 0
-        steps = list(reversed(self.run.depth))
+        depth, steps, ready, held = [], self.run.depth[::-1], 0, 0
         for column in range(1, columns + 1):
             most_ready, most_held = ready, held
             while steps and steps[-1][0] < self.end * column / columns:
@@ -90,10 +78,9 @@ class Panel:
     def _add_lane(self, lane: Lane) -> None:
         top = len(self.rows)
         for process in lane.processes:
-            life = max(0.0, process.first), min(process.over, self.end)
-            self.shapes.append(Shape("idle", *life, top))
+            self._add_line("idle", process.first, process.over, top)
             for lost, back in process.gaps:
-                self.shapes.append(Shape("gap", lost, min(back, self.end), top))
+                self._add_line("gap", lost, back, top)
             if process.killed <= self.end:
                 self.shapes.append(Shape("cross", process.killed, process.killed, top))
         rows = self._add_waiting(lane, top)
@@ -104,8 +91,12 @@ class Panel:
             kind = "again" if delivery.again else delivery.outcome
             kind, word = ("vain", kind) if kind in IN_VAIN else (kind, WORDS[kind])
             self._add_box(delivery, lane, Shape(kind, begin, end, top, word=word))
-        self.strips.append(Strip(lane.worker, notes(lane, self.run.end), top, top + rows + 1))
+        self.strips.append((lane, top, top + rows + 1))
         self.rows += ["work", *["wait"] * rows, "arrows"]
+
+    def _add_line(self, kind: str, begin: float, end: float, row: int) -> None:
+        if max(0.0, begin) < min(end, self.end):
+            self.shapes.append(Shape(kind, max(0.0, begin), min(end, self.end), row))
 
     def _add_waiting(self, lane: Lane, top: int) -> int:
         """Add the tasks that wait at a worker; return how many rows they need."""
@@ -120,8 +111,7 @@ class Panel:
                 crowd += [begin, end]
                 continue
             free_at[row] = end
-            is_over = delivery.begun == NEVER and delivery.outcome in IN_VAIN
-            word = delivery.outcome if is_over else ""
+            word = "" if delivery.begun < NEVER or delivery.outcome == "done" else delivery.fate
             self._add_box(delivery, lane, Shape("waiting", begin, end, top + 1 + row, word=word))
         rows = sum(time > 0 for time in free_at)
         if crowd:
@@ -141,14 +131,15 @@ class Panel:
     def _find_arrows(self) -> list[list[tuple[float, float]]]:
         """Return for each delivery that came to nothing the way to the next one of its message."""
         arrows = []
-        for before in list(self._places):
-            after = before.after
-            if not before.is_repeated or after not in self._places:
-                continue  # or too short to be seen
+        drawn = self._places  # all but what is too short to be seen
+        pairs = [(one, one.after) for one in drawn if one.is_repeated and one.after in drawn]
+        for before, after in pairs:
             (one, origin), (other, target) = self._places[before], self._places[after]
             begin = min(before.ended, before.released)
             end = after.received if after.begun == NEVER else after.begun
-            via = self.strips[min(one, other)].last + TRACKS[len(arrows) % len(TRACKS)]
+            if origin == target and end - begin < LEAST * self.end:
+                continue  # the mark of the redelivery is enough
+            via = self.strips[min(one, other)][2] + TRACKS[len(arrows) % len(TRACKS)]
             arrows.append([(begin, origin), (begin, via), (end, via), (end, target)])
         return arrows
 

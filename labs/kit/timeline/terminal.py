@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kit.timeline.scene import LEGEND, Panel, Scene, Shape
-from kit.timeline.words import fitting, headline, lines_below, wrap
+from kit.timeline.words import fitting, headline, lines_below, notes, wrap
 
 PIPED, NARROWEST = 100, 40  # columns
 TICKS = 9  # columns from one number of the axis to the next, at least
@@ -31,7 +31,7 @@ class Picture:
 
     def __init__(self, panel: Panel, scene: Scene, width: int) -> None:
         self.panel, self.scene = panel, scene
-        names = [strip.name for one in scene.panels for strip in one.strips]
+        names = [lane.worker for run in scene.runs for lane in run.lanes]
         self.label = min(width // 3, max([5, *map(cell_len, names)]))
         self.columns = width - self.label - 2
         self.cells: list[list[tuple[str, str]]] = []
@@ -53,12 +53,8 @@ class Picture:
         return lines
 
     def column(self, time: float) -> int:
-        """Return the column of a time."""
-        return max(0, min(self.columns - 1, int(time / self.scene.end * self.columns + 1e-9)))
-
-    def last_column(self, time: float) -> int:
-        """Return the last column of what ends then."""
-        return max(0, int(time / self.scene.end * self.columns + 1e-9) - 1)
+        """Return the column of a time, at most the one behind the last."""
+        return max(0, min(self.columns, int(time / self.scene.end * self.columns + 1e-9)))
 
     def add_row(self, label: str = "") -> int:
         """Add an empty row; return its number."""
@@ -81,7 +77,7 @@ class Picture:
 
     def _draw_limits(self) -> None:
         for time, text in reversed(self.panel.limits):
-            row, column = self.add_row(), self.column(time)
+            row, column = self.add_row(), max(0, self.column(time) - 1)
             begin = column - len(text) - 1
             line = f"{text} ▼" if begin >= 0 else f"▼ {text}"
             self.put(row, begin if begin >= 0 else column, line, "bold")
@@ -99,16 +95,15 @@ class Picture:
             self._draw_arrow(top, places)
         for shape in (shape for shape in panel.shapes if shape.kind not in ("idle", "gap")):
             self._draw_shape(top, shape)
-        for strip in panel.strips:
-            self.labels[top + strip.first] = strip.name
-            self._write_notes(top + strip.last, strip.notes)
+        for lane, first, last in panel.strips:
+            self.labels[top + first] = lane.worker
+            self._write_notes(top + last, notes(lane, panel.run.end))
 
     def _draw_shape(self, top: int, shape: Shape) -> None:
         row, sample, style = top + shape.row, SAMPLES[shape.kind], STYLES[shape.kind]
-        begin = self.column(shape.begin)
-        end = max(begin, self.last_column(shape.end))
-        if shape.kind == "cross":
-            begin = end = self.last_column(shape.end)
+        begin, end = self.column(shape.begin), self.column(shape.end) - 1
+        begin = max(0, end) if shape.kind == "cross" else min(begin, self.columns - 1)
+        end = max(begin, end)
         self.put(row, begin, sample[0] + sample[-1] * (end - begin), style)
         if shape.text:
             self.put(row, begin + 1, fitting(shape.text, end - begin - bool(shape.word)), style)
@@ -116,7 +111,8 @@ class Picture:
     def _draw_arrow(self, top: int, places: list[tuple[float, float]]) -> None:
         """Draw from a row to a track, along it, and from there to the other row."""
         (begin, origin), (_, track), _, (end, target) = places
-        begin, end, track = self.column(begin), self.column(end), top + int(track)
+        begin, end = (min(self.column(time), self.columns - 1) for time in (begin, end))
+        track = top + int(track)
         first, last = min(begin, end), max(begin, end)
         self.put(track, first, "─" * (last - first))
         for column, row in ((begin, top + origin), (end, top + target)):
@@ -125,12 +121,12 @@ class Picture:
             for between in range(min(row, track) + 1, max(row, track)):
                 self.put(between, column, "│")
 
-    def _write_notes(self, row: int, notes: list[str]) -> None:
+    def _write_notes(self, row: int, parts: list[str]) -> None:
         """Write how busy a worker was, and its options if there is room, where no arrow passes."""
         line = "".join(letter for letter, _ in [(" ", ""), *self.cells[row], (" ", "")])
-        text = ", ".join(notes)
+        text = ", ".join(parts)
         if " " * (len(text) + 2) not in line:
-            text = notes[0]
+            text = parts[0]
         self.put(row, max(0, line.find(" " * (len(text) + 2))), text)
 
     def _draw_depth(self) -> None:
@@ -150,7 +146,8 @@ class Picture:
         power = 10.0 ** math.floor(math.log10(least))
         step = next(power * times for times in (1, 2, 5, 10) if power * times >= least)
         for number in range(int(self.scene.end / step + 1e-9) + 1):
-            column, text = self.column(number * step), f"{number * step:.10g}"
+            column = min(self.column(number * step), self.columns - 1)
+            text = f"{number * step:.10g}"
             self.put(line, column, "┴" if number else "└")
             self.put(numbers, min(column, self.columns - len(text)), text)
 
@@ -163,8 +160,9 @@ def draw(scene: Scene, console: Console) -> None:
         lines += [Text(line, "bold") for line in wrap(headline(panel.run), width - 1)]
         lines += [*Picture(panel, scene, width).lines(), Text()]
     legend = [f"{SAMPLES[kind]} {LEGEND[kind]}" for kind in scene.kinds if kind in SAMPLES]
-    most = f"{DEPTH[-1]} {max(scene.most, len(DEPTH))} messages"
-    for text in ["   ".join([*legend, most]), "", *lines_below(scene.runs)]:
+    legend += ["ready: in the queue", "held: by workers"]
+    legend.append(f"{DEPTH[-1]} {max(scene.most, len(DEPTH))} messages")
+    for text in ["   ".join(legend), "", *lines_below(scene.runs)]:
         lines += map(Text, wrap(text, width - 1))
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -176,6 +174,5 @@ def show(scene: Scene) -> None:
     console = Console(width=width, markup=False, highlight=False, emoji=False)
     with console.capture() as capture:
         draw(scene, console)
-    text = capture.get()
-    is_rich = console.encoding.startswith("utf")
-    sys.stdout.write(text if is_rich else text.translate(TO_ASCII))
+    is_unicode = console.encoding.startswith("utf")
+    sys.stdout.write(capture.get() if is_unicode else capture.get().translate(TO_ASCII))

@@ -18,14 +18,10 @@ def in_seconds(time: float) -> str:
     return f"{time:.1f} s" if abs(time) >= 0.95 else f"{time:.2g} s"
 
 
-def plural(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def headline(run: Run) -> str:
     """Return what stands above a run."""
     options = {process.options for lane in run.lanes for process in lane.processes}
-    workers = plural(len(run.lanes), "worker") if run.lanes else "no workers"
+    workers = f"{len(run.lanes)} worker{'s' * (len(run.lanes) != 1)}"
     return ", ".join([f"{run.name}: {workers}", *sorted(options)])
 
 
@@ -61,10 +57,11 @@ def times_in_words(run: Run) -> list[str]:
     if run.finish is not None:
         some = f" ({worked} of {tasks} tasks)" if worked < tasks else ""
         lines.append(f"finishing time {in_seconds(run.finish)}{some}")
-    if run.shortest is not None:
-        share = f"share {plural(len(run.tasks), 'task')} among {plural(len(run.lanes), 'worker')}"
-        lines.append(f"no way to {share} can be quicker than {in_seconds(run.shortest)}")
-    if run.in_turn is not None:
+    if run.tasks:
+        count, workers = len(run.tasks), len(run.lanes)
+        share = f"{count} task{'s' * (count != 1)} among {workers} worker{'s' * (workers != 1)}"
+        lines.append(f"no way to share {share} can be quicker than {in_seconds(run.shortest)}")
+    if run.tasks and run.knows_queue:  # else nobody knows when they were sent
         lines[-1] += f"; each in turn to the first free worker would take {in_seconds(run.in_turn)}"
     return lines
 
@@ -100,24 +97,20 @@ def compare(runs: Sequence[Run]) -> list[str]:
     finished = sorted((run.finish, run.name) for run in runs if run.finish is not None)
     if len(finished) < 2:
         return []
-    (finish, name), *others = finished
-    behind = [
-        f"{in_seconds(time - finish)} before {other} ({in_seconds(time)})" for time, other in others
-    ]
-    return [f"{name} ({in_seconds(finish)}) finished {', '.join(behind)}"]
+    (best, name), *rest = finished
+    behind = [f"{in_seconds(time - best)} before {one} ({in_seconds(time)})" for time, one in rest]
+    return [f"{name} ({in_seconds(best)}) finished {', '.join(behind)}"]
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Return a text as lines of at most `width` columns.
-
-    Lines end between words, never between a figure and its unit; where three spaces separate
-    entries, only there.
-    """
+    """Return lines of at most `width` columns; three spaces separate what stays together."""
     indent = text[: len(text) - len(text.lstrip())]
-    gap = "   " if "   " in text else " "
+    gap = "   " if "   " in text and not indent else " "
+    # A figure and its unit stay together too.
     pieces = text.split(gap) if gap != " " else re.split(r"(?<!\d) | (?![a-z])", text.lstrip())
-    lines = [indent + pieces[0]]
-    for piece in pieces[1:]:
+    first, *others = [fitting(piece, width - 4) for piece in pieces]
+    lines = [indent + first]
+    for piece in others:
         if cell_len(lines[-1] + gap + piece) > width:
             lines.append(indent * 2 + piece)
         else:
