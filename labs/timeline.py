@@ -23,7 +23,6 @@ with requirements():
 ENDINGS = (".svg", ".png", ".html")
 EXAMPLES = """examples:
   labs/timeline.py worker-1.jsonl worker-2.jsonl producer.jsonl    # one run, three files
-  labs/timeline.py --compare in-turn.jsonl fair.jsonl -o both.png  # two runs on one axis
   labs/timeline.py run.jsonl -o run.svg -o run.png --title "Lab 5" # two files
 
 exit codes: 0 drawn, 1 unexpected (a file that cannot be read or written), 2 usage"""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from kit.timeline.journal import MESSAGE_EVENTS
 
 NEVER = math.inf
-# What the scripts call the fate of a delivery, by its outcome; of all others it depends.
+# The fate of a delivery, in the scripts' words, by its outcome; else it is returned or lost.
 FATES = {"waiting": "", "working": "", "done": "worked", "failed": "failed"}
 
 
@@ -81,7 +81,7 @@ class Delivery:
     returned: bool = False  # it went, or will go, back to the queue
     released: float = NEVER  # when the broker no longer counts it as the worker's
     after: "Delivery | None" = None  # the next one of the same message
-    is_repeated: bool = False  # for nothing came of this one, as far as the broker knows
+    is_repeated: bool = False  # the broker delivered the message again, as this came to nothing
 
     @property
     def fate(self) -> str:
@@ -107,10 +107,12 @@ class Replay:
                 take_state(event, time, process)
             elif event["message_id"]:
                 message, process.is_producer = self._message(event), True
-                if kind == "refused":
+                if kind == "sent":  # once more after a lost connection: the first time counts
+                    message.sent = min(time, message.sent)
+                elif kind == "confirmed":
+                    message.confirmed = time
+                else:
                     message.sent = NEVER
-                else:  # a message sent once more after a lost connection counts from the first time
-                    setattr(message, kind, min(time, getattr(message, kind)))
 
     def _process(self, event: dict, time: float) -> Process:
         """Return the process that wrote a line: a new one when its number is used again."""

@@ -39,13 +39,13 @@ class Run:
         find_killed(workers, last)
         for delivery in deliveries:
             settle(delivery)
+
         self.lanes = find_lanes(workers)
         self.depth = find_depth(messages)
         sent = [message.sent for message in messages if message.sent < NEVER]
         self.end = min(last, max([0.0, *sent, *(one.ended for one in deliveries)]))
         self.counts = count_fates(messages)
-        done = [one.ended for one in deliveries if one.outcome == "done"]
-        self.finish = max(done, default=None)
+        self.finish = max((one.ended for one in deliveries if one.outcome == "done"), default=None)
         self.tasks, workers = find_tasks(messages), max(1, len(self.lanes))
         self.shortest = shortest_time(self.tasks, workers)
         self.in_turn = time_in_turn(self.tasks, workers)
@@ -114,7 +114,6 @@ def find_lanes(processes: list[Process]) -> list[Lane]:
         lane = lanes.setdefault(name, Lane(name))
         lane.processes.append(process)
         lane.deliveries += process.deliveries
-
     # worker-10 comes behind worker-9
     return sorted(lanes.values(), key=lambda lane: (len(lane.worker), lane.worker))
 
