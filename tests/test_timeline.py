@@ -551,9 +551,9 @@ def test_picture_has_a_box_for_each_bar_and_wait(mess, tmp_path):
 def test_texts_of_the_picture_stay_inside_it_and_apart(mess, tmp_path):
     runs = [run_of(in_turn(), tmp_path, "in-turn.jsonl"), run_of(fair(), tmp_path, "fair.jsonl"),
             run_of(mess, tmp_path, "mess.jsonl")]  # fmt: skip
-    for shown in ([runs[0]], runs[:2], runs[2:]):
+    for some in ([runs[0]], runs[:2], runs[2:]):
         with matplotlib.rc_context(picture.SETTINGS):
-            figure = figure_of(shown, "A title")
+            figure = figure_of(some, "A title")
             figure.savefig(io.BytesIO(), format="png")
             renderer = figure._get_renderer()
             texts = [text for text in figure.texts if text.get_text()]

@@ -1,6 +1,6 @@
 """Draw a scene with matplotlib, into a file: SVG, PNG, or a page of its own.
 
-Lengths are inches. What a box means is told by hatch, outline, mark and word: colour only helps.
+Lengths are inches. Hatch, outline, mark and word say what a box means; colour only helps.
 """
 
 import html

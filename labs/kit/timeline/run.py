@@ -84,7 +84,7 @@ def time_of_gap(delivery: Delivery) -> float:
 def settle(one: Delivery) -> None:
     """Find how a delivery ended, and when the broker took it off its worker."""
     over, again = one.process.over, one.after.received if one.after else NEVER
-    # With --acknowledge the broker keeps a message until it is told how it ended.
+    # With --acknowledge the broker keeps a message until the worker acknowledges or rejects it.
     keeps = one.process.acknowledge or again < NEVER
     gap = time_of_gap(one) if keeps else NEVER
     if one.outcome == "waiting":

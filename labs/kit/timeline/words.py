@@ -61,7 +61,7 @@ def times_in_words(run: Run) -> list[str]:
         count, workers = len(run.tasks), len(run.lanes)
         share = f"{count} task{'s' * (count != 1)} among {workers} worker{'s' * (workers != 1)}"
         lines.append(f"no way to share {share} can be quicker than {in_seconds(run.shortest)}")
-    if run.tasks and run.knows_queue:  # else nobody knows when they were sent
+    if run.tasks and run.knows_queue:  # else it is unknown when they were sent
         lines[-1] += f"; each in turn to the first free worker would take {in_seconds(run.in_turn)}"
     return lines
 
