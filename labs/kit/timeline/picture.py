@@ -115,8 +115,7 @@ class Picture:
                 self._draw_box(axes, shape, y, BOX[panel.rows[shape.row]])
                 self._write_word(axes, shape, y, written_until)
             else:
-                times = [shape.begin, shape.end]
-                axes.plot(times, [y, y], gid=shape.kind, **STYLES[shape.kind])
+                axes.plot([shape.begin, shape.end], [y, y], gid=shape.kind, **STYLES[shape.kind])
         for places in panel.arrows:
             self._draw_arrow(axes, panel, places)
 
@@ -167,8 +166,9 @@ class Picture:
 
     def _draw_depth(self, axes: Axes, panel: Panel) -> None:
         depth = panel.depth(STEPS)
-        times = [self.scene.end * step / STEPS for step in range(STEPS + 1)]
-        ready, held = zip(*depth, depth[-1], strict=True)
+        changes = [step for step in range(1, STEPS) if depth[step] != depth[step - 1]]
+        times = [self.scene.end * step / STEPS for step in [0, *changes, STEPS]]
+        ready, held = zip(*(depth[step] for step in [0, *changes, STEPS - 1]), strict=True)
         if panel.run.knows_queue:
             axes.fill_between(times, ready, step="post", gid="ready", **STYLES["ready"])
             axes.step(times, ready, where="post", color=DARK, linewidth=1.4)
