@@ -4,7 +4,7 @@
     labs/demo.py                            # on a private broker, which goes when it ends
     AMQP_URL=amqp://... labs/demo.py        # on a broker of your choice
 
-Round 1 deals the tasks out in turn; round 2 gives the next task to whoever is free, with
+Round 1 deals the tasks out in turn. Round 2 gives the next task to the worker that is free, with
 acknowledgements, and kills a worker in the middle of a task.
 """
 
@@ -33,19 +33,26 @@ with requirements():
     from kit.cli import UNREACHABLE
 
 ROOT = Path(__file__).resolve().parents[1]
-LONG, SHORT = "dddddd", "a"  # a task takes half a second a character
+LONG, SHORT = "dddddd", "a"
+SECONDS_PER_CHARACTER = 0.5
+KILL_AFTER = len(LONG) * SECONDS_PER_CHARACTER / 2  # seconds: the middle of a long task
 TASKS = [LONG, SHORT, SHORT] * 4
 WORKERS = ("worker-1", "worker-2", "worker-3")
 DEADLINE = 60  # seconds for a round
-PICTURES = ROOT / "demo"  # the journals and what is drawn of them
+PICTURES = ROOT / "demo"  # the journals and the picture of them
+NEXT = """What next?
+    labs/01-hello/README.md   the first worksheet: a producer, a queue, a consumer
+    labs/broker.py up         a broker of your own, for all worksheets
+"""
 
 
 class Round:
-    """Three workers on one queue, what they print, and what came of it."""
+    """Three workers on one queue, and what they print."""
 
     def __init__(self, queue: str, options: list[str], victim: str | None, journal: Path) -> None:
         self.queue, self.options, self.victim = queue, options, victim
         self.journal = ["--journal", str(journal)]
+        self.death: threading.Timer | None = None
         self.lines: dict[str, list[str]] = {name: [] for name in WORKERS}
         self.ended: list[str] = []  # the workers that ended by themselves
         self.programs: dict[str, subprocess.Popen] = {}
@@ -67,13 +74,15 @@ class Round:
             self.wait_for("[x] Done", len(TASKS))
             self.seconds = time.monotonic() - began
         finally:
+            if self.death:
+                self.death.cancel()
             for program in self.programs.values():
                 program.terminate()
             for program in self.programs.values():
                 program.wait(timeout=DEADLINE)
 
     def start(self, script: str, name: str, options: list[str]) -> subprocess.Popen:
-        """Start one of the scripts on the queue, its output in one pipe."""
+        """Start one of the scripts on the queue, with its whole output in one pipe."""
         where = ["--queue", self.queue, "--durable", "--name", name, *self.journal]
         with signals_put_off():  # otherwise Ctrl-C here would orphan it
             self.programs[name] = subprocess.Popen(
@@ -81,20 +90,20 @@ class Round:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the demo, which then stops them
+                start_new_session=True,  # only the demo gets Ctrl-C; it then stops them
                 text=True,
             )
         return self.programs[name]
 
     def listen(self, name: str) -> None:
-        """Print what a worker prints; kill the victim once it has begun a long task."""
+        """Print what a worker prints; kill the victim in the middle of its first long task."""
         worker = self.programs[name]
         for line in worker.stdout:
             sys.stdout.write(f"    {name} {line.rstrip()}\n")  # print() would write the end apart
             sys.stdout.flush()
-            if name == self.victim and f"Received {LONG!r}" in line:
-                worker.kill()
-                say("!", f"{name} is killed in the middle of a task (SIGKILL)")
+            if name == self.victim and f"Received {LONG!r}" in line and not self.death:
+                self.death = threading.Timer(KILL_AFTER, self.kill, (name,))
+                self.death.start()
             with self.changed:
                 self.lines[name].append(line)
                 self.changed.notify()
@@ -102,6 +111,11 @@ class Round:
             if name != self.victim:
                 self.ended.append(name)
             self.changed.notify()
+
+    def kill(self, name: str) -> None:
+        """Kill a worker, as a crash or a power cut would."""
+        self.programs[name].kill()
+        say("!", f"{name} is killed in the middle of a task (SIGKILL)")
 
     def wait_for(self, part: str, count: int) -> None:
         """Wait until the workers together have printed `count` lines with `part`."""
@@ -139,7 +153,7 @@ class Round:
 
 @contextlib.contextmanager
 def some_broker() -> Iterator[None]:
-    """See to a broker, the one of AMQP_URL or a private one for the time."""
+    """Provide a broker: the one of AMQP_URL, or a private one that ends with the block."""
     if os.environ.get("AMQP_URL"):
         try:
             Broker().connect().close()
@@ -151,7 +165,7 @@ def some_broker() -> Iterator[None]:
         return
     try:
         prefix = versions.get(BROKERS / "unpacked")
-    except Trouble as trouble:  # neither installed nor to be had from Debian or Ubuntu
+    except Trouble as trouble:  # neither installed nor available from Debian or Ubuntu
         lab = LabBroker("lab")
         if not lab.transport():
             first = "labs/broker.py up, and then the demo again"
@@ -169,7 +183,7 @@ def some_broker() -> Iterator[None]:
 
 @contextlib.contextmanager
 def private_node(prefix: Path | None) -> Iterator[Node]:
-    """Start a broker on free ports in a folder of its own; remove both in the end."""
+    """Start a broker on free ports in a folder of its own; remove both at the end."""
     folder = BROKERS / f"demo-{uuid.uuid4().hex[:8]}"
     node = Node(folder, name="demo", port=0, management_port=0, prefix=prefix, plugins=())
     began = time.monotonic()
@@ -186,7 +200,7 @@ def private_node(prefix: Path | None) -> Iterator[Node]:
 
 @contextlib.contextmanager
 def fresh_queue() -> Iterator[str]:
-    """Give a queue name of our own; delete the queue in the end."""
+    """Return a new queue name; delete the queue at the end."""
     queue = f"demo-{uuid.uuid4().hex[:8]}"
     try:
         yield queue
@@ -197,7 +211,8 @@ def fresh_queue() -> Iterator[str]:
 
 def draw(*journals: Path) -> None:
     """Draw the rounds one above the other, here and into a file; keep the journals beside it."""
-    timeline = [sys.executable, ROOT / "labs/timeline.py", "--compare", *journals]
+    title = "Three workers, twelve tasks: dealt out in turn, and fairly with a worker killed"
+    timeline = [sys.executable, ROOT / "labs/timeline.py", "--compare", "--title", title, *journals]
     for where in ([], ["-o", PICTURES / "timeline.svg"]):
         if subprocess.run([*timeline, *where]).returncode:
             raise Trouble("labs/timeline.py drew no picture: its last line says why", code=1)
@@ -208,7 +223,7 @@ def draw(*journals: Path) -> None:
 def demo(folder: Path) -> int:
     """Run both rounds, with the journals in a folder; return how many tasks were lost."""
     journals = [folder / "in-turn.jsonl", folder / "fair.jsonl"]
-    speed = ["--seconds-per-character", "0.5"]
+    speed = ["--seconds-per-character", str(SECONDS_PER_CHARACTER)]
     in_turn = "Round 1, tasks dealt out in turn"
     fair = "Round 2, --acknowledge --prefetch 1, a worker killed"
     say("*", f"{in_turn}: every third of {len(TASKS)} tasks is long")
@@ -230,6 +245,7 @@ def demo(folder: Path) -> int:
         flush=True,
     )
     draw(*journals)
+    print(f"\n{NEXT}", end="", flush=True)
     return lost
 
 

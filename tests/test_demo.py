@@ -1,5 +1,6 @@
 """labs/demo.py: on a broker of its own, several at a time, and nothing stays behind."""
 
+import json
 import os
 import re
 import shutil
@@ -64,6 +65,16 @@ def assert_nothing_runs(demo: Script, kit: Path) -> None:
         assert not amqp_answers(int(port[1]))
 
 
+def assert_killed_in_the_middle(journal: Path) -> None:
+    """Check that worker-1 had worked for half of its task when the broker gave it to another."""
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    working, *more = [event for event in events if event["worker"] == "worker-1"][2:]
+    assert (working["event"], more) == ("working", [])
+    [again] = [event for event in events if event.get("redelivered")]
+    assert again["message_id"] == working["message_id"]
+    assert again["monotonic"] - working["monotonic"] >= working["seconds"] / 2
+
+
 def the_error(demo: Script) -> tuple[str, str]:
     error, hint = demo.text("stderr").splitlines()
     assert error.startswith("demo.py: error: ") and hint.startswith("  try: ")
@@ -88,9 +99,11 @@ def test_two_demos_at_once_run_on_brokers_of_their_own_and_leave_nothing(start: 
         assert demo.text("stderr").splitlines() == [
             " [!] worker-1 is killed in the middle of a task (SIGKILL)"
         ]
+        assert demo.text("stdout").endswith("a broker of your own, for all worksheets")
         assert_nothing_runs(demo, kit)
     kept = {path.name for path in (kit / "demo").iterdir()}
     assert kept == {"in-turn.jsonl", "fair.jsonl", "timeline.svg"}
+    assert_killed_in_the_middle(kit / "demo" / "fair.jsonl")
     assert [path.name for path in (kit.parent / "brokers").iterdir()] == ["unpacked"]
 
 

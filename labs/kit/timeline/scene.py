@@ -1,182 +1,168 @@
-"""What the picture in a file and the one in the terminal have in common: spans, rows and words."""
+"""Lay runs out, for the terminal and for a file: what is where, on which scale.
 
-import heapq
+A lane has a row for the work, a few for what waits at the worker, and a last one for arrows.
+"""
+
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kit.timeline.figures import count, in_seconds
-from kit.timeline.journal import Bar
-from kit.timeline.lines import plain
-from kit.timeline.run import Lane, Run, Step
+from kit.cli import clean
+from kit.timeline.replay import NEVER, Delivery, Process
+from kit.timeline.run import Lane, Run
+from kit.timeline.words import IN_VAIN, describe, in_seconds
 
-MANY_LANES, MANY_BARS = 40, 2000  # more are drawn without texts
-WORDS = {"abandoned": "abandoned", "cut": "killed", "working": "not finished"}  # else its fate
-IN_VAIN = ("lost", "abandoned", "cut", "requeued", "rejected")  # outcomes
-MISHAPS = 12  # told one by one
+LEGEND = {  # the kinds of shapes: boxes, marks, lines
+    "done": "working, done",
+    "again": "done once more",
+    "vain": "worked on in vain",
+    "working": "not finished",
+    "waiting": "waiting at the worker",
+    "cross": "lost, returned, failed or killed",
+    "redelivered": "redelivered",
+    "arrow": "to who got it next",
+    "idle": "nothing to do",
+    "gap": "no connection",
+    "ready": "ready in the queue",
+    "held": "held by workers",
+}
+WORDS = {"done": "", "again": "again", "working": "not finished"}
+WAITING_ROWS = 3  # tasks that wait at a worker and are drawn one by one
+LEAST = 1 / 200  # of the axis: what is shorter cannot be seen
+TRACKS = (0.3, 0.5, 0.7)  # of a row's height: several arrows run side by side
 
 
-class Wait(NamedTuple):
-    """A delivery that waits at its worker, in seconds, and in which row below the lane's bars."""
+class Shape(NamedTuple):
+    """A box, a mark or a line in one row; a mark has no length."""
 
-    bar: Bar
+    kind: str
     begin: float
     end: float
     row: int
+    text: str = ""
+    word: str = ""  # how it ended, if not well
+    about: str = ""  # everything that is known
 
 
-def is_crowded(runs: Sequence[Run]) -> bool:
-    """Tell whether there is too much for texts."""
-    lanes, bars = sum(len(run.lanes) for run in runs), sum(len(run.bars) for run in runs)
-    return lanes > MANY_LANES or bars > MANY_BARS
+class Panel:
+    """A run on an axis from 0 to `end`."""
 
+    def __init__(self, run: Run, end: float) -> None:
+        self.run, self.end = run, end
+        self.strips: list[tuple[Lane, int, int]] = []  # with its first row and its last
+        self.shapes: list[Shape] = []
+        self.rows: list[str] = []  # the kind of each: work, wait or arrows
+        self._places: dict[Delivery, tuple[int, int]] = {}  # its strip and row
+        for lane in run.lanes:
+            self._add_lane(lane)
+        self.arrows = self._find_arrows()
+        processes = [process for lane in run.lanes for process in lane.processes]
+        self.outages = find_outages(processes, end)
+        done = "all done" if run.counts["worked"] == run.counts["tasks"] else "last done"
+        self.limits = []  # upright lines: when, and what they mean
+        for time, what in ((run.shortest, "shortest possible"), (run.finish, done)):
+            if time and time <= end:
+                self.limits.append((time, f"{what} {in_seconds(time)}"))
 
-def last_moment(runs: Sequence[Run]) -> float:
-    """Return where the common axis may end, in seconds; never 0."""
-    return max(0.001, *(run.end for run in runs))
+    def depth(self, columns: int) -> list[tuple[int, int]]:
+        """Return the most messages that were ready, and held, in each column of the axis."""
+        depth, steps, ready, held = [], self.run.depth[::-1], 0, 0
+        for column in range(1, columns + 1):
+            most_ready, most_held = ready, held
+            while steps and steps[-1][0] < self.end * column / columns:
+                _, ready, held = steps.pop()
+                most_ready, most_held = max(ready, most_ready), max(held, most_held)
+            depth.append((most_ready, most_held))
+        return depth
 
-
-def work_span(bar: Bar, now: float) -> tuple[float, float] | None:
-    """Return from when to when a delivery was worked on; what has no end goes on until `now`."""
-    if bar.begun is not None:
-        return bar.begun, max(bar.begun, now if bar.end is None else bar.end)
-    if not bar.succeeded:  # it never came to its turn
-        return None
-    return bar.end, bar.end  # consumer.py only takes it
-
-
-def word_of(bar: Bar) -> str:
-    """Return what stands at the end of a bar, "" if its work was done."""
-    return WORDS.get(bar.outcome, "" if bar.succeeded else bar.fate)
-
-
-def style_of(bar: Bar) -> str:
-    """Return the name of the style in which the work on a delivery is drawn."""
-    if bar.outcome in IN_VAIN:
-        return "vain"
-    return "again" if bar.again else bar.outcome
-
-
-def find_waits(lane: Lane, now: float, least: float, most_rows: int) -> list[Wait]:
-    """Return who waited at a worker for `least` seconds or more, in rows from 0 on.
-
-    Those that would need a row too many share the last one.
-    """
-    busy: list[tuple[float, int]] = []  # until when, which row
-    idle: list[int] = []
-    waits, rows = [], 0
-    for bar in lane.bars:
-        until = bar.end if bar.begun is None else bar.begun
-        begin, end = bar.received, now if until is None else until
-        if end - begin < least:
-            continue
-        while busy and busy[0][0] <= begin:
-            heapq.heappush(idle, heapq.heappop(busy)[1])
-        if idle:
-            row = heapq.heappop(idle)
-        else:
-            row, rows = rows, rows + 1
-        heapq.heappush(busy, (end, row))
-        waits.append(Wait(bar, begin, end, min(row, most_rows - 1)))
-    return waits
-
-
-def calm(depth: Sequence[Step], least: float) -> list[Step]:
-    """Return the steps without those that are over too soon to be seen, in seconds."""
-    steps: list[Step] = []
-    begin = None  # of those left out since the last one
-    for step, following in itertools.zip_longest(depth, depth[1:]):
-        if following is not None and following.time - step.time < least:
-            begin = step.time if begin is None else begin
-            if step.time - begin < 3 * least:
+    def _add_lane(self, lane: Lane) -> None:
+        top = len(self.rows)
+        for process in lane.processes:
+            self._add_line("idle", process.first, process.over, top)
+            for lost, back in process.gaps:
+                self._add_line("gap", lost, back, top)
+            if process.killed <= self.end:
+                self.shapes.append(Shape("cross", process.killed, process.killed, top))
+        rows = self._add_waiting(lane, top)
+        for delivery in lane.deliveries:
+            if delivery.begun == NEVER and delivery.outcome != "done":
                 continue
-        steps.append(step)
-        begin = None
-    return steps
+            begin, end = min(delivery.begun, delivery.ended), min(delivery.ended, self.end)
+            kind = "again" if delivery.again else delivery.outcome
+            kind, word = ("vain", kind) if kind in IN_VAIN else (kind, WORDS[kind])
+            self._add_box(delivery, lane, Shape(kind, begin, end, top, word=word))
+        self.strips.append((lane, top, top + rows + 1))
+        self.rows += ["work", *["wait"] * rows, "arrows"]
+
+    def _add_line(self, kind: str, begin: float, end: float, row: int) -> None:
+        if max(0.0, begin) < min(end, self.end):
+            self.shapes.append(Shape(kind, max(0.0, begin), min(end, self.end), row))
+
+    def _add_waiting(self, lane: Lane, top: int) -> int:
+        """Add the tasks that wait at a worker; return how many rows they need."""
+        free_at = [0.0] * WAITING_ROWS
+        crowd = []  # those for which there is no row
+        for delivery in lane.deliveries:
+            begin, end = delivery.received, min(delivery.begun, delivery.ended, self.end)
+            if end - begin < LEAST * self.end:
+                continue
+            row = next((row for row in range(WAITING_ROWS) if free_at[row] <= begin), None)
+            if row is None:
+                crowd += [begin, end]
+                continue
+            free_at[row] = end
+            word = "" if delivery.begun < NEVER or delivery.outcome == "done" else delivery.fate
+            self._add_box(delivery, lane, Shape("waiting", begin, end, top + 1 + row, word=word))
+        rows = sum(time > 0 for time in free_at)
+        if crowd:
+            rows, text = rows + 1, f"{len(crowd) // 2} more"
+            self.shapes.append(Shape("waiting", min(crowd), max(crowd), top + rows, text))
+        return rows
+
+    def _add_box(self, delivery: Delivery, lane: Lane, box: Shape) -> None:
+        text, about = delivery.message.text, describe(delivery, lane.worker)
+        self.shapes.append(box._replace(text=text, about=about))
+        self._places[delivery] = len(self.strips), box.row
+        if delivery.redelivered and box.kind != "waiting":
+            self.shapes.append(Shape("redelivered", box.begin, box.begin, box.row))
+        if box.word in IN_VAIN:
+            self.shapes.append(Shape("cross", box.end, box.end, box.row))
+
+    def _find_arrows(self) -> list[list[tuple[float, float]]]:
+        """Return for each delivery that came to nothing the way to the next one of its message."""
+        arrows = []
+        drawn = self._places  # all but what is too short to be seen
+        pairs = [(one, one.after) for one in drawn if one.is_repeated and one.after in drawn]
+        for before, after in pairs:
+            (one, origin), (other, target) = self._places[before], self._places[after]
+            begin = min(before.ended, before.released)
+            end = after.received if after.begun == NEVER else after.begun
+            if origin == target and end - begin < LEAST * self.end:
+                continue  # the mark of the redelivery is enough
+            via = self.strips[min(one, other)][2] + TRACKS[len(arrows) % len(TRACKS)]
+            arrows.append([(begin, origin), (begin, via), (end, via), (end, target)])
+        return arrows
 
 
-def thin(depth: Sequence[Step], end: float, most: int) -> list[Step]:
-    """Return no more than `most` steps: the highest of each piece of time."""
-    if len(depth) <= most:
-        return list(depth)
-    peaks: dict[int, Step] = {}
-    for step in depth:
-        piece = min(most - 1, int(max(0.0, step.time) / end * most))
-        known = peaks.get(piece)
-        if not known:
-            peaks[piece] = step._replace(time=piece * end / most)
-        else:
-            ready = None if step.ready is None else max(step.ready, known.ready)
-            peaks[piece] = known._replace(ready=ready, held=max(step.held, known.held))
-    steps = [peaks[piece] for piece in sorted(peaks)]
-    return [*steps, depth[-1]]
+class Scene:
+    """Some runs, one above the other, on the same scales."""
+
+    def __init__(self, runs: Sequence[Run], title: str = "") -> None:
+        self.runs, self.title = runs, clean(title)
+        self.end = max(0.001, *(run.end for run in runs))
+        self.most = max([1, *(max(step[1:]) for run in runs for step in run.depth)])  # messages
+        self.panels = [Panel(run, self.end) for run in runs]
+        used = {shape.kind for panel in self.panels for shape in panel.shapes}
+        used |= {"arrow"} if any(panel.arrows for panel in self.panels) else set()
+        self.kinds = [kind for kind in LEGEND if kind in used | {"ready", "held"}]
 
 
-def title(run: Run) -> str:
-    """Return a run's headline."""
-    lanes = count(len(run.lanes), "worker") if run.lanes else "no workers"
-    return f"{run.name}: {lanes}" + (f", {run.settings}" if run.settings else "")
-
-
-def shorten(text: str, width: int) -> str:
-    """Return a harmless text of at most so many characters."""
-    text = plain(text)
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def tell(bar: Bar, worker: str) -> str:
-    """Return all that a picture knows of one bar, in a line."""
-    until = bar.end if bar.begun is None else bar.begun
-    parts = [f"{shorten(bar.message, 60)!r} at {worker}, received at {in_seconds(bar.received)}"]
-    if until is not None:
-        parts.append(f"waited {in_seconds(until - bar.received)}")
-    if bar.begun is not None and bar.end is not None:
-        parts.append(f"worked {in_seconds(bar.end - bar.begun)}")
-    parts += ["redelivered"] * bar.redelivered + ["done again"] * bar.again
-    parts += ["never begun"] * (bar.outcome == "returned")
-    parts += [word for word in (WORDS.get(bar.outcome), bar.fate) if word]
-    return ", ".join(parts)
-
-
-def tell_mishaps(run: Run) -> list[str]:
-    """Return a line for each delivery that came to nothing: when, where, and what became of it."""
-    names = {id(bar): lane.worker for lane in run.lanes for bar in lane.bars}
-    following = {id(link.lost): link.again for link in run.links}
-    in_vain = [
-        bar for bar in run.bars if bar.outcome in IN_VAIN or bar.gone or id(bar) in following
-    ]
-    lines = []
-    for bar in sorted(in_vain, key=lambda bar: bar.end or bar.received):
-        word = "never begun" if bar.begun is None else word_of(bar)
-        word = "done, but the broker did not know" if bar.succeeded else word
-        again = following.get(id(bar))
-        if again:
-            then = f"handed out again to {shorten(names[id(again)], 30)}"
-            then += f", done there at {in_seconds(again.end)}" if again.succeeded else ""
-        elif bar.fate == "failed":
-            word, then = "failed", f"moved to {shorten(f'{bar.process.queue}.failed', 30)!r}"
-        elif bar.fate == "lost":
-            then = "lost for good"
-        else:
-            then = "returned to the queue" if bar.returned else "not handed out again"
-        what = then if then.startswith(word) else f"{word}; {then}"
-        who = f"{shorten(names[id(bar)], 30)}: {what}"
-        when = bar.received if bar.end is None else bar.end
-        lines.append(f"{in_seconds(when)}, {shorten(bar.message, 30)!r} at {who}")
-    if len(lines) > MISHAPS:
-        lines[MISHAPS - 1 :] = [f"... and {len(lines) - MISHAPS + 1} more that came to nothing"]
-    return lines
-
-
-def compare(runs: Sequence[Run]) -> str:
-    """Return which run finished first, and by how much."""
-    finished = [run for run in runs if run.figures.finish is not None]
-    if len(finished) < 2:
-        return ""
-    first, *others = sorted(finished, key=lambda run: run.figures.finish)
-    behind = ", ".join(
-        f"{in_seconds(run.figures.finish - first.figures.finish)} before {run.name}"
-        f" ({in_seconds(run.figures.finish)})"
-        for run in others
-    )
-    return f"{first.name} ({in_seconds(first.figures.finish)}) finished {behind}"
+def find_outages(processes: list[Process], end: float) -> list[tuple[float, float]]:
+    """Return the times in which no worker had a connection."""
+    moments = sorted({min(time, end) for one in processes for gap in one.gaps for time in gap})
+    outages = []
+    for lost, back in itertools.pairwise(moments):
+        there = [one for one in processes if one.first <= lost < one.over]
+        if there and all(any(gap[0] <= lost < gap[1] for gap in one.gaps) for one in there):
+            outages.append((lost, back))
+    return outages
