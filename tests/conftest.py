@@ -34,6 +34,7 @@ from kit.broker import versions
 from kit.broker.network import amqp_answers
 from kit.broker.node import Node
 from kit.cli.program import DEADLINE, Script
+from kit.exercise.proxy import Proxy, proxy_before
 from kit.exercise.queue import Corner
 
 ROOT = Path(__file__).parent.parent
@@ -265,6 +266,14 @@ def own_lab(own_broker: Broker) -> Iterator[Lab]:
     yield lab
     with contextlib.suppress(pika.exceptions.AMQPError):
         lab.connection.close()
+
+
+@pytest.fixture
+def proxied(lab: Lab) -> Iterator[tuple[Proxy, str]]:
+    """Return a proxy before the shared broker, and the URL of the lab's vhost through it."""
+    proxy, url = proxy_before(lab.url)
+    yield proxy, url
+    proxy.close()
 
 
 # ---- the scripts

@@ -5,7 +5,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Lab, Run, Script, fates, let_it_be_written, wait_until
 from kit.cli.program import DEADLINE
-from proxy import Proxy
+from kit.exercise.proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
 AGAIN = "is done, but the broker will hand it out again"
@@ -110,16 +110,14 @@ def test_exit_when_empty_ends_though_the_queue_of_the_task_in_hand_was_deleted(
 
 
 @pytest.fixture
-def proxy(lab: Lab) -> Iterator[Proxy]:
-    proxy = Proxy(lab.broker.port)
-    yield proxy
-    proxy.close()
+def proxy(proxied: tuple[Proxy, str]) -> Proxy:
+    return proxied[0]
 
 
 @pytest.fixture
-def url(lab: Lab, proxy: Proxy) -> str:
+def url(proxied: tuple[Proxy, str]) -> str:
     """Return the address of the broker through the proxy."""
-    return f"amqp://127.0.0.1:{proxy.port}/{lab.vhost}"
+    return proxied[1]
 
 
 def test_an_idle_worker_whose_connection_is_cut_says_so_and_comes_back(

@@ -42,8 +42,8 @@ from conftest import (
 )
 from fake_pubsub import FakePubSub
 from kit.amqp import UNREACHABLE, Broker, BrokerError
+from kit.exercise.proxy import Proxy
 from kit.worksheet.page import Found, find
-from proxy import Proxy
 from screen import Screen, stages
 from strange import ODD
 from test_worksheets import pane_environment
@@ -571,18 +571,16 @@ def test_a_room_whose_stream_is_deleted_is_made_anew(lab, enter):
 
 
 @pytest.fixture
-def proxied(lab) -> Iterator[tuple[Net, Proxy]]:
+def breakable(lab, proxied) -> tuple[Net, Proxy]:
     """Return a network whose connections can be cut, and what cuts them."""
-    proxy = Proxy(lab.broker.port)
+    proxy, url = proxied
     net = net_of_rabbitmq(lab)
-    url = lab.url.replace(f":{lab.broker.port}", f":{proxy.port}")
     net.way = way_of_rabbitmq(url)
-    yield net, proxy
-    proxy.close()
+    return net, proxy
 
 
-def test_the_stream_is_another_when_we_come_back(proxied, lab, enter):
-    (net, proxy), may_return = proxied, threading.Event()
+def test_the_stream_is_another_when_we_come_back(breakable, lab, enter):
+    (net, proxy), may_return = breakable, threading.Event()
     ada = enter(net, "ada")
     listen = ada.room.way.listen
 
@@ -607,8 +605,8 @@ def test_the_stream_is_another_when_we_come_back(proxied, lab, enter):
     assert ada.texts() == ["0", "1", "2", "meanwhile", "afterwards"]
 
 
-def test_nothing_is_heard_again_when_we_come_back(proxied, enter):
-    net, proxy = proxied
+def test_nothing_is_heard_again_when_we_come_back(breakable, enter):
+    net, proxy = breakable
     ada = enter(net, "ada")
     for body in (b"no JSON", b"no JSON", Message(SAID, "bob", "old").to_bytes()):
         net.publish(body)

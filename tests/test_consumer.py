@@ -16,8 +16,8 @@ from conftest import (
 )
 from kit.broker.network import amqp_answers
 from kit.cli.program import DEADLINE
+from kit.exercise.proxy import Proxy
 from kit.exercise.queue import Corner
-from proxy import Proxy
 
 WAITING = "Waiting for messages on 'q'. To exit press CTRL+C"
 
@@ -251,12 +251,16 @@ def test_being_stopped_in_a_flood_loses_nothing_when_it_acknowledges(lab: Lab, r
 @pytest.mark.parametrize("acknowledge", [(), ("--acknowledge",)], ids=str)
 @pytest.mark.parametrize("stop", ["interrupt", "terminate", "-n", "--exit-when-empty"])
 def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_told(
-    lab: Lab, run: Run, acknowledge: tuple, stop: str, queue_type: str
+    lab: Lab,
+    run: Run,
+    proxied: tuple[Proxy, str],
+    acknowledge: tuple,
+    stop: str,
+    queue_type: str,
 ):
+    proxy, url = proxied
     lab.declare(arguments={"x-queue-type": queue_type})
-    proxy = Proxy(lab.broker.port)
     proxy.before_cancel = lambda: Corner(lab.url).publish(*"abc")
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     options = {"-n": ("-n", 2), "--exit-when-empty": ("--exit-when-empty",)}.get(stop, ())
     lab.publish("1", "2")
     reader = run("consumer.py", "--queue", "q", *acknowledge, *options, url=url)
@@ -265,7 +269,6 @@ def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_told(
         getattr(reader, stop)()
     assert reader.wait() == 0
     assert proxy.before_cancel is None, "no basic.cancel was seen"
-    proxy.close()
     remains = lab.remains()
     assert len(received(reader)) + len(remains) == 5
     assert (
@@ -275,16 +278,14 @@ def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_told(
 
 @pytest.mark.parametrize("options", [("-n", 2), ("-n", 2, "--acknowledge")], ids=str)
 def test_a_limit_is_kept_though_the_connection_is_lost_at_the_last_message(
-    lab: Lab, run: Run, options: tuple
+    lab: Lab, run: Run, proxied: tuple[Proxy, str], options: tuple
 ):
+    proxy, url = proxied
     lab.declare()
-    proxy = Proxy(lab.broker.port)
     proxy.before_cancel = proxy.cut
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     lab.publish(*"abcde")
     reader = run("consumer.py", "--queue", "q", *options, url=url)
     assert reader.wait() == 0, reader.text()
-    proxy.close()
     assert received(reader)[:2] == ["'a'", "'b'"]
     assert len(received(reader)) == 2
     assert {body for body, _ in lab.remains()} >= {b"c", b"d", b"e"}
@@ -354,19 +355,17 @@ def test_a_signal_while_the_broker_is_away_is_a_good_end(own_lab: Lab, run: Run,
 
 @pytest.mark.parametrize("first", ["interrupt", "terminate"])
 def test_a_second_ctrl_c_does_not_wait_for_a_broker_that_does_not_answer(
-    lab: Lab, run: Run, first: str
+    lab: Lab, run: Run, proxied: tuple[Proxy, str], first: str
 ):
+    proxy, url = proxied
     lab.declare()
-    proxy = Proxy(lab.broker.port)
     asked = proxy.fall_silent_at_cancel()
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     reader = run("consumer.py", "--queue", "q", url=url)
     reader.wait_for(WAITING)
     getattr(reader, first)()
     assert asked.wait(DEADLINE)
     reader.interrupt()
     assert reader.wait() == 0
-    proxy.close()
     assert reader.text("stdout").splitlines()[-1] == " [*] 0 messages received"
     assert "Traceback" not in reader.text()
 

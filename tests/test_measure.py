@@ -14,7 +14,7 @@ from speed.model import RATE, Contender, Measurement, Metric, Result, Target
 from speed.program import LINUX, Failed, Program
 
 from conftest import Lab, wait_until
-from proxy import Proxy
+from kit.exercise.proxy import Proxy
 
 ROOT = Path(__file__).parent.parent
 MEASURE = ROOT / "labs" / "measure.py"

@@ -21,8 +21,8 @@ from conftest import (
     wait_until,
 )
 from kit.cli.program import DEADLINE
+from kit.exercise.proxy import Proxy
 from kit.exercise.queue import Corner
-from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
 LATE = "abc"  # messages that arrive while the consumer is being cancelled
@@ -466,19 +466,19 @@ def test_sigterm_at_the_limit_finishes_only_the_task_in_hand(lab: Lab, worker: R
     assert len(lab.remains()) == (1 if options else 0)
 
 
-def test_sigterm_after_ctrl_c_does_not_wait_for_the_task(lab: Lab, worker: Run):
+def test_sigterm_after_ctrl_c_does_not_wait_for_the_task(
+    lab: Lab, worker: Run, proxied: tuple[Proxy, str]
+):
     lab.declare()
     lab.publish("in hand")
-    proxy = Proxy(lab.broker.port)
+    proxy, url = proxied
     asked = proxy.fall_silent_at_cancel()
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     script = worker(lab, *ONE_BY_ONE, seconds=99, url=url)
     script.wait_for("Received 'in hand'")
     script.interrupt()
     assert asked.wait(DEADLINE)
     script.terminate()
     assert script.wait() == 130
-    proxy.close()
     script.wait_for("Abandoned 'in hand': returned to the queue")
 
 
@@ -508,12 +508,16 @@ def test_a_signal_ends_a_worker_that_has_not_reached_its_broker_yet(run: Run, st
 @pytest.mark.parametrize("acknowledge", [(), ("--acknowledge",)], ids=str)
 @pytest.mark.parametrize("stop", ["interrupt", "terminate", "-n", "--exit-when-empty"])
 def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_told(
-    lab: Lab, worker: Run, acknowledge: tuple, stop: str, queue_type: str
+    lab: Lab,
+    worker: Run,
+    proxied: tuple[Proxy, str],
+    acknowledge: tuple,
+    stop: str,
+    queue_type: str,
 ):
+    proxy, url = proxied
     lab.declare(arguments={"x-queue-type": queue_type})
-    proxy = Proxy(lab.broker.port)
     proxy.before_cancel = lambda: Corner(lab.url).publish(*LATE)
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     options = {"-n": ("-n", 2), "--exit-when-empty": ("--exit-when-empty",)}.get(stop, ())
     script = worker(lab, *acknowledge, *options, url=url)
     lab.publish("1", "2")
@@ -522,7 +526,6 @@ def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_told(
         getattr(script, stop)()
     assert script.wait() == 0
     assert proxy.before_cancel is None, "no basic.cancel was seen"
-    proxy.close()
     counted, remains = fates(script), lab.remains()
     assert counted["worked"] == len(script.find("Done")) >= 2
     assert counted["worked"] + len(remains) == 2 + len(LATE)

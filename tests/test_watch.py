@@ -14,11 +14,10 @@ import pytest
 from rich.cells import cell_len
 
 from conftest import Terminal, let_it_be_written, open_lab, wait_until
-from kit.exercise.proxy import proxy_before
+from kit.exercise.proxy import Proxy, proxy_before
 from kit.management.poller import MISSING, Look, Queue
 from kit.management.statistics import Consumer
 from kit.management.view import Board
-from proxy import Proxy
 from screen import Screen, stages
 from test_worksheets import ROOT, pane_environment
 
