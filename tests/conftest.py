@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import termios
-import threading
+import textwrap
 import time
 import urllib.request
 import uuid
@@ -31,7 +31,6 @@ import pika
 import pytest
 
 from kit.broker import versions
-from kit.broker.network import amqp_answers
 from kit.broker.node import Node
 from kit.cli.program import DEADLINE, Script
 from kit.exercise.proxy import Proxy, proxy_before
@@ -75,18 +74,16 @@ class Broker:
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self.api("PUT", f"permissions/{name}/guest", everything)
 
-    def away(self, how: str) -> float:
-        """Let the node go ("restart" or "kill") and come back; return when it accepted again."""
-        if how == "restart":
-            self.node.stop()
-        else:
-            self.node.kill()
-        start = threading.Thread(target=self.node.start)
-        start.start()
-        wait_until(lambda: amqp_answers(self.port), "AMQP answers again", within=60)
-        back = time.monotonic()
-        start.join()
-        return back
+    def write_down(self) -> None:
+        """Write what was declared to disk, so that it is there after a kill.
+
+        Mnesia's log and the names of quorum queues are otherwise written up to 2 s later.
+        """
+        self.node.ctl(
+            "eval",
+            "[dets:sync(Table) || Table <- dets:all()], "
+            "[mnesia:sync_log() || {mnesia, _, _} <- application:which_applications()].",
+        )
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
@@ -110,6 +107,7 @@ class Broker:
 def start_broker(folder: Path, options: dict, settings: str = "") -> Broker:
     """Start a private node on free ports, as the command line asks for it."""
     prefix = versions.get(ROOT / ".broker" / "unpacked", options["version"])
+    settings += "collect_statistics_interval = 1000\n"  # ms; tests wait for counts
     if options["deny_transient"]:
         settings += "deprecated_features.permit.transient_nonexcl_queues = false\n"
     # The broker looks at delivery timeouts once a minute; tests cannot wait that long.
@@ -126,6 +124,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--deny-transient", action="store_true", help="refuse transient queues, as 4.3's image does"
     )
+    parser.addoption("--docker", action="store_true", help="run tests/test_docker.py only")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collect test_docker.py with --docker only, and then nothing else."""
+    is_file = collection_path.suffix == ".py"
+    is_docker = collection_path.name == "test_docker.py"
+    return True if is_file and is_docker != config.getoption("--docker") else None
 
 
 def broker_options(config: pytest.Config) -> dict:
@@ -137,7 +143,9 @@ def broker_options(config: pytest.Config) -> dict:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the shared broker where the tests are collected, not in every worker."""
-    if hasattr(config, "workerinput") or config.getoption("collectonly"):
+    if hasattr(config, "workerinput"):
+        return
+    if config.getoption("collectonly") or config.getoption("docker"):
         return
     config.lab_folder = Path(tempfile.mkdtemp(prefix="queue-lab-"))
     config.lab_broker = start_broker(config.lab_folder / "shared", broker_options(config))
@@ -221,6 +229,11 @@ class Lab(Corner):
         count = channel.queue_declare(queue or self.queue, passive=True).method.consumer_count
         channel.close()
         return count
+
+    def acknowledged(self, queue: str | None = None) -> int:
+        """Return how many messages of the queue were acknowledged; counted once a second."""
+        counts = self.broker.api("GET", f"queues/{self.vhost}/{queue or self.queue}")
+        return counts.get("message_stats", {}).get("ack", 0)
 
     def remains(self, queue: str | None = None) -> list[tuple[bytes, bool]]:
         """Wait until nobody consumes; take what is on the queue: bodies, and if redelivered."""
@@ -325,6 +338,30 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         if script.process.poll() is None:
             script.kill()
         script.wait()
+
+
+@dataclass
+class Gate:
+    """A copy of qprocessor.py whose tasks last until the gate is opened."""
+
+    script: Path
+    path: Path
+
+    def open(self) -> None:
+        """Let the task in hand end, and all that come after it."""
+        self.path.touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    gate = Gate(tmp_path / "qprocessor.py", tmp_path / "gate")
+    code = (ROOT / "qprocessor.py").read_text()
+    wait = f"    while not os.path.exists({str(gate.path)!r}):\n        time.sleep(0.02)\n"
+    assert code.count("    time.sleep(seconds)\n") == 1
+    gate.script.write_text(
+        code.replace("        time.sleep(seconds)\n", textwrap.indent(wait, "    "))
+    )
+    return gate
 
 
 @pytest.fixture
@@ -448,14 +485,6 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
     yield start
     for one in terminals:
         one.close()
-
-
-def let_it_be_written() -> None:
-    """Wait until a broker that will be killed has written what was declared on it.
-
-    It takes up to 2 s for that and tells nobody; a quorum queue would lose its messages too.
-    """
-    time.sleep(2.5)
 
 
 def wait_until(condition: Callable[[], object], what: str = "", within: float = DEADLINE) -> object:

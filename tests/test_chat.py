@@ -26,6 +26,7 @@ import pytest
 from rich.cells import cell_len
 
 from chatroom import message as messages
+from chatroom import room
 from chatroom.conversation import COLOURS, Conversation
 from chatroom.message import JOINED, LEFT, SAID, Message, from_bytes
 from chatroom.room import BEAT, KEPT, Back, Delivered, Ended, Entered, Heard, Lost, Room
@@ -249,7 +250,8 @@ def test_message_whose_confirm_was_lost_is_said_again_and_heard_once(net, enter)
 
 
 @BOTH
-def test_who_is_here_is_known_to_newcomers_at_once(net, enter):
+def test_who_is_here_is_known_to_newcomers_at_once(net, enter, monkeypatch):
+    monkeypatch.setattr(room, "BEAT", 3600)  # so it is not the next beat that tells
     here = [enter(net, name) for name in ("ada", "bob")]
     carl, conversation = enter(net, "carl"), Conversation()
 
@@ -258,7 +260,7 @@ def test_who_is_here_is_known_to_newcomers_at_once(net, enter):
             conversation.take(event)
         return conversation.names()
 
-    wait_until(lambda: names() == ["~ada", "~bob", "~carl"], within=4)  # less than a beat
+    wait_until(lambda: names() == ["~ada", "~bob", "~carl"])
     assert len(here) == 2
 
 

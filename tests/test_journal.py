@@ -12,7 +12,7 @@ from pathlib import Path
 import pika
 import pytest
 
-from conftest import ROOT, Lab, Run, Script, events, of, read_journal, wait_until
+from conftest import ROOT, Gate, Lab, Run, Script, events, of, read_journal, wait_until
 from kit.exercise.proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
@@ -163,14 +163,16 @@ def test_messages_that_are_abandoned_in_hand_and_while_they_wait(
 
 
 def test_a_connection_that_is_lost_and_comes_back(
-    lab: Lab, worker: Run, proxied: tuple[Proxy, str], journal: Path
+    lab: Lab, worker: Run, gate: Gate, proxied: tuple[Proxy, str], journal: Path
 ):
     proxy, url = proxied
     lab.declare()
-    script = worker(lab, *ONE_BY_ONE, "--journal", journal, url=url, seconds=0.5)
+    script = worker(lab, *ONE_BY_ONE, "--journal", journal, url=url, script=gate.script)
     lab.publish("a")
     script.wait_for("Received")
     proxy.cut()
+    script.wait_for("connecting again")
+    gate.open()
     script.wait_for("Done", count=2)
     finish(script)
     lines = read_journal(journal)

@@ -25,7 +25,6 @@ from conftest import (
     Run,
     Script,
     UndecodableProperties,
-    let_it_be_written,
     undecodable_is_fine,
     wait_until,
 )
@@ -126,7 +125,7 @@ def test_who_asks_hears_of_every_event_and_counts_the_questions(publisher: Start
     for event in ("rain", "snow"):
         write(station, event)
         poller.wait_for(f"'{event}'")
-    leave(poller)  # while it waits: a question under way would be counted by one of the two only
+    leave(poller)
     assert [line.text for line in poller.find(" [x] ")] == [
         " [x] Event 1: 'rain'",
         " [x] Event 2: 'snow'",
@@ -134,7 +133,10 @@ def test_who_asks_hears_of_every_event_and_counts_the_questions(publisher: Start
     requests, in_vain = map(int, re.search(r"(\d+) requests, (\d+)", poller.text()).groups())
     assert requests == in_vain + 2 > 2
     leave(station)
-    assert station.find(f"{requests} requests answered, {in_vain} of them with nothing new")
+    said = r"(\d+) requests answered, (\d+) of them with nothing new"
+    answered, empty = map(int, re.search(said, station.text()).groups())
+    assert answered == empty + 2
+    assert answered in (requests, requests - 1)  # the last question may have got no answer
 
 
 def test_who_asks_too_late_misses_what_is_no_longer_kept(publisher: Start, start: Start):
@@ -443,8 +445,9 @@ def test_a_broker_that_crashes_keeps_the_durable_ones_messages(
     leave(durable)
     emit(*news, "--persistent", "before", lab=own_lab)
     own.wait_for("'before'")
-    let_it_be_written()
-    own_lab.broker.away("kill")
+    own_lab.broker.write_down()
+    own_lab.broker.node.kill()
+    own_lab.broker.node.start()
     own.wait_for(WAITING, count=2, within=60)
     emit(*news, "after", lab=own_lab)
     own.wait_for("'after'")

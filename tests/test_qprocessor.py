@@ -9,6 +9,7 @@ import pytest
 
 from conftest import (
     ROOT,
+    Gate,
     Lab,
     Run,
     Script,
@@ -389,13 +390,24 @@ def test_a_signal_ends_an_idle_worker_with_0(lab: Lab, worker: Run, options: tup
     assert script.text("stdout").splitlines()[-1] == stopped()
 
 
-def test_sigterm_in_a_task_finishes_and_acknowledges_it_and_leaves_the_rest(lab: Lab, worker: Run):
+def stop_in_a_task(script: Script, gate: Gate, journal: Path, dropped: int) -> None:
+    """Send SIGTERM; let the task in hand end once so many that wait are given up."""
+    script.terminate()
+    wait_until(lambda: journal.read_text().count('"abandoned"') == dropped, "they are given up")
+    gate.open()
+    assert script.wait() == 0
+
+
+def test_sigterm_in_a_task_finishes_and_acknowledges_it_and_leaves_the_rest(
+    lab: Lab, worker: Run, gate: Gate, tmp_path: Path
+):
     lab.declare()
     lab.publish("in hand", "b", "c")
-    script = worker(lab, "--acknowledge", seconds=0.1)
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, "--acknowledge", "--journal", journal, script=gate.script)
     script.wait_for("Received 'in hand'")
     wait_until(lambda: lab.ready() == 0, "all are handed over")
-    finish(script)
+    stop_in_a_task(script, gate, journal, dropped=2)
     assert [line.text for line in script.lines[2:]] == [
         " [x] Done",
         stopped(worked=1, returned=2),
@@ -403,13 +415,16 @@ def test_sigterm_in_a_task_finishes_and_acknowledges_it_and_leaves_the_rest(lab:
     assert [body for body, _ in lab.remains()] == [b"b", b"c"]
 
 
-def test_sigterm_says_how_many_auto_acknowledged_messages_are_lost(lab: Lab, worker: Run):
+def test_sigterm_says_how_many_auto_acknowledged_messages_are_lost(
+    lab: Lab, worker: Run, gate: Gate, tmp_path: Path
+):
     lab.declare()
     lab.publish("in hand", *"bcdef")
-    script = worker(lab, seconds=0.1)
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, "--journal", journal, script=gate.script)
     script.wait_for("Received 'in hand'")
     wait_until(lambda: lab.ready() == 0)
-    finish(script)
+    stop_in_a_task(script, gate, journal, dropped=5)
     script.wait_for(" [!] 5 more had been handed over, LOST: they were auto-acknowledged")
     script.wait_for(stopped(worked=1, lost=5))
     assert lab.remains() == []
@@ -455,13 +470,16 @@ def test_ctrl_c_counts_what_waits_behind_the_task_too(lab: Lab, worker: Run, opt
 
 
 @pytest.mark.parametrize("options", [(), ("--acknowledge",)], ids=str)
-def test_sigterm_at_the_limit_finishes_only_the_task_in_hand(lab: Lab, worker: Run, options: tuple):
+def test_sigterm_at_the_limit_finishes_only_the_task_in_hand(
+    lab: Lab, worker: Run, gate: Gate, tmp_path: Path, options: tuple
+):
     lab.declare()
-    lab.publish("in hand", "b" * 999)
-    script = worker(lab, *options, "-n", 2, seconds=0.1)
+    lab.publish("in hand", "b")
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, *options, "-n", 2, "--journal", journal, script=gate.script)
     script.wait_for("Received 'in hand'")
     wait_until(lambda: lab.consumers() == 0, "it takes no more")
-    finish(script)
+    stop_in_a_task(script, gate, journal, dropped=1)
     script.wait_for(stopped(worked=1, returned=1) if options else stopped(worked=1, lost=1))
     assert len(lab.remains()) == (1 if options else 0)
 
