@@ -343,7 +343,6 @@ def test_a_program_that_asks_is_answered(play):
         bbb
         ```
         ```text a
-        more?bbb
         got bbb
         ```
         """)
