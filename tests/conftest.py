@@ -13,6 +13,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -105,7 +106,7 @@ class Broker:
 
 
 def start_broker(folder: Path, options: dict, settings: str = "") -> Broker:
-    """Start a private node on free ports, as the command line asks for it."""
+    """Start a private node in `folder` on free ports, as the command line asks for it."""
     prefix = versions.get(ROOT / ".broker" / "unpacked", options["version"])
     settings += "collect_statistics_interval = 1000\n"  # ms; tests wait for counts
     if options["deny_transient"]:
@@ -163,16 +164,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure_node(node) -> None:
-    """Tell a worker of pytest-xdist where the shared broker is."""
+    """Tell a worker of pytest-xdist where the shared broker is, and where to start others."""
     broker = node.config.lab_broker
     node.workerinput["broker"] = [broker.port, broker.management_port]
+    node.workerinput["folder"] = str(node.config.lab_folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if broker := getattr(config, "lab_broker", None):
-        broker.node.kill()
-        broker.node.wipe()
-        config.lab_folder.rmdir()
+    """End every broker, those too of workers that were ended by Ctrl-C."""
+    if folder := getattr(config, "lab_folder", None):
+        for state in folder.glob("**/node.json"):
+            Node(state.parent).kill()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def brokers_folder(request: pytest.FixtureRequest) -> Path:
+    """Return a folder in which a worker's brokers end with the tests, however these end."""
+    config = request.config
+    folder = Path(getattr(config, "workerinput", {}).get("folder") or config.lab_folder)
+    return Path(tempfile.mkdtemp(dir=folder))
 
 
 @pytest.fixture(scope="session")
@@ -184,10 +195,8 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture(scope="session")
-def breakable_broker(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Broker]:
-    broker = start_broker(tmp_path_factory.mktemp("own") / "node", broker_options(request.config))
+def breakable_broker(request: pytest.FixtureRequest, brokers_folder: Path) -> Iterator[Broker]:
+    broker = start_broker(brokers_folder / "own" / "node", broker_options(request.config))
     yield broker
     broker.node.kill()
 

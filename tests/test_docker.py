@@ -145,7 +145,12 @@ def compose() -> Iterator[Callable[[str], Compose]]:
         file = f"labs/{lab}/compose.yml"
 
         def run(*command: object) -> str:
-            return call("docker", "compose", "--project-name", project, "--file", file, *command)
+            ours = "docker", "compose", "--project-name", project, "--file", file
+            try:
+                return call(*ours, *command)
+            except AssertionError:
+                print(call(*ours, "logs", "--no-color", "--tail", 5))  # why, in the report
+                raise
 
         projects.append((project, run))
         return run

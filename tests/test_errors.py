@@ -251,10 +251,10 @@ def test_an_exclusive_queue_of_someone_else_is_named(fail: Fail, lab: Lab, scrip
 
 
 @pytest.fixture(scope="session")
-def denying_broker(tmp_path_factory) -> Iterator[Broker]:
+def denying_broker(brokers_folder: Path) -> Iterator[Broker]:
     """Return a broker as today's official image is: it refuses transient queues."""
     options = {"version": "4.3", "deny_transient": True}
-    broker = start_broker(tmp_path_factory.mktemp("denying") / "node", options)
+    broker = start_broker(brokers_folder / "denying" / "node", options)
     yield broker
     broker.node.kill()
 
@@ -513,7 +513,7 @@ def certificates(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tls_lab(request, certificates: Path, tmp_path_factory) -> Iterator[tuple[Lab, int]]:
+def tls_lab(request, certificates: Path, brokers_folder: Path) -> Iterator[tuple[Lab, int]]:
     """Return a vhost on a broker that speaks TLS, and the port where it does."""
     port = free_port()
     settings = f"listeners.ssl.1 = 127.0.0.1:{port}\n" + "".join(
@@ -525,7 +525,7 @@ def tls_lab(request, certificates: Path, tmp_path_factory) -> Iterator[tuple[Lab
         ]
     )
     options = {"version": request.config.getoption("rabbitmq"), "deny_transient": False}
-    broker = start_broker(tmp_path_factory.mktemp("tls") / "node", options, settings)
+    broker = start_broker(brokers_folder / "tls" / "node", options, settings)
     lab = open_lab(broker)
     lab.declare()
     yield lab, port
