@@ -6,7 +6,8 @@ BIN := .venv/bin
 PYTEST := -m pytest -q -o console_output_style=count --tb=short -rfE
 # Speed is measured when nothing else runs.
 SPEED := tests/test_speed.py
-PARALLEL := -n 6 --dist loadgroup --ignore $(SPEED)
+# In tests/conftest.py's order: what takes long begins first.
+PARALLEL := -n 6 --dist loadgroup --no-loadscope-reorder --ignore $(SPEED)
 
 SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qprocessor.py errors.py \
   broker_loss.py journal.py)

@@ -48,7 +48,7 @@ BREAKABLE_BROKERS = 3  # are enough
 
 @dataclass
 class Broker:
-    """A broker for tests: its node (or, in a worker, only where it is) and what to ask of it."""
+    """A broker for tests. A worker of pytest-xdist does not have the shared broker's `node`."""
 
     port: int
     management_port: int
@@ -88,7 +88,7 @@ class Broker:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let the node stand still meanwhile: it neither answers nor hangs up."""
+        """Freeze the node meanwhile: it neither answers nor hangs up."""
         os.kill(self.node.pid, signal.SIGSTOP)
         try:
             yield
@@ -97,7 +97,7 @@ class Broker:
 
     @contextlib.contextmanager
     def short_of_memory(self) -> Iterator[None]:
-        """Let the node believe meanwhile that its memory is used up: it blocks publishers."""
+        """Tell the node meanwhile that its memory is used up: it blocks publishers."""
         self.node.ctl("set_vm_memory_high_watermark", "0")
         try:
             yield
@@ -154,13 +154,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Play the worksheets first, as they wait long; let tests with the same broker run together."""
-    items.sort(key=lambda item: item.path.name != "test_worksheets.py")
+    """Let tests with the same broker run together, and what takes long begin first."""
     breakable = itertools.cycle(f"breakable-{number}" for number in range(BREAKABLE_BROKERS))
+    groups: dict[pytest.Item, str] = {}
     for item in items:
         for fixture in BROKERS.intersection(getattr(item, "fixturenames", ())):
-            group = next(breakable) if fixture == "breakable_broker" else fixture
-            item.add_marker(pytest.mark.xdist_group(group))
+            groups[item] = next(breakable) if fixture == "breakable_broker" else fixture
+            item.add_marker(pytest.mark.xdist_group(groups[item]))
+
+    def place(item: pytest.Item) -> int:
+        if item in groups:
+            return 0
+        if item.name.startswith("test_worksheet_shows"):
+            page = item.callspec.params["page"]
+            return 1_000_000 - page.stat().st_size  # a long worksheet is a long test
+        return 1_000_000
+
+    items.sort(key=place)
 
 
 def pytest_configure_node(node) -> None:
@@ -212,7 +222,7 @@ def own_broker(breakable_broker: Broker) -> Broker:
 
 
 class Lab(Corner):
-    """One test's own corner of a broker: a vhost, a queue name, and a connection to look with."""
+    """A vhost of the test's own, a queue name, and a connection to look with."""
 
     def __init__(self, broker: Broker, vhost: str) -> None:
         self.broker, self.vhost = broker, vhost
@@ -245,7 +255,7 @@ class Lab(Corner):
         return counts.get("message_stats", {}).get("ack", 0)
 
     def remains(self, queue: str | None = None) -> list[tuple[bytes, bool]]:
-        """Wait until nobody consumes; take what is on the queue: bodies, and if redelivered."""
+        """Wait until the queue has no consumer; take its messages: body, if redelivered."""
         channel, messages = self.connection.channel(), []
         name = queue or self.queue
         wait_until(
@@ -392,20 +402,20 @@ def worker(run: Run) -> Iterator[Run]:
 
 
 def fates(worker: Script) -> dict[str, int]:
-    """Return what the last line of a worker counts: worked, lost, returned, failed."""
+    """Return the counts of a worker's last line: worked, lost, returned, failed."""
     (line,) = worker.find(" [*] Stopped: ")
     return {fate: int(count) for count, fate in re.findall(r"(\d+) (\w+)", line.text)}
 
 
 def read_journal(path: Path) -> list[dict]:
-    """Return the lines of a journal, of which each must be whole."""
+    """Return the lines of a journal; each must be whole."""
     text = path.read_text(encoding="utf-8")
     assert text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def of(lines: list[dict], event: str) -> list[dict]:
-    """Return the lines of a journal that tell of one event."""
+    """Return the lines of a journal about one event."""
     return [line for line in lines if line["event"] == event]
 
 
@@ -430,7 +440,7 @@ def undecodable_is_fine() -> bool:
 
 
 class Terminal:
-    """A script that believes a person sits before it."""
+    """A script at a terminal, as if a person had started it."""
 
     def __init__(self, command: list, environment: dict) -> None:
         self._master, slave = pty.openpty()
@@ -471,7 +481,7 @@ class Terminal:
         os.close(self._master)
 
     def _read(self, seconds: float) -> bool:
-        """Take in what was printed; return whether the program may have more to say."""
+        """Read what was printed; return False at its end."""
         if select.select([self._master], [], [], seconds)[0]:
             try:
                 self.text += os.read(self._master, 65536).decode(errors="backslashreplace")

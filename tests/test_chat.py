@@ -121,7 +121,7 @@ def away(request) -> tuple[Net, Callable, Callable]:
 
 
 class Chatter:
-    """Somebody in the room, and all that they were told."""
+    """A person in the room, and every event that reached them."""
 
     def __init__(self, way: Way, name: str | None) -> None:
         self.name, self.events = name, []
@@ -208,7 +208,7 @@ def test_twenty_chatters_hear_every_message_once_and_in_its_sender_s_order(net, 
         for sender in chatters:
             said = [m.text for m in listener.heard() if m.name == sender.name]
             assert said == expected
-    # Nobody hears more than that, and all hear it in one order.
+    # No chatter hears more than that, and all hear it in one order.
     chatters[0].room.say("the end")
     for listener in chatters:
         wait_until(lambda listener=listener: listener.texts()[-1] == "the end")
@@ -357,7 +357,7 @@ def test_say_says_it_to_those_who_listen(net, enter, run):
     assert script.text() == " [x] Said 'é 👍' in 'lobby'"
     wait_until(lambda: ada.texts() == ["é 👍"])
     assert re.fullmatch(r"\d\d:\d\d ~bob: é 👍", listener.wait_for("~bob").text)
-    ada.room.say("a long line " * 50)  # is one line where nobody looks at its width
+    ada.room.say("a long line " * 50)  # is one line where the output is no terminal
     assert listener.wait_for("a long line").text.count("long") == 50
 
 
@@ -376,7 +376,7 @@ def test_say_says_it_to_those_who_listen(net, enter, run):
         (["--username", "ada", "--message", "a", "--room", "a b"], "1 to 40 letters"),
     ],
 )
-def test_say_refuses_what_nobody_could_read(net, run, arguments, says):
+def test_say_refuses_what_could_not_be_read(net, run, arguments, says):
     script = run(*program(net, SAYS, *arguments), env=net.environment)
     assert script.wait() == 2
     problem, hint = script.text("stderr").splitlines()
@@ -675,7 +675,7 @@ def test_a_message_that_cannot_be_decoded_and_is_not_kept_is_passed_over(lab, en
     wait_until(lambda: bob.texts() == ["still here"])
 
 
-def test_odd_properties_disturb_nobody(lab, enter):
+def test_odd_properties_do_no_harm(lab, enter):
     ada = enter(net_of_rabbitmq(lab), "ada")
     for exchange in ("chat.lobby", "chat.lobby.here"):
         publish(lab, exchange, b"odd", pika.BasicProperties(**ODD))
@@ -855,7 +855,7 @@ class ChatScreen(Screen):
     command = CHATS
 
     def is_restored(self) -> bool:
-        """Tell whether the first screen is back, and what is typed is shown."""
+        """Return True if the first screen is back, and typing is echoed."""
         self.pane.type("clear; stty -a | tr ' ' '\\n' | grep -E '^-?(echo|icanon);?$'; echo .")
         self.pane.press("Enter")
         self.wait("\n.")
@@ -1024,7 +1024,7 @@ def test_screen_via_pubsub(pubsub, enter, stage):
     pubsub.start()
     screen.wait("Connected again", "Enter says it")
     ours = re.compile(r" lobby, .*|\d\d:\d\d .*|      .*|Enter says it.*|>|")
-    assert [row for row in screen.rows() if not ours.fullmatch(row)] == []  # nobody else's words
+    assert [row for row in screen.rows() if not ours.fullmatch(row)] == []  # no words of a library
     screen.pane.press("C-c")
     screen.wait("code 0")
     assert screen.is_restored()

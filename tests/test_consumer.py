@@ -249,7 +249,7 @@ def test_being_stopped_in_a_flood_loses_nothing_when_it_acknowledges(lab: Lab, r
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 @pytest.mark.parametrize("acknowledge", [(), ("--acknowledge",)], ids=str)
 @pytest.mark.parametrize("stop", ["interrupt", "terminate", "-n", "--exit-when-empty"])
-def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_told(
+def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_returned(
     lab: Lab,
     run: Run,
     proxied: tuple[Proxy, str],

@@ -2,7 +2,7 @@
 
 make test-docker    (python -m pytest --docker), with Docker Engine 25 or newer and its compose
 
-Every project has a name of the test's own, so nobody's volumes are touched; but the labs' ports are
+Each project has a name of the test's own, so no volume of yours is touched. The labs' ports are
 those of their compose files, and must be free.
 """
 

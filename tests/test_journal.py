@@ -249,8 +249,8 @@ def test_a_message_that_is_long_or_not_text(lab: Lab, worker: Run, journal: Path
     script = worker(lab, *ONE_BY_ONE, "--journal", journal, seconds=0)
     script.wait_for("Done", count=3)
     finish(script)
-    shown = [(line["message"], line["bytes"]) for line in of(read_journal(journal), "received")]
-    assert shown == [("\\xff\x00a", 3), ("€" * 100, 600), ("x" * 100, 5_000_000)]
+    received = [(line["message"], line["bytes"]) for line in of(read_journal(journal), "received")]
+    assert received == [("\\xff\x00a", 3), ("€" * 100, 600), ("x" * 100, 5_000_000)]
 
 
 @pytest.mark.parametrize("script", ["qprocessor.py", "consumer.py"])

@@ -40,7 +40,7 @@ def write(script: Script, data: bytes) -> None:
 
 
 def established(pid: int, lab: Lab) -> int:
-    """Return how many connections of a process to the broker neither side has given up."""
+    """Return how many connections to the broker a process holds that both sides keep open."""
     links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     peer, open_state = f":{lab.broker.port:04X}", "01"
@@ -94,7 +94,7 @@ def test_each_argument_is_a_message_and_the_lines_say_so(lab: Lab, run: Run):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("lines", "expected"),
     [
         (b"aaa\nbb\n", [b"aaa", b"bb"]),
         (b"aaa\nbb", [b"aaa", b"bb"]),
@@ -114,9 +114,9 @@ def test_each_argument_is_a_message_and_the_lines_say_so(lab: Lab, run: Run):
         "nothing",
     ],
 )
-def test_each_line_of_standard_input_is_a_message(lab: Lab, run: Run, given, expected):
+def test_each_line_of_standard_input_is_a_message(lab: Lab, run: Run, lines, expected):
     lab.declare()
-    sent = run("producer.py", "--queue", "q", lab=lab, stdin=given)
+    sent = run("producer.py", "--queue", "q", lab=lab, stdin=lines)
     assert sent.wait() == 0, sent.text()
     assert lab.take() == expected
     assert len(sent.find(" [x] Sent ")) == len(expected)
@@ -287,7 +287,7 @@ def test_on_a_terminal_it_says_how_to_type_messages(lab: Lab, terminal):
     assert lab.take() == [b"hello"]
 
 
-def test_when_nobody_reads_what_it_prints_it_sends_all_the_same(lab: Lab, run: Run):
+def test_it_sends_on_when_the_reader_of_its_output_has_gone(lab: Lab, run: Run):
     lab.declare()
     letters = list("abcdefghij")
     sent = run(
@@ -357,13 +357,13 @@ def test_many_messages_that_the_broker_rejects_are_ten_lines_and_a_sum_that_is_r
     refusing_queue(lab)
     total, lines = 20_000, b"".join(b"%d\n" % number for number in range(20_000))
     (tmp_path / "lines").write_bytes(lines)
-    given = {
+    sources = {
         "--count": (["--count", total, "a"], {}),
         "file": ([], {"shell": f"< {tmp_path / 'lines'}"}),
         "pipe": ([], {"stdin": lines}),
     }
-    words, how = given[source]
-    sent = run("producer.py", "--queue", "q", *words, lab=lab, **how)
+    words, options = sources[source]
+    sent = run("producer.py", "--queue", "q", *words, lab=lab, **options)
     assert sent.wait() == 4
     confirmed, missing = counts(sent)
     assert confirmed == lab.ready() >= 10

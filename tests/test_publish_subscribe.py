@@ -170,7 +170,7 @@ def test_a_publisher_that_was_away_is_asked_on(publisher: Start, start: Start):
     assert len(poller.find("started anew")) == 1
 
 
-def test_nonsense_does_not_disturb_the_publisher(publisher: Start):
+def test_nonsense_does_no_harm_to_the_publisher(publisher: Start):
     station = publisher()
     write(station, "rain")
     station.wait_for("Event 1")
@@ -291,8 +291,8 @@ def test_a_direct_exchange_goes_by_the_key(subscriber: Start, emit: Start):
     errors.wait_for("Received 'e' (key 'error')")
     assert both.wait() == 0
     assert (received(errors), received(both)) == (["e"], ["w", "e"])
-    nobody = emit(*log, "--key", "info", "i")
-    assert nobody.text() == " [!] Nobody is subscribed to 'log', key 'info': 'i' is dropped"
+    dropped = emit(*log, "--key", "info", "i")
+    assert dropped.text() == " [!] Nobody is subscribed to 'log', key 'info': 'i' is dropped"
 
 
 KEYS = ("error", "kern.error", "kern.disk.error", "kern.error.disk", "kern", "mail.info")
@@ -515,7 +515,7 @@ def test_a_message_that_cannot_be_decoded_goes_with_a_subscriber_s_own_queue(
     leave(reader)
 
 
-def test_odd_properties_and_keys_disturb_nobody(subscriber: Start, lab: Lab):
+def test_odd_properties_and_keys_do_no_harm(subscriber: Start, lab: Lab):
     reader = subscriber("--exchange", "news", "--type", "topic", "--bind", "#")
     publish(lab, b"odd", pika.BasicProperties(**ODD), key=b"\xe9\x1b")
     reader.wait_for("Received 'odd' (key b'\\xe9\\x1b')")
@@ -691,11 +691,11 @@ def test_names_cannot_play_with_the_graph(start: Start, lab: Lab):
     text = r"(?:[\w .\-/@,=+é]|#\d+;)+"
     shapes = rf'    (x\d+\(\("{text}<br/>topic"\)\)|q\d+\[\("{text}"\)\]|x\d+ -->\|"{text}"\| q\d+)'
     assert [line for line in lines if not re.fullmatch(shapes, line)] == []
-    shown = {
+    names = {
         re.sub(r"#(\d+);", lambda code: chr(int(code[1])), name)
         for name in re.findall(r'q\d+\[\("(.+)"\)\]', graph.text())
     }
-    assert shown == set(NASTY)
+    assert names == set(NASTY)
 
 
 def test_an_empty_graph_is_said(start: Start):

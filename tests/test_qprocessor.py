@@ -1,4 +1,4 @@
-"""qprocessor.py on a broker that behaves: what it works, loses, acknowledges, and how it stops."""
+"""qprocessor.py on a broker that behaves: what it does, loses and acknowledges; how it stops."""
 
 import re
 import time
@@ -255,7 +255,7 @@ def test_without_prefetch_one_worker_takes_all_that_waits(lab: Lab, worker: Run)
     wait_until(lambda: lab.ready() == 0, "both are handed over")
 
 
-def test_round_robin_deals_the_messages_out_in_turn_whoever_is_busy(lab: Lab, worker: Run):
+def test_round_robin_deals_the_messages_out_in_turn_even_to_a_busy_worker(lab: Lab, worker: Run):
     lab.declare()
     workers = [worker(lab, "--acknowledge", seconds=0.1) for _ in range(2)]
     lab.publish("L" * 10, *["s"] * 7)
@@ -263,7 +263,7 @@ def test_round_robin_deals_the_messages_out_in_turn_whoever_is_busy(lab: Lab, wo
     assert sorted(map(received, workers)) == [["L" * 10, "s", "s", "s"], ["s"] * 4]
 
 
-def test_prefetch_1_gives_the_next_message_to_whoever_is_free(lab: Lab, worker: Run):
+def test_prefetch_1_gives_the_next_message_to_the_free_worker(lab: Lab, worker: Run):
     lab.declare()
     workers = [worker(lab, *ONE_BY_ONE, seconds=0.1) for _ in range(2)]
     lab.publish("L" * 1000, *["s"] * 7)
@@ -391,9 +391,11 @@ def test_a_signal_ends_an_idle_worker_with_0(lab: Lab, worker: Run, options: tup
 
 
 def stop_in_a_task(script: Script, gate: Gate, journal: Path, dropped: int) -> None:
-    """Send SIGTERM; let the task in hand end once so many that wait are given up."""
+    """Send SIGTERM; end the task in hand once the worker has dropped those that wait."""
     script.terminate()
-    wait_until(lambda: journal.read_text().count('"abandoned"') == dropped, "they are given up")
+    wait_until(
+        lambda: journal.read_text().count('"abandoned"') == dropped, "those that wait are dropped"
+    )
     gate.open()
     assert script.wait() == 0
 
@@ -525,7 +527,7 @@ def test_a_signal_ends_a_worker_that_has_not_reached_its_broker_yet(run: Run, st
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 @pytest.mark.parametrize("acknowledge", [(), ("--acknowledge",)], ids=str)
 @pytest.mark.parametrize("stop", ["interrupt", "terminate", "-n", "--exit-when-empty"])
-def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_told(
+def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_returned(
     lab: Lab,
     worker: Run,
     proxied: tuple[Proxy, str],
@@ -739,7 +741,7 @@ def test_verbose_shows_where_the_work_failed(lab: Lab, run: Run, tmp_path: Path)
     assert "in work\n    raise ValueError('no such order')" in script.text("stderr")
 
 
-# ---- messages that nobody can do
+# ---- messages that no worker can do
 
 
 def give_back(lab: Lab, times: int) -> None:
