@@ -166,7 +166,7 @@ def test_no_broker(student: Student, lab: Lab, url: str, says: str):
     url = url.format(where=f"127.0.0.1:{lab.broker.port}")
     printed = student.run(1, code=3, AMQP_URL=url)
     assert says in printed and "  try: " in printed
-    assert len(printed.splitlines()) == 3  # the lab, the error, what to try
+    assert len(printed.splitlines()) == 4  # the file is made, the lab, the error, what to try
     assert not (student.folder / ".progress.json").exists()
 
 
