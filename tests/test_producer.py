@@ -269,11 +269,11 @@ def test_many_messages_are_one_line_in_a_pipe(lab: Lab, run: Run):
 
 def test_many_messages_are_one_line_on_a_terminal(lab: Lab, terminal):
     lab.declare()
-    sent = on_terminal(terminal, lab, "--count", "20000", "a")
+    sent = on_terminal(terminal, lab, "--count", "5000", "a")
     assert sent.wait() == 0
-    said = r"( \[\*\] 20000 messages confirmed in \d+\.\d s, 0 not sent)\r\n"
+    said = r"( \[\*\] 5000 messages confirmed in \d+\.\d s, 0 not sent)\r\n"
     assert re.fullmatch(said, sent.text)
-    assert lab.ready() == 20000
+    assert lab.ready() == 5000
 
 
 def test_on_a_terminal_it_says_how_to_type_messages(lab: Lab, terminal):
@@ -317,7 +317,7 @@ def test_a_long_send_needs_no_more_memory_than_a_short_one(lab: Lab, run: Run, t
             run("producer.py", "--queue", "q", lab=lab, shell=f"< {tmp_path / 'lines'}")
         )
 
-    assert send(100_000) - send(20_000) < 8  # MB; both fill what may be on its way
+    assert send(60_000) - send(20_000) < 4  # MB, or 100 bytes a message
 
 
 # ---- what does not arrive is named
@@ -355,7 +355,7 @@ def test_many_messages_that_the_broker_rejects_are_ten_lines_and_a_sum_that_is_r
     lab: Lab, run: Run, tmp_path: Path, source
 ):
     refusing_queue(lab)
-    total, lines = 20_000, b"".join(b"%d\n" % number for number in range(20_000))
+    total, lines = 5_000, b"".join(b"%d\n" % number for number in range(5_000))
     (tmp_path / "lines").write_bytes(lines)
     sources = {
         "--count": (["--count", total, "a"], {}),
@@ -445,13 +445,13 @@ def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
 ):
     own_lab.declare()
     own_lab.broker.write_down()
-    lines = "".join(f"{number}\n" for number in range(20_000))
+    lines = "".join(f"{number}\n" for number in range(10_000))
     sent = run("producer.py", "--queue", "q", "--persistent", lab=own_lab, stdin=subprocess.PIPE)
-    write(sent, lines[:50_000].encode())
+    write(sent, lines[:25_000].encode())
     wait_until(lambda: own_lab.ready() > 500)
     node = own_lab.broker.node
     node.stop() if how == "stop" else node.kill()
-    feeding = threading.Thread(target=write, args=(sent, lines[50_000:].encode()))
+    feeding = threading.Thread(target=write, args=(sent, lines[25_000:].encode()))
     feeding.start()  # the pipe takes less than that until the broker is back
     node.start()
     feeding.join()
@@ -461,9 +461,9 @@ def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
     again = sum(map(int, re.findall(r"Connected again; (\d+) messages? to send", sent.text())))
     own_lab.reconnect()
     arrived = messages(own_lab)
-    assert {int(body) for _, body in arrived} == set(range(20_000))
-    assert len({properties.message_id for properties, _ in arrived}) == 20_000
-    assert len(arrived) <= 20_000 + again
+    assert {int(body) for _, body in arrived} == set(range(10_000))
+    assert len({properties.message_id for properties, _ in arrived}) == 10_000
+    assert len(arrived) <= 10_000 + again
 
 
 def test_while_the_broker_is_short_of_memory_it_says_so_once_and_waits(own_lab: Lab, run: Run):
@@ -575,17 +575,17 @@ def test_from_python_after_ctrl_c_the_next_message_goes(lab: Lab, when):
 
     def interrupted():
         for number in range(1_000_000):
-            if number == (0 if when == "at once" else 12_345):
+            if number == (0 if when == "at once" else 2_345):
                 signal.raise_signal(signal.SIGINT)
             yield f"{number}"
 
     with Producer(queue="q", url=lab.url) as p:
-        for round in range(5):
+        for round in range(3):
             with pytest.raises(KeyboardInterrupt):
                 p.send_all(interrupted())
             p.send(f"after {round}")
     arrived = [body for body in lab_bodies(lab) if body.startswith(b"after")]
-    assert arrived == [b"after %d" % round for round in range(5)]
+    assert arrived == [b"after %d" % round for round in range(3)]
 
 
 def test_from_python_after_ctrl_c_while_it_waits_the_next_message_goes(own_lab: Lab):
