@@ -2,27 +2,26 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -q
-PARALLEL := -n 6 --dist loadgroup
-# Six at a time, with brokers, tmux and ipython: a test that ran out of time there gets one
-# more chance, alone. What fails for a reason fails again.
-AGAIN := echo " [!] Once more, alone: the tests that failed" \
-  && $(PYTEST) --last-failed --last-failed-no-failures none --maxfail 10
+# It counts the tests as it goes, and ends with a line for each that failed.
+PYTEST := -m pytest -q -o console_output_style=count --tb=short -rfE
+# In tests/conftest.py's order: what takes long begins first.
+PARALLEL := -n 6 --dist loadgroup --no-loadscope-reorder
 
 SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qprocessor.py errors.py \
   broker_loss.py journal.py)
 
-.PHONY: help demo test speed test-versions test-pika-next sync lint broker down clean
+.PHONY: help demo test speed test-versions test-pika-next test-docker sync lint broker down clean
 
 help:
 	@echo "make demo            see it work: three workers, one is killed, nothing is lost"
 	@echo "make test            run all tests"
 	@echo "make broker          bring a RabbitMQ up and say how to connect (labs/broker.py up)"
 	@echo "make down            stop it again; queues and messages are kept"
-	@echo "make test-pika-next  run the scripts' tests on the next pika, 1.5.0rc1"
 	@echo "make sync            copy labs/kit/amqp.py into the three scripts"
 	@echo "make lint            check the code's style"
 	@echo "make test-versions   run the tests on RabbitMQ 3.10, 4.0 and 4.3"
+	@echo "make test-pika-next  run the scripts' tests on the next pika, 1.5.0rc1"
+	@echo "make test-docker     run the compose files of the kit and the labs on Docker"
 	@echo "make speed           measure what the scripts are to reach (a quiet machine, minutes)"
 	@echo "make clean           remove .venv, .venv-next and .broker, data and all"
 
@@ -30,22 +29,30 @@ demo: .venv/ready
 	@$(BIN)/python labs/demo.py
 
 test: .venv/ready-for-tests
-	@$(PYTEST) $(PARALLEL) || { [ $$? = 1 ] && $(AGAIN); }
+	@echo " [*] All tests, six at a time, the longest first ..."
+	@$(BIN)/python $(PYTEST) $(PARALLEL)
 
 # Before a release. Not a test: it needs a machine that does nothing else, and a person who looks.
 speed: .venv/ready
 	@$(BIN)/python labs/measure.py --only sending,reading-unlimited,working-1,working-100,living,sharing
 
+VERSIONS := "3.10" "4.0" "4.3" "4.3 --deny-transient"
+
 test-versions: .venv/ready-for-tests
-	$(PYTEST) $(PARALLEL) --rabbitmq 3.10
-	$(PYTEST) $(PARALLEL) --rabbitmq 4.0
-	$(PYTEST) $(PARALLEL) --rabbitmq 4.3
-	$(PYTEST) $(PARALLEL) --rabbitmq 4.3 --deny-transient
+	@for version in $(VERSIONS); do \
+	  echo " [*] All tests on RabbitMQ $$version ..."; \
+	  $(BIN)/python $(PYTEST) $(PARALLEL) --rabbitmq $$version || exit 1; \
+	done
+
+test-docker: .venv/ready-for-tests
+	@echo " [*] The compose files of the kit and the labs, on Docker ..."
+	@$(BIN)/python $(PYTEST) --docker
 
 # pika 1.5 says at each start that BlockingConnection goes in 2.0; the scripts are pinned below it.
 test-pika-next: .venv-next/ready
+	@echo " [*] The scripts' tests on pika 1.5.0rc1 ..."
 	@PYTHONWARNINGS=ignore::DeprecationWarning \
-	  .venv-next/bin/python -m pytest -q $(PARALLEL) $(SCRIPT_TESTS)
+	  .venv-next/bin/python $(PYTEST) $(PARALLEL) $(SCRIPT_TESTS)
 
 .venv-next/ready: requirements.txt tests/requirements.txt
 	@echo " [*] Making .venv-next, with the next pika ..."

@@ -13,13 +13,14 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
-import threading
+import textwrap
 import time
 import urllib.request
 import uuid
@@ -31,9 +32,9 @@ import pika
 import pytest
 
 from kit.broker import versions
-from kit.broker.network import amqp_answers
 from kit.broker.node import Node
 from kit.cli.program import DEADLINE, Script
+from kit.exercise.proxy import Proxy, proxy_before
 from kit.exercise.queue import QueueClient
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +48,7 @@ BREAKABLE_BROKERS = 3  # are enough
 
 @dataclass
 class Broker:
-    """A broker for tests: its node (or, in a worker, only where it is) and what to ask of it."""
+    """A broker for tests. A worker of pytest-xdist does not have the shared broker's `node`."""
 
     port: int
     management_port: int
@@ -74,22 +75,20 @@ class Broker:
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self.api("PUT", f"permissions/{name}/guest", everything)
 
-    def away(self, how: str) -> float:
-        """Let the node go ("restart" or "kill") and come back; return when it accepted again."""
-        if how == "restart":
-            self.node.stop()
-        else:
-            self.node.kill()
-        start = threading.Thread(target=self.node.start)
-        start.start()
-        wait_until(lambda: amqp_answers(self.port), "AMQP answers again", within=60)
-        back = time.monotonic()
-        start.join()
-        return back
+    def write_down(self) -> None:
+        """Write what was declared to disk, so that it is there after a kill.
+
+        Mnesia's log and the names of quorum queues are otherwise written up to 2 s later.
+        """
+        self.node.ctl(
+            "eval",
+            "[dets:sync(Table) || Table <- dets:all()], "
+            "[mnesia:sync_log() || {mnesia, _, _} <- application:which_applications()].",
+        )
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let the node stand still meanwhile: it neither answers nor hangs up."""
+        """Freeze the node meanwhile: it neither answers nor hangs up."""
         os.kill(self.node.pid, signal.SIGSTOP)
         try:
             yield
@@ -98,7 +97,7 @@ class Broker:
 
     @contextlib.contextmanager
     def short_of_memory(self) -> Iterator[None]:
-        """Let the node believe meanwhile that its memory is used up: it blocks publishers."""
+        """Tell the node meanwhile that its memory is used up: it blocks publishers."""
         self.node.ctl("set_vm_memory_high_watermark", "0")
         try:
             yield
@@ -107,8 +106,9 @@ class Broker:
 
 
 def start_broker(folder: Path, options: dict, settings: str = "") -> Broker:
-    """Start a private node on free ports, as the command line asks for it."""
+    """Start a private node in `folder` on free ports, as the command line asks for it."""
     prefix = versions.get(ROOT / ".broker" / "unpacked", options["version"])
+    settings += "collect_statistics_interval = 1000\n"  # ms; tests wait for counts
     if options["deny_transient"]:
         settings += "deprecated_features.permit.transient_nonexcl_queues = false\n"
     # The broker looks at delivery timeouts once a minute; tests cannot wait that long.
@@ -125,6 +125,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--deny-transient", action="store_true", help="refuse transient queues, as 4.3's image does"
     )
+    parser.addoption("--docker", action="store_true", help="run tests/test_docker.py only")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collect test_docker.py with --docker only, and then nothing else."""
+    is_file = collection_path.suffix == ".py"
+    is_docker = collection_path.name == "test_docker.py"
+    return True if is_file and is_docker != config.getoption("--docker") else None
 
 
 def broker_options(config: pytest.Config) -> dict:
@@ -136,7 +144,9 @@ def broker_options(config: pytest.Config) -> dict:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the shared broker where the tests are collected, not in every worker."""
-    if hasattr(config, "workerinput") or config.getoption("collectonly"):
+    if hasattr(config, "workerinput"):
+        return
+    if config.getoption("collectonly") or config.getoption("docker"):
         return
     config.lab_folder = Path(tempfile.mkdtemp(prefix="queue-lab-"))
     config.lab_broker = start_broker(config.lab_folder / "shared", broker_options(config))
@@ -144,26 +154,46 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Play the worksheets first, as they wait long; let tests with the same broker run together."""
-    items.sort(key=lambda item: item.path.name != "test_worksheets.py")
+    """Let tests with the same broker run together, and what takes long begin first."""
     breakable = itertools.cycle(f"breakable-{number}" for number in range(BREAKABLE_BROKERS))
+    groups: dict[pytest.Item, str] = {}
     for item in items:
         for fixture in BROKERS.intersection(getattr(item, "fixturenames", ())):
-            group = next(breakable) if fixture == "breakable_broker" else fixture
-            item.add_marker(pytest.mark.xdist_group(group))
+            groups[item] = next(breakable) if fixture == "breakable_broker" else fixture
+            item.add_marker(pytest.mark.xdist_group(groups[item]))
+
+    def place(item: pytest.Item) -> int:
+        if item in groups:
+            return 0
+        if item.name.startswith("test_worksheet_shows"):
+            page = item.callspec.params["page"]
+            return 1_000_000 - page.stat().st_size  # a long worksheet is a long test
+        return 1_000_000
+
+    items.sort(key=place)
 
 
 def pytest_configure_node(node) -> None:
-    """Tell a worker of pytest-xdist where the shared broker is."""
+    """Tell a worker of pytest-xdist where the shared broker is, and where to start others."""
     broker = node.config.lab_broker
     node.workerinput["broker"] = [broker.port, broker.management_port]
+    node.workerinput["folder"] = str(node.config.lab_folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if broker := getattr(config, "lab_broker", None):
-        broker.node.kill()
-        broker.node.wipe()
-        config.lab_folder.rmdir()
+    """End every broker, those too of workers that were ended by Ctrl-C."""
+    if folder := getattr(config, "lab_folder", None):
+        for state in folder.glob("**/node.json"):
+            Node(state.parent).kill()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def brokers_folder(request: pytest.FixtureRequest) -> Path:
+    """Return a folder in which a worker's brokers end with the tests, however these end."""
+    config = request.config
+    folder = Path(getattr(config, "workerinput", {}).get("folder") or config.lab_folder)
+    return Path(tempfile.mkdtemp(dir=folder))
 
 
 @pytest.fixture(scope="session")
@@ -175,10 +205,8 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture(scope="session")
-def breakable_broker(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Broker]:
-    broker = start_broker(tmp_path_factory.mktemp("own") / "node", broker_options(request.config))
+def breakable_broker(request: pytest.FixtureRequest, brokers_folder: Path) -> Iterator[Broker]:
+    broker = start_broker(brokers_folder / "own" / "node", broker_options(request.config))
     yield broker
     broker.node.kill()
 
@@ -194,7 +222,7 @@ def own_broker(breakable_broker: Broker) -> Broker:
 
 
 class Lab(QueueClient):
-    """One test's own corner of a broker: a vhost, a queue name, and a connection to look with."""
+    """A vhost of the test's own, a queue name, and a connection to look with."""
 
     def __init__(self, broker: Broker, vhost: str) -> None:
         self.broker, self.vhost = broker, vhost
@@ -221,8 +249,13 @@ class Lab(QueueClient):
         channel.close()
         return count
 
+    def acknowledged(self, queue: str | None = None) -> int:
+        """Return how many messages of the queue were acknowledged; counted once a second."""
+        counts = self.broker.api("GET", f"queues/{self.vhost}/{queue or self.queue}")
+        return counts.get("message_stats", {}).get("ack", 0)
+
     def remains(self, queue: str | None = None) -> list[tuple[bytes, bool]]:
-        """Wait until nobody consumes; take what is on the queue: bodies, and if redelivered."""
+        """Wait until the queue has no consumer; take its messages: body, if redelivered."""
         channel, messages = self.connection.channel(), []
         name = queue or self.queue
         wait_until(
@@ -265,6 +298,14 @@ def own_lab(own_broker: Broker) -> Iterator[Lab]:
     yield lab
     with contextlib.suppress(pika.exceptions.AMQPError):
         lab.connection.close()
+
+
+@pytest.fixture
+def proxied(lab: Lab) -> Iterator[tuple[Proxy, str]]:
+    """Return a proxy before the shared broker, and the URL of the lab's vhost through it."""
+    proxy, url = proxy_before(lab.url)
+    yield proxy, url
+    proxy.close()
 
 
 # ---- the scripts
@@ -318,6 +359,30 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         script.wait()
 
 
+@dataclass
+class Gate:
+    """A copy of qprocessor.py whose tasks last until the gate is opened."""
+
+    script: Path
+    path: Path
+
+    def open(self) -> None:
+        """Let the task in hand end, and all that come after it."""
+        self.path.touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    gate = Gate(tmp_path / "qprocessor.py", tmp_path / "gate")
+    code = (ROOT / "qprocessor.py").read_text()
+    wait = f"    while not os.path.exists({str(gate.path)!r}):\n        time.sleep(0.02)\n"
+    assert code.count("    time.sleep(seconds)\n") == 1
+    gate.script.write_text(
+        code.replace("        time.sleep(seconds)\n", textwrap.indent(wait, "    "))
+    )
+    return gate
+
+
 @pytest.fixture
 def worker(run: Run) -> Iterator[Run]:
     """Return a function that starts qprocessor.py and waits until it consumes; no tracebacks."""
@@ -337,20 +402,20 @@ def worker(run: Run) -> Iterator[Run]:
 
 
 def fates(worker: Script) -> dict[str, int]:
-    """Return what the last line of a worker counts: worked, lost, returned, failed."""
+    """Return the counts of a worker's last line: worked, lost, returned, failed."""
     (line,) = worker.find(" [*] Stopped: ")
     return {fate: int(count) for count, fate in re.findall(r"(\d+) (\w+)", line.text)}
 
 
 def read_journal(path: Path) -> list[dict]:
-    """Return the lines of a journal, of which each must be whole."""
+    """Return the lines of a journal; each must be whole."""
     text = path.read_text(encoding="utf-8")
     assert text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def of(lines: list[dict], event: str) -> list[dict]:
-    """Return the lines of a journal that tell of one event."""
+    """Return the lines of a journal about one event."""
     return [line for line in lines if line["event"] == event]
 
 
@@ -375,7 +440,7 @@ def undecodable_is_fine() -> bool:
 
 
 class Terminal:
-    """A script that believes a person sits before it."""
+    """A script at a terminal, as if a person had started it."""
 
     def __init__(self, command: list, environment: dict) -> None:
         self._master, slave = pty.openpty()
@@ -416,7 +481,7 @@ class Terminal:
         os.close(self._master)
 
     def _read(self, seconds: float) -> bool:
-        """Take in what was printed; return whether the program may have more to say."""
+        """Read what was printed; return False at its end."""
         if select.select([self._master], [], [], seconds)[0]:
             try:
                 self.text += os.read(self._master, 65536).decode(errors="backslashreplace")
@@ -439,14 +504,6 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
     yield start
     for one in terminals:
         one.close()
-
-
-def let_it_be_written() -> None:
-    """Wait until a broker that will be killed has written what was declared on it.
-
-    It takes up to 2 s for that and tells nobody; a quorum queue would lose its messages too.
-    """
-    time.sleep(2.5)
 
 
 def wait_until(condition: Callable[[], object], what: str = "", within: float = DEADLINE) -> object:

@@ -39,17 +39,17 @@ class Screen:
         self.pane.press("Enter")
 
     def rows(self) -> list[str]:
-        """Return what is to be seen."""
+        """Return the visible rows."""
         view = self.pane.look()
         return view.lines[view.top :]
 
     def shows(self, *parts: str) -> bool:
-        """Tell whether all these are to be seen."""
+        """Return True if all these are visible."""
         text = "\n".join(self.rows())
         return all(part in text for part in parts)
 
     def wait(self, *parts: str, within: float | None = None) -> None:
-        """Wait until all these are to be seen."""
+        """Wait until all these are visible."""
         try:
             wait_until(lambda: self.shows(*parts), within=within or self.patience)
         except AssertionError:

@@ -6,17 +6,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pika
 import pytest
 
+from conftest import wait_until
 from kit.broker import debian, process
 from kit.broker import versions as rabbitmq
 from kit.broker.network import amqp_answers, free_port, greet, is_free, page_answers
 from kit.broker.node import Node
-from kit.cli import Trouble, wait_until
+from kit.cli import Trouble
+from kit.cli.program import Script
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".broker" / "unpacked"
@@ -197,19 +198,20 @@ def test_what_cannot_be_done_is_one_clear_line(broker, arguments, code, said):
 
 def test_ctrl_c_during_up_leaves_nothing_running(broker, our_way, tmp_path):
     port = free_port()
-    up = subprocess.Popen(
+    up = Script(
         [sys.executable, ROOT / "labs" / "broker.py", "up", "--port", str(port), *our_way],
-        env=os.environ | {"QUEUE_LAB_BROKER_DIR": str(broker.folder)},
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
+        os.environ | {"QUEUE_LAB_BROKER_DIR": str(broker.folder)},
+        own_session=True,
     )
     state = broker.folder / "lab" / "node.json"
-    wait_until(state.exists, 20)
-    born = [tuple(json.loads(state.read_text())[key]) for key in ("node", "epmd")]
-    os.killpg(up.pid, signal.SIGINT)
-    assert "Ctrl-C" in up.communicate(timeout=10)[1]
-    assert up.returncode == 130
+    try:
+        wait_until(state.exists, "it is starting")
+        born = [tuple(json.loads(state.read_text())[key]) for key in ("node", "epmd")]
+    finally:
+        os.killpg(up.process.pid, signal.SIGINT)
+        code = up.wait()
+    assert code == 130
+    assert "Ctrl-C" in up.text("stderr")
     assert not any(process.alive(*one) for one in born)
 
 
@@ -282,9 +284,7 @@ def test_any_process_can_control_a_node_and_kill_leaves_nothing(make_node):
     assert (same.pid, same.port, same.version) == (node.pid, node.port, node.version)
     os.kill(node.pid, signal.SIGSTOP)
     assert same.is_running() and not amqp_answers(node.port)
-    began = time.monotonic()
     same.kill()
-    assert time.monotonic() - began < 2
     assert not node.is_running()
     assert not any(process.birth(pid) for pid in pids)
     same.kill()  # dead is dead

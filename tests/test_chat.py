@@ -26,6 +26,7 @@ import pytest
 from rich.cells import cell_len
 
 from chatroom import message as messages
+from chatroom import room
 from chatroom.conversation import COLOURS, Conversation
 from chatroom.message import JOINED, LEFT, SAID, Message, from_bytes
 from chatroom.pubsub import PubSubTransport
@@ -42,8 +43,8 @@ from conftest import (
 )
 from fake_pubsub import FakePubSub
 from kit.amqp import UNREACHABLE, Broker, BrokerError
+from kit.exercise.proxy import Proxy
 from kit.worksheet.page import Found, find
-from proxy import Proxy
 from screen import Screen, stages
 from strange import ODD
 from test_worksheets import pane_environment
@@ -120,7 +121,7 @@ def away(request) -> tuple[Net, Callable, Callable]:
 
 
 class Chatter:
-    """Somebody in the room, and all that they were told."""
+    """A person in the room, and every event that reached them."""
 
     def __init__(self, transport: Transport, name: str | None) -> None:
         self.name, self.events = name, []
@@ -207,7 +208,7 @@ def test_twenty_chatters_hear_every_message_once_and_in_its_sender_s_order(net, 
         for sender in chatters:
             said = [m.text for m in listener.heard() if m.name == sender.name]
             assert said == expected
-    # Nobody hears more than that, and all hear it in one order.
+    # No chatter hears more than that, and all hear it in one order.
     chatters[0].room.say("the end")
     for listener in chatters:
         wait_until(lambda listener=listener: listener.texts()[-1] == "the end")
@@ -249,7 +250,8 @@ def test_message_whose_confirm_was_lost_is_said_again_and_heard_once(net, enter)
 
 
 @BOTH
-def test_who_is_here_is_known_to_newcomers_at_once(net, enter):
+def test_who_is_here_is_known_to_newcomers_at_once(net, enter, monkeypatch):
+    monkeypatch.setattr(room, "BEAT", 3600)  # so it is not the next beat that tells
     here = [enter(net, name) for name in ("ada", "bob")]
     carl, conversation = enter(net, "carl"), Conversation()
 
@@ -258,7 +260,7 @@ def test_who_is_here_is_known_to_newcomers_at_once(net, enter):
             conversation.take(event)
         return conversation.names()
 
-    wait_until(lambda: names() == ["~ada", "~bob", "~carl"], within=4)  # less than a beat
+    wait_until(lambda: names() == ["~ada", "~bob", "~carl"])
     assert len(here) == 2
 
 
@@ -355,7 +357,7 @@ def test_say_says_it_to_those_who_listen(net, enter, run):
     assert script.text() == " [x] Said 'é 👍' in 'lobby'"
     wait_until(lambda: ada.texts() == ["é 👍"])
     assert re.fullmatch(r"\d\d:\d\d ~bob: é 👍", listener.wait_for("~bob").text)
-    ada.room.say("a long line " * 50)  # is one line where nobody looks at its width
+    ada.room.say("a long line " * 50)  # is one line where the output is no terminal
     assert listener.wait_for("a long line").text.count("long") == 50
 
 
@@ -374,7 +376,7 @@ def test_say_says_it_to_those_who_listen(net, enter, run):
         (["--username", "ada", "--message", "a", "--room", "a b"], "1 to 40 letters"),
     ],
 )
-def test_say_refuses_what_nobody_could_read(net, run, arguments, says):
+def test_say_refuses_what_could_not_be_read(net, run, arguments, says):
     script = run(*program(net, SAYS, *arguments), env=net.environment)
     assert script.wait() == 2
     problem, hint = script.text("stderr").splitlines()
@@ -571,18 +573,16 @@ def test_a_room_whose_stream_is_deleted_is_made_anew(lab, enter):
 
 
 @pytest.fixture
-def proxied(lab) -> Iterator[tuple[Net, Proxy]]:
+def breakable(lab, proxied) -> tuple[Net, Proxy]:
     """Return a network whose connections can be cut, and what cuts them."""
-    proxy = Proxy(lab.broker.port)
+    proxy, url = proxied
     net = net_of_rabbitmq(lab)
-    url = lab.url.replace(f":{lab.broker.port}", f":{proxy.port}")
     net.transport = rabbitmq_transport(url)
-    yield net, proxy
-    proxy.close()
+    return net, proxy
 
 
-def test_the_stream_is_another_when_we_come_back(proxied, lab, enter):
-    (net, proxy), may_return = proxied, threading.Event()
+def test_the_stream_is_another_when_we_come_back(breakable, lab, enter):
+    (net, proxy), may_return = breakable, threading.Event()
     ada = enter(net, "ada")
     listen = ada.room.transport.listen
 
@@ -607,8 +607,8 @@ def test_the_stream_is_another_when_we_come_back(proxied, lab, enter):
     assert ada.texts() == ["0", "1", "2", "meanwhile", "afterwards"]
 
 
-def test_nothing_is_heard_again_when_we_come_back(proxied, enter):
-    net, proxy = proxied
+def test_nothing_is_heard_again_when_we_come_back(breakable, enter):
+    net, proxy = breakable
     ada = enter(net, "ada")
     for body in (b"no JSON", b"no JSON", Message(SAID, "bob", "old").to_bytes()):
         net.publish(body)
@@ -675,7 +675,7 @@ def test_a_message_that_cannot_be_decoded_and_is_not_kept_is_passed_over(lab, en
     wait_until(lambda: bob.texts() == ["still here"])
 
 
-def test_odd_properties_disturb_nobody(lab, enter):
+def test_odd_properties_do_no_harm(lab, enter):
     ada = enter(net_of_rabbitmq(lab), "ada")
     for exchange in ("chat.lobby", "chat.lobby.here"):
         publish(lab, exchange, b"odd", pika.BasicProperties(**ODD))
@@ -857,7 +857,7 @@ class ChatScreen(Screen):
     command = CHATS
 
     def is_restored(self) -> bool:
-        """Tell whether the first screen is back, and what is typed is shown."""
+        """Return True if the first screen is back, and typing is echoed."""
         self.pane.type("clear; stty -a | tr ' ' '\\n' | grep -E '^-?(echo|icanon);?$'; echo .")
         self.pane.press("Enter")
         self.wait("\n.")
@@ -1026,7 +1026,7 @@ def test_screen_via_pubsub(pubsub, enter, stage):
     pubsub.start()
     screen.wait("Connected again", "Enter says it")
     ours = re.compile(r" lobby, .*|\d\d:\d\d .*|      .*|Enter says it.*|>|")
-    assert [row for row in screen.rows() if not ours.fullmatch(row)] == []  # nobody else's words
+    assert [row for row in screen.rows() if not ours.fullmatch(row)] == []  # no words of a library
     screen.pane.press("C-c")
     screen.wait("code 0")
     assert screen.is_restored()

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,26 +94,6 @@ def test_a_mistake_in_it_would_be_noticed(tmp_path, right, wrong):
     done = validate(broken)
     assert done.returncode == 1, done.stdout + done.stderr
     assert wrong.split(":")[0].strip() in done.stdout
-
-
-def test_docker_compose_reads_it_as_we_do(tmp_path):
-    if not shutil.which("docker") or call("docker", "compose", "version").returncode:
-        pytest.skip("docker compose is not installed here")
-    settings = tmp_path / "env"
-    settings.write_text("LAB_PORT=5680\nLAB_PASSWORD='a $ and a #'\n", encoding="utf-8")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
-    files = ["--file", str(COMPOSE), "--env-file", str(settings)]
-    done = call("docker", "compose", *files, "config", "--format", "json", env=clean)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr  # no warning either
-    broker = json.loads(done.stdout)["services"]["rabbitmq"]
-    ports = [f"{port['host_ip']}:{port['published']}:{port['target']}" for port in broker["ports"]]
-    assert ports == [in_place(port, LAB_PORT="5680") for port in service()["ports"]]
-    assert broker["environment"] == {
-        "RABBITMQ_DEFAULT_USER": "guest",
-        "RABBITMQ_DEFAULT_PASS": "a $$ and a #",  # printed as one would write it in the file
-    }
-    assert broker["restart"] == "no"
 
 
 def test_the_data_outlives_the_container():

@@ -10,14 +10,13 @@ from conftest import (
     Run,
     Script,
     UndecodableProperties,
-    let_it_be_written,
     undecodable_is_fine,
     wait_until,
 )
 from kit.broker.network import amqp_answers
 from kit.cli.program import DEADLINE
+from kit.exercise.proxy import Proxy
 from kit.exercise.queue import QueueClient
-from proxy import Proxy
 
 WAITING = "Waiting for messages on 'q'. To exit press CTRL+C"
 
@@ -250,13 +249,17 @@ def test_being_stopped_in_a_flood_loses_nothing_when_it_acknowledges(lab: Lab, r
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 @pytest.mark.parametrize("acknowledge", [(), ("--acknowledge",)], ids=str)
 @pytest.mark.parametrize("stop", ["interrupt", "terminate", "-n", "--exit-when-empty"])
-def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_told(
-    lab: Lab, run: Run, acknowledge: tuple, stop: str, queue_type: str
+def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_returned(
+    lab: Lab,
+    run: Run,
+    proxied: tuple[Proxy, str],
+    acknowledge: tuple,
+    stop: str,
+    queue_type: str,
 ):
+    proxy, url = proxied
     lab.declare(arguments={"x-queue-type": queue_type})
-    proxy = Proxy(lab.broker.port)
     proxy.before_cancel = lambda: QueueClient(lab.url).publish(*"abc")
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     options = {"-n": ("-n", 2), "--exit-when-empty": ("--exit-when-empty",)}.get(stop, ())
     lab.publish("1", "2")
     reader = run("consumer.py", "--queue", "q", *acknowledge, *options, url=url)
@@ -265,7 +268,6 @@ def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_told(
         getattr(reader, stop)()
     assert reader.wait() == 0
     assert proxy.before_cancel is None, "no basic.cancel was seen"
-    proxy.close()
     remains = lab.remains()
     assert len(received(reader)) + len(remains) == 5
     assert (
@@ -275,16 +277,14 @@ def test_what_arrives_while_the_consumer_is_cancelled_is_printed_or_told(
 
 @pytest.mark.parametrize("options", [("-n", 2), ("-n", 2, "--acknowledge")], ids=str)
 def test_a_limit_is_kept_though_the_connection_is_lost_at_the_last_message(
-    lab: Lab, run: Run, options: tuple
+    lab: Lab, run: Run, proxied: tuple[Proxy, str], options: tuple
 ):
+    proxy, url = proxied
     lab.declare()
-    proxy = Proxy(lab.broker.port)
     proxy.before_cancel = proxy.cut
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     lab.publish(*"abcde")
     reader = run("consumer.py", "--queue", "q", *options, url=url)
     assert reader.wait() == 0, reader.text()
-    proxy.close()
     assert received(reader)[:2] == ["'a'", "'b'"]
     assert len(received(reader)) == 2
     assert {body for body, _ in lab.remains()} >= {b"c", b"d", b"e"}
@@ -320,15 +320,16 @@ def test_piped_into_head_nothing_is_lost_when_it_acknowledges(lab: Lab, run: Run
 # ---- the broker goes away
 
 
-@pytest.mark.parametrize("how", ["restart", "kill"])
+@pytest.mark.parametrize("how", ["stop", "kill"])
 def test_it_reads_on_when_the_broker_is_back(own_lab: Lab, run: Run, how):
     own_lab.declare()
     own_lab.publish("a", persistent=True)
     reader = run("consumer.py", "--queue", "q", "--acknowledge", lab=own_lab)
     reader.wait_for("Received 'a'")
-    if how == "kill":
-        let_it_be_written()
-    own_lab.broker.away(how)
+    own_lab.broker.write_down()
+    node = own_lab.broker.node
+    node.stop() if how == "stop" else node.kill()
+    node.start()
     reader.wait_for(WAITING, count=2)
     own_lab.reconnect()
     own_lab.publish("b")
@@ -354,19 +355,17 @@ def test_a_signal_while_the_broker_is_away_is_a_good_end(own_lab: Lab, run: Run,
 
 @pytest.mark.parametrize("first", ["interrupt", "terminate"])
 def test_a_second_ctrl_c_does_not_wait_for_a_broker_that_does_not_answer(
-    lab: Lab, run: Run, first: str
+    lab: Lab, run: Run, proxied: tuple[Proxy, str], first: str
 ):
+    proxy, url = proxied
     lab.declare()
-    proxy = Proxy(lab.broker.port)
     asked = proxy.fall_silent_at_cancel()
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     reader = run("consumer.py", "--queue", "q", url=url)
     reader.wait_for(WAITING)
     getattr(reader, first)()
     assert asked.wait(DEADLINE)
     reader.interrupt()
     assert reader.wait() == 0
-    proxy.close()
     assert reader.text("stdout").splitlines()[-1] == " [*] 0 messages received"
     assert "Traceback" not in reader.text()
 

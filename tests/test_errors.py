@@ -1,6 +1,7 @@
 """What a person can do wrong: one clear line, what to try, and the right exit code."""
 
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -24,6 +25,11 @@ SUCCEEDED = {"producer.py": "Sent 'aaa'", "consumer.py": "Waiting", "qprocessor.
 HERE = "--host", "127.0.0.1", "--port"
 
 Fail = Callable[..., tuple[str, str]]
+
+
+def in_turn(name: str, values: list) -> pytest.MarkDecorator:
+    """Parametrize over values, each with one of the scripts: the code they meet is the block's."""
+    return pytest.mark.parametrize(("script", name), list(zip(itertools.cycle(SCRIPTS), values)))
 
 
 def message(script: str) -> list[str]:
@@ -94,14 +100,12 @@ def test_the_first_try_that_fails_says_what_to_do_and_it_is_said_once(run: Run, 
         f" [!] Cannot reach RabbitMQ at 127.0.0.1:{port} (Connection refused); trying for 2.5 s"
         f" (try: labs/broker.py up --port {port}, or docker compose up -d --wait)"
     )
-    assert len(done.lines) == 1
     assert done.wait() == 3
     the_error(done)
     assert len(done.text("stderr").splitlines()) == 3  # that line, the error, the hint
 
 
-@each_script
-@pytest.mark.parametrize("host", ["nosuch.invalid", "broker..example", "a" * 70])
+@in_turn("host", ["nosuch.invalid", "broker..example", "a" * 70])
 def test_a_mistyped_host_is_named(fail: Fail, script, host):
     error, hint = fail(script, "--host", host, "--retry-for", 0, code=3)
     assert f"cannot reach RabbitMQ at {host}:5672 (" in error
@@ -252,10 +256,10 @@ def test_an_exclusive_queue_of_someone_else_is_named(fail: Fail, lab: Lab, scrip
 
 
 @pytest.fixture(scope="session")
-def denying_broker(tmp_path_factory) -> Iterator[Broker]:
+def denying_broker(brokers_folder: Path) -> Iterator[Broker]:
     """Return a broker as today's official image is: it refuses transient queues."""
     options = {"version": "4.3", "deny_transient": True}
-    broker = start_broker(tmp_path_factory.mktemp("denying") / "node", options)
+    broker = start_broker(brokers_folder / "denying" / "node", options)
     yield broker
     broker.node.kill()
 
@@ -275,11 +279,12 @@ def test_a_broker_that_denies_transient_queues_is_explained(
 # ---- the options are wrong
 
 WRONG_OPTIONS = [
-    *[(script, option) for script in SCRIPTS for option in (
+    *zip(itertools.cycle(SCRIPTS), (
         "--port=0", "--port=-1", "--port=70000", "--port=x", "--heartbeat=-1", "--heartbeat=70000",
-        "--retry-for=-1", "--retry-for=nan", "--retry-for=inf", "--queue-type=stream", "--queue=",
-        f"--queue={'q' * 300}", "--nosuch",
-    )],
+        "--retry-for=-1", "--retry-for=nan", "--retry-for=inf", "--queue=", f"--queue={'q' * 300}",
+        "--nosuch",
+    )),
+    *[(script, "--queue-type=stream") for script in SCRIPTS],
     *[("producer.py", option) for option in (
         "--count=0", "--count=-1", "--count=1.5", "--interval=-1", "--interval=nan",
     )],
@@ -318,15 +323,13 @@ def test_a_misspelt_option_is_named_and_the_one_that_was_meant(
     assert hint == f"  try: {script} --help"
 
 
-@each_script
-@pytest.mark.parametrize("name", ["hello\r", "hello\n", "a\tb", "\x1b[31mred", "\x7f"])
+@in_turn("name", ["hello\r", "hello\n", "a\tb", "\x1b[31mred", "\x7f"])
 def test_a_queue_name_with_control_characters_is_a_usage_error(fail: Fail, lab: Lab, script, name):
     error, _ = fail(script, queue=name, code=2, lab=lab)  # RabbitMQ would take them out
     assert "--queue" in error and repr(name) in error
 
 
-@each_script
-@pytest.mark.parametrize("option", ["--queue", "--host", "--vhost", "--username", "--password"])
+@in_turn("option", ["--queue", "--host", "--vhost", "--username", "--password"])
 def test_bytes_that_are_not_utf8_are_a_usage_error(fail: Fail, lab: Lab, script, option):
     latin1 = os.fsdecode("été".encode("latin-1"))
     error, _ = fail(script, "--retry-for", 0, option, latin1, code=2, lab=lab)
@@ -345,8 +348,7 @@ def test_count_needs_messages(run: Run):
     assert "no MESSAGE to send" in the_error(done)[0]
 
 
-@each_script
-@pytest.mark.parametrize(
+@in_turn(
     "url",
     [
         f"amqp://guest:{PASSWORD}#@localhost",
@@ -363,9 +365,9 @@ def test_count_needs_messages(run: Run):
 )
 @pytest.mark.parametrize("where", ["--url", "AMQP_URL"])
 def test_a_url_that_is_none_is_explained_and_not_repeated(run: Run, script, url, where):
-    given = {"env": {"AMQP_URL": url}} if where == "AMQP_URL" else {}
+    more = {"env": {"AMQP_URL": url}} if where == "AMQP_URL" else {}
     options = ["--url", url] if where == "--url" else []
-    done = run(script, "--queue", "q", *options, *message(script), **given)
+    done = run(script, "--queue", "q", *options, *message(script), **more)
     assert done.wait() == 2
     error, hint = the_error(done)
     assert f"error: {where} is not amqp://user:password@host:5672/vhost" in error
@@ -379,9 +381,9 @@ def test_parts_win_over_a_url(lab: Lab, run: Run, script, where):
     lab.declare()
     parts = *HERE, lab.broker.port, "--vhost", lab.vhost, "--username", "guest"
     wrong = f"amqp://nobody:guest@nosuch.invalid:{free_port()}/nosuch"
-    given = {"url": wrong} if where == "AMQP_URL" else {}
+    more = {"url": wrong} if where == "AMQP_URL" else {}
     options = ["--url", wrong] if where == "--url" else []
-    there = run(script, "--queue", "q", *options, *parts, *message(script), **given)
+    there = run(script, "--queue", "q", *options, *parts, *message(script), **more)
     there.wait_for(SUCCEEDED[script])
 
 
@@ -435,12 +437,12 @@ def test_output_into_a_full_disk_ends_a_reader_and_keeps_the_messages(
 def test_a_password_is_never_shown_not_even_with_verbose(lab: Lab, run: Run, script, form, trouble):
     port = lab.broker.port if trouble == "refused" else free_port()
     url = f"amqp://guest:{PASSWORD}@127.0.0.1:{port}/{lab.vhost}"
-    options, given = {
+    options, more = {
         "--password": ([*HERE, port, "--username", "guest", "--password", PASSWORD], {}),
         "--url": (["--url", url], {}),
         "AMQP_URL": ([], {"url": url}),
     }[form]
-    done = run(script, "--queue", "q", "-v", "--retry-for", 0, *options, *message(script), **given)
+    done = run(script, "--queue", "q", "-v", "--retry-for", 0, *options, *message(script), **more)
     assert done.wait() == (4 if trouble == "refused" else 3)
     assert PASSWORD not in done.text()
     assert len(done.find(f"{script}: error: ")) == 1
@@ -514,7 +516,7 @@ def certificates(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tls_lab(request, certificates: Path, tmp_path_factory) -> Iterator[tuple[Lab, int]]:
+def tls_lab(request, certificates: Path, brokers_folder: Path) -> Iterator[tuple[Lab, int]]:
     """Return a vhost on a broker that speaks TLS, and the port where it does."""
     port = free_port()
     settings = f"listeners.ssl.1 = 127.0.0.1:{port}\n" + "".join(
@@ -526,7 +528,7 @@ def tls_lab(request, certificates: Path, tmp_path_factory) -> Iterator[tuple[Lab
         ]
     )
     options = {"version": request.config.getoption("rabbitmq"), "deny_transient": False}
-    broker = start_broker(tmp_path_factory.mktemp("tls") / "node", options, settings)
+    broker = start_broker(brokers_folder / "tls" / "node", options, settings)
     lab = open_lab(broker)
     lab.declare()
     yield lab, port

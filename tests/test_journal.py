@@ -12,8 +12,8 @@ from pathlib import Path
 import pika
 import pytest
 
-from conftest import ROOT, Lab, Run, Script, events, of, read_journal, wait_until
-from proxy import Proxy
+from conftest import ROOT, Gate, Lab, Run, Script, events, of, read_journal, wait_until
+from kit.exercise.proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
 DOCUMENT = (ROOT / "labs" / "journal.md").read_text(encoding="utf-8")
@@ -162,17 +162,19 @@ def test_messages_that_are_abandoned_in_hand_and_while_they_wait(
     assert counts(read_journal(journal)) == last
 
 
-def test_a_connection_that_is_lost_and_comes_back(lab: Lab, worker: Run, run: Run, journal: Path):
+def test_a_connection_that_is_lost_and_comes_back(
+    lab: Lab, worker: Run, gate: Gate, proxied: tuple[Proxy, str], journal: Path
+):
+    proxy, url = proxied
     lab.declare()
-    proxy = Proxy(lab.broker.port)
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
-    script = worker(lab, *ONE_BY_ONE, "--journal", journal, url=url, seconds=0.5)
+    script = worker(lab, *ONE_BY_ONE, "--journal", journal, url=url, script=gate.script)
     lab.publish("a")
     script.wait_for("Received")
     proxy.cut()
+    script.wait_for("connecting again")
+    gate.open()
     script.wait_for("Done", count=2)
     finish(script)
-    proxy.close()
     lines = read_journal(journal)
     assert [line["event"] for line in lines if line["event"].startswith("connection_")] == [
         "connection_lost",
@@ -247,8 +249,8 @@ def test_a_message_that_is_long_or_not_text(lab: Lab, worker: Run, journal: Path
     script = worker(lab, *ONE_BY_ONE, "--journal", journal, seconds=0)
     script.wait_for("Done", count=3)
     finish(script)
-    shown = [(line["message"], line["bytes"]) for line in of(read_journal(journal), "received")]
-    assert shown == [("\\xff\x00a", 3), ("€" * 100, 600), ("x" * 100, 5_000_000)]
+    received = [(line["message"], line["bytes"]) for line in of(read_journal(journal), "received")]
+    assert received == [("\\xff\x00a", 3), ("€" * 100, 600), ("x" * 100, 5_000_000)]
 
 
 @pytest.mark.parametrize("script", ["qprocessor.py", "consumer.py"])

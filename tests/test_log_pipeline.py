@@ -26,10 +26,9 @@ from conftest import (
     wait_until,
 )
 from kit.broker.network import free_port
-from kit.exercise.proxy import proxy_before
+from kit.exercise.proxy import Proxy, proxy_before
 from logpipe.reader import read_tables
 from logpipe.sink import Sink
-from proxy import Proxy
 from rabbit_logging import RabbitHandler
 from strange import ODD
 

@@ -22,7 +22,7 @@ from speed.program import DONE, LINUX, RECEIVED, Failed, Program, wait_for
 from speed.result import BEST_PEER, Measurement, Metric, Result, Target
 
 from conftest import Lab, wait_until
-from proxy import Proxy
+from kit.exercise.proxy import Proxy
 
 ROOT = Path(__file__).parent.parent
 MEASURE = ROOT / "labs" / "measure.py"

@@ -25,7 +25,6 @@ from conftest import (
     Run,
     Script,
     UndecodableProperties,
-    let_it_be_written,
     undecodable_is_fine,
     wait_until,
 )
@@ -126,7 +125,7 @@ def test_who_asks_hears_of_every_event_and_counts_the_questions(publisher: Start
     for event in ("rain", "snow"):
         write(station, event)
         poller.wait_for(f"'{event}'")
-    leave(poller)  # while it waits: a question under way would be counted by one of the two only
+    leave(poller)
     assert [line.text for line in poller.find(" [x] ")] == [
         " [x] Event 1: 'rain'",
         " [x] Event 2: 'snow'",
@@ -134,7 +133,10 @@ def test_who_asks_hears_of_every_event_and_counts_the_questions(publisher: Start
     requests, in_vain = map(int, re.search(r"(\d+) requests, (\d+)", poller.text()).groups())
     assert requests == in_vain + 2 > 2
     leave(station)
-    assert station.find(f"{requests} requests answered, {in_vain} of them with nothing new")
+    said = r"(\d+) requests answered, (\d+) of them with nothing new"
+    answered, empty = map(int, re.search(said, station.text()).groups())
+    assert answered == empty + 2
+    assert answered in (requests, requests - 1)  # the last question may have got no answer
 
 
 def test_who_asks_too_late_misses_what_is_no_longer_kept(publisher: Start, start: Start):
@@ -168,7 +170,7 @@ def test_a_publisher_that_was_away_is_asked_on(publisher: Start, start: Start):
     assert len(poller.find("started anew")) == 1
 
 
-def test_nonsense_does_not_disturb_the_publisher(publisher: Start):
+def test_nonsense_does_no_harm_to_the_publisher(publisher: Start):
     station = publisher()
     write(station, "rain")
     station.wait_for("Event 1")
@@ -289,8 +291,8 @@ def test_a_direct_exchange_goes_by_the_key(subscriber: Start, emit: Start):
     errors.wait_for("Received 'e' (key 'error')")
     assert both.wait() == 0
     assert (received(errors), received(both)) == (["e"], ["w", "e"])
-    nobody = emit(*log, "--key", "info", "i")
-    assert nobody.text() == " [!] Nobody is subscribed to 'log', key 'info': 'i' is dropped"
+    dropped = emit(*log, "--key", "info", "i")
+    assert dropped.text() == " [!] Nobody is subscribed to 'log', key 'info': 'i' is dropped"
 
 
 KEYS = ("error", "kern.error", "kern.disk.error", "kern.error.disk", "kern", "mail.info")
@@ -443,8 +445,9 @@ def test_a_broker_that_crashes_keeps_the_durable_ones_messages(
     leave(durable)
     emit(*news, "--persistent", "before", lab=own_lab)
     own.wait_for("'before'")
-    let_it_be_written()
-    own_lab.broker.away("kill")
+    own_lab.broker.write_down()
+    own_lab.broker.node.kill()
+    own_lab.broker.node.start()
     own.wait_for(WAITING, count=2, within=60)
     emit(*news, "after", lab=own_lab)
     own.wait_for("'after'")
@@ -512,7 +515,7 @@ def test_a_message_that_cannot_be_decoded_goes_with_a_subscriber_s_own_queue(
     leave(reader)
 
 
-def test_odd_properties_and_keys_disturb_nobody(subscriber: Start, lab: Lab):
+def test_odd_properties_and_keys_do_no_harm(subscriber: Start, lab: Lab):
     reader = subscriber("--exchange", "news", "--type", "topic", "--bind", "#")
     publish(lab, b"odd", pika.BasicProperties(**ODD), key=b"\xe9\x1b")
     reader.wait_for("Received 'odd' (key b'\\xe9\\x1b')")
@@ -688,11 +691,11 @@ def test_names_cannot_play_with_the_graph(start: Start, lab: Lab):
     text = r"(?:[\w .\-/@,=+é]|#\d+;)+"
     shapes = rf'    (x\d+\(\("{text}<br/>topic"\)\)|q\d+\[\("{text}"\)\]|x\d+ -->\|"{text}"\| q\d+)'
     assert [line for line in lines if not re.fullmatch(shapes, line)] == []
-    shown = {
+    names = {
         re.sub(r"#(\d+);", lambda code: chr(int(code[1])), name)
         for name in re.findall(r'q\d+\[\("(.+)"\)\]', graph.text())
     }
-    assert shown == set(NASTY)
+    assert names == set(NASTY)
 
 
 def test_an_empty_graph_is_said(start: Start):

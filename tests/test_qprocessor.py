@@ -1,4 +1,4 @@
-"""qprocessor.py on a broker that behaves: what it works, loses, acknowledges, and how it stops."""
+"""qprocessor.py on a broker that behaves: what it does, loses and acknowledges; how it stops."""
 
 import re
 import time
@@ -9,6 +9,7 @@ import pytest
 
 from conftest import (
     ROOT,
+    Gate,
     Lab,
     Run,
     Script,
@@ -21,8 +22,8 @@ from conftest import (
     wait_until,
 )
 from kit.cli.program import DEADLINE
+from kit.exercise.proxy import Proxy
 from kit.exercise.queue import QueueClient
-from proxy import Proxy
 
 ONE_BY_ONE = ("--acknowledge", "--prefetch", 1)
 LATE = "abc"  # messages that arrive while the consumer is being cancelled
@@ -254,7 +255,7 @@ def test_without_prefetch_one_worker_takes_all_that_waits(lab: Lab, worker: Run)
     wait_until(lambda: lab.ready() == 0, "both are handed over")
 
 
-def test_round_robin_deals_the_messages_out_in_turn_whoever_is_busy(lab: Lab, worker: Run):
+def test_round_robin_deals_the_messages_out_in_turn_even_to_a_busy_worker(lab: Lab, worker: Run):
     lab.declare()
     workers = [worker(lab, "--acknowledge", seconds=0.1) for _ in range(2)]
     lab.publish("L" * 10, *["s"] * 7)
@@ -262,7 +263,7 @@ def test_round_robin_deals_the_messages_out_in_turn_whoever_is_busy(lab: Lab, wo
     assert sorted(map(received, workers)) == [["L" * 10, "s", "s", "s"], ["s"] * 4]
 
 
-def test_prefetch_1_gives_the_next_message_to_whoever_is_free(lab: Lab, worker: Run):
+def test_prefetch_1_gives_the_next_message_to_the_free_worker(lab: Lab, worker: Run):
     lab.declare()
     workers = [worker(lab, *ONE_BY_ONE, seconds=0.1) for _ in range(2)]
     lab.publish("L" * 1000, *["s"] * 7)
@@ -389,13 +390,26 @@ def test_a_signal_ends_an_idle_worker_with_0(lab: Lab, worker: Run, options: tup
     assert script.text("stdout").splitlines()[-1] == stopped()
 
 
-def test_sigterm_in_a_task_finishes_and_acknowledges_it_and_leaves_the_rest(lab: Lab, worker: Run):
+def stop_in_a_task(script: Script, gate: Gate, journal: Path, dropped: int) -> None:
+    """Send SIGTERM; end the task in hand once the worker has dropped those that wait."""
+    script.terminate()
+    wait_until(
+        lambda: journal.read_text().count('"abandoned"') == dropped, "those that wait are dropped"
+    )
+    gate.open()
+    assert script.wait() == 0
+
+
+def test_sigterm_in_a_task_finishes_and_acknowledges_it_and_leaves_the_rest(
+    lab: Lab, worker: Run, gate: Gate, tmp_path: Path
+):
     lab.declare()
     lab.publish("in hand", "b", "c")
-    script = worker(lab, "--acknowledge", seconds=0.1)
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, "--acknowledge", "--journal", journal, script=gate.script)
     script.wait_for("Received 'in hand'")
     wait_until(lambda: lab.ready() == 0, "all are handed over")
-    finish(script)
+    stop_in_a_task(script, gate, journal, dropped=2)
     assert [line.text for line in script.lines[2:]] == [
         " [x] Done",
         stopped(worked=1, returned=2),
@@ -403,13 +417,16 @@ def test_sigterm_in_a_task_finishes_and_acknowledges_it_and_leaves_the_rest(lab:
     assert [body for body, _ in lab.remains()] == [b"b", b"c"]
 
 
-def test_sigterm_says_how_many_auto_acknowledged_messages_are_lost(lab: Lab, worker: Run):
+def test_sigterm_says_how_many_auto_acknowledged_messages_are_lost(
+    lab: Lab, worker: Run, gate: Gate, tmp_path: Path
+):
     lab.declare()
     lab.publish("in hand", *"bcdef")
-    script = worker(lab, seconds=0.1)
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, "--journal", journal, script=gate.script)
     script.wait_for("Received 'in hand'")
     wait_until(lambda: lab.ready() == 0)
-    finish(script)
+    stop_in_a_task(script, gate, journal, dropped=5)
     script.wait_for(" [!] 5 more had been handed over, LOST: they were auto-acknowledged")
     script.wait_for(stopped(worked=1, lost=5))
     assert lab.remains() == []
@@ -455,30 +472,33 @@ def test_ctrl_c_counts_what_waits_behind_the_task_too(lab: Lab, worker: Run, opt
 
 
 @pytest.mark.parametrize("options", [(), ("--acknowledge",)], ids=str)
-def test_sigterm_at_the_limit_finishes_only_the_task_in_hand(lab: Lab, worker: Run, options: tuple):
+def test_sigterm_at_the_limit_finishes_only_the_task_in_hand(
+    lab: Lab, worker: Run, gate: Gate, tmp_path: Path, options: tuple
+):
     lab.declare()
-    lab.publish("in hand", "b" * 999)
-    script = worker(lab, *options, "-n", 2, seconds=0.1)
+    lab.publish("in hand", "b")
+    journal = tmp_path / "run.jsonl"
+    script = worker(lab, *options, "-n", 2, "--journal", journal, script=gate.script)
     script.wait_for("Received 'in hand'")
     wait_until(lambda: lab.consumers() == 0, "it takes no more")
-    finish(script)
+    stop_in_a_task(script, gate, journal, dropped=1)
     script.wait_for(stopped(worked=1, returned=1) if options else stopped(worked=1, lost=1))
     assert len(lab.remains()) == (1 if options else 0)
 
 
-def test_sigterm_after_ctrl_c_does_not_wait_for_the_task(lab: Lab, worker: Run):
+def test_sigterm_after_ctrl_c_does_not_wait_for_the_task(
+    lab: Lab, worker: Run, proxied: tuple[Proxy, str]
+):
     lab.declare()
     lab.publish("in hand")
-    proxy = Proxy(lab.broker.port)
+    proxy, url = proxied
     asked = proxy.fall_silent_at_cancel()
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     script = worker(lab, *ONE_BY_ONE, seconds=99, url=url)
     script.wait_for("Received 'in hand'")
     script.interrupt()
     assert asked.wait(DEADLINE)
     script.terminate()
     assert script.wait() == 130
-    proxy.close()
     script.wait_for("Abandoned 'in hand': returned to the queue")
 
 
@@ -507,13 +527,17 @@ def test_a_signal_ends_a_worker_that_has_not_reached_its_broker_yet(run: Run, st
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 @pytest.mark.parametrize("acknowledge", [(), ("--acknowledge",)], ids=str)
 @pytest.mark.parametrize("stop", ["interrupt", "terminate", "-n", "--exit-when-empty"])
-def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_told(
-    lab: Lab, worker: Run, acknowledge: tuple, stop: str, queue_type: str
+def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_returned(
+    lab: Lab,
+    worker: Run,
+    proxied: tuple[Proxy, str],
+    acknowledge: tuple,
+    stop: str,
+    queue_type: str,
 ):
+    proxy, url = proxied
     lab.declare(arguments={"x-queue-type": queue_type})
-    proxy = Proxy(lab.broker.port)
     proxy.before_cancel = lambda: QueueClient(lab.url).publish(*LATE)
-    url = lab.url.replace(str(lab.broker.port), str(proxy.port))
     options = {"-n": ("-n", 2), "--exit-when-empty": ("--exit-when-empty",)}.get(stop, ())
     script = worker(lab, *acknowledge, *options, url=url)
     lab.publish("1", "2")
@@ -522,7 +546,6 @@ def test_what_arrives_while_the_consumer_is_cancelled_is_worked_or_told(
         getattr(script, stop)()
     assert script.wait() == 0
     assert proxy.before_cancel is None, "no basic.cancel was seen"
-    proxy.close()
     counted, remains = fates(script), lab.remains()
     assert counted["worked"] == len(script.find("Done")) >= 2
     assert counted["worked"] + len(remains) == 2 + len(LATE)
@@ -718,7 +741,7 @@ def test_verbose_shows_where_the_work_failed(lab: Lab, run: Run, tmp_path: Path)
     assert "in work\n    raise ValueError('no such order')" in script.text("stderr")
 
 
-# ---- messages that nobody can do
+# ---- messages that no worker can do
 
 
 def give_back(lab: Lab, times: int) -> None:

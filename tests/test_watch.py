@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -15,12 +14,11 @@ import rich.screen
 from rich.cells import cell_len
 from rich.console import Console
 
-from conftest import Terminal, let_it_be_written, open_lab, wait_until
-from kit.exercise.proxy import proxy_before
+from conftest import Terminal, open_lab, wait_until
+from kit.exercise.proxy import Proxy, proxy_before
 from kit.management.api import Consumer
 from kit.management.poller import MISSING, Queue, Snapshot
 from kit.management.view import View
-from proxy import Proxy
 from screen import Screen, stages
 from test_worksheets import ROOT, pane_environment
 
@@ -375,13 +373,12 @@ def test_screen_survives_a_restart_of_the_broker(own_broker, stage):
     screen = stage(lab)
     screen.start("q", "--interval", "0.2")
     wait_until(lambda: screen.row("q")[1:3] == ["2", "0"], "the figures")
-    let_it_be_written()
-    restart = threading.Thread(target=own_broker.away, args=["kill"])
-    restart.start()
-    screen.wait("broker away since 2 s", within=15)
+    own_broker.write_down()
+    own_broker.node.kill()
+    screen.wait("broker away since 2 s")
     assert screen.row("q")[1] == "2"  # the last figures stay
+    own_broker.node.start()
     wait_until(lambda: not screen.shows("away"))
-    restart.join()
     assert screen.row("q")[1] == "2"
     with own_broker.frozen():
         screen.wait("no answer from the broker since")

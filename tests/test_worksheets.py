@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from conftest import wait_until
 from kit.broker import versions
 from kit.broker.network import free_port
 from kit.broker.node import Node
@@ -132,19 +132,21 @@ def test_worksheet_shows_what_it_prints(
 def what_is_left(page: Worksheet, stage: Stage, environment: dict[str, str]) -> str:
     """Say what the page's "Clean up" has forgotten: programs in the panes, queues in the vhost."""
     for name, pane in stage.panes.items():
-        end = time.monotonic() + 10
-        while (view := pane.look()).prompt != "$":
-            if time.monotonic() > end:
-                last = view.lines[view.cursor]
-                return f"{page.file}: clean up: a program still runs in pane {name!r}: {last!r}"
-            time.sleep(0.05)
-    queues = subprocess.run(
-        [sys.executable, ROOT / "labs/queues.py"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    if queues.returncode == 0 and "no queue" not in queues.stdout:
-        return f"{page.file}: clean up: there are queues left:\n{queues.stdout}"
+        try:
+            wait_until(lambda pane=pane: pane.look().prompt == "$")
+        except AssertionError:
+            view = pane.look()
+            last = view.lines[view.cursor]
+            return f"{page.file}: clean up: a program still runs in pane {name!r}: {last!r}"
+    try:  # a program's own queue goes a moment after the program
+        wait_until(lambda: "no queue" in queues(environment))
+    except AssertionError:
+        return f"{page.file}: clean up: there are queues left:\n{queues(environment)}"
     return ""
+
+
+def queues(environment: dict[str, str]) -> str:
+    """Return what labs/queues.py says, "no queue" where the broker is not there any more."""
+    command = [sys.executable, ROOT / "labs/queues.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return done.stdout if done.returncode == 0 else "no queue"

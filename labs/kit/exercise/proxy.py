@@ -1,4 +1,4 @@
-"""A go-between for a program and its broker: it listens in, cuts connections, and plays dead.
+"""A proxy between a program and its broker: it listens in, cuts connections, plays dead.
 
 It needs no rights on the broker, so it does the same at home and on a classroom's server.
 """
@@ -8,12 +8,17 @@ import contextlib
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pika
 from pika import frame as frames
+from pika.spec import Basic
 
 from kit.cli import LOCALHOST
+
+# What a frame begins with: its type (method, header, body, heartbeat), or the "A" of "AMQP".
+FRAME_BEGINS = b"\x01\x02\x03\x08A"
 
 
 @dataclass(frozen=True)
@@ -29,30 +34,57 @@ class Heard:
 class Proxy:
     """Listens on a port of its own for a broker; all methods may be called from any thread."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        self.broker = {"host": host, "port": port, "ssl": tls}
+    def __init__(
+        self,
+        broker_port: int,
+        port: int = 0,
+        *,
+        host: str = LOCALHOST,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._broker = {"host": host, "port": broker_port, "ssl": tls}
         self.heard: list[Heard] = []
         self.links = 0  # how many connections have come, those that were hung up on too
-        self._open: set[asyncio.StreamWriter] = set()
+        # Called once, while the program's next basic.cancel is held.
+        self.before_cancel: Callable[[], None] | None = None
+        self._open: dict[asyncio.StreamWriter, int] = {}  # both ends of each connection, its link
+        self._silent: set[int] = set()  # links
+        self._tasks: set[asyncio.Task] = set()
         self._dead = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = self._do(self._listen())
+        self._server = self._do(self._listen(port))
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """Break every connection, without a word of AMQP to either side."""
+        """Break every connection, without a word of AMQP to either side; new ones are served."""
         self._do(self._cut())
 
     def play_dead(self, dead: bool = True) -> None:
-        """Hang up on whoever comes, as Docker does while the broker in the container boots."""
+        """Hang up on every new connection, as Docker does while the broker in it boots."""
         self._dead = dead
+
+    def silence(self) -> None:
+        """Forward nothing more on the open connections, nor close them; new ones are served."""
+        self._do(self._silence())
+
+    def fall_silent_at_cancel(self) -> threading.Event:
+        """Go silent at the next basic.cancel; return the event that this sets."""
+        asked = threading.Event()
+
+        def fall_silent() -> None:
+            self.silence()
+            asked.set()
+
+        self.before_cancel = fall_silent
+        return asked
 
     def close(self) -> None:
         """Stop listening and break what is open."""
-        self._server.close()
-        self.cut()
+        if self._loop.is_closed():
+            return
+        self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()
@@ -60,59 +92,97 @@ class Proxy:
     def _do(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=10)
 
-    async def _listen(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, LOCALHOST, 0)
+    async def _listen(self, port: int) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, LOCALHOST, port)
 
     async def _cut(self) -> None:
-        for writer in list(self._open):
+        for writer in self._open:
             writer.transport.abort()
         await asyncio.sleep(0)
 
+    async def _silence(self) -> None:
+        self._silent.update(self._open.values())
+
+    async def _close(self) -> None:
+        self._server.close()
+        await self._cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.links += 1
-        link = self.links
         if self._dead:
             return writer.close()
+        link, writers = self.links, [writer]
+        self._open[writer] = link
+        self._tasks.add(asyncio.current_task())
         try:
-            far_reader, far_writer = await asyncio.open_connection(**self.broker)
-        except OSError:
-            return writer.close()
-        self._open |= {writer, far_writer}
-        try:
+            far_reader, far_writer = await asyncio.open_connection(**self._broker)
+            writers.append(far_writer)
+            self._open[far_writer] = link
             await asyncio.gather(
-                self._pass_on(reader, far_writer, link, "program"),
-                self._pass_on(far_reader, writer, link, "broker"),
+                self._pass_on(link, "program", reader, far_writer),
+                self._pass_on(link, "broker", far_reader, writer),
             )
+        except OSError:  # the broker is away
+            writer.close()
         finally:
-            self._open -= {writer, far_writer}
+            for one in writers:
+                del self._open[one]
+            self._tasks.remove(asyncio.current_task())
 
-    async def _pass_on(self, reader, writer, link: int, sender: str) -> None:
-        """Pass bytes on until one side hangs up, and write down what they say."""
-        buffer, understood = b"", True
+    async def _pass_on(
+        self, link: int, sender: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Pass on what one side says until it hangs up, and note its methods and properties."""
+        ear = Ear()
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
-                if understood:
-                    buffer += data
-                    try:
-                        buffer = self._note(buffer, link, sender)
-                    except Exception:  # whatever it is, it is not AMQP
-                        understood = False
-                writer.write(data)
+                for piece, what in ear.hear(data):
+                    if what:
+                        self.heard.append(Heard(time.monotonic(), link, sender, what))
+                    if sender == "program" and isinstance(what, Basic.Cancel):
+                        await self._hold()
+                    if link not in self._silent:
+                        writer.write(piece)
                 await writer.drain()
-        writer.close()
+        if link not in self._silent:
+            writer.close()
 
-    def _note(self, data: bytes, link: int, sender: str) -> bytes:
-        """Note each whole frame; return the bytes that are left."""
-        while data:
-            size, frame = frames.decode_frame(data)
+    async def _hold(self) -> None:
+        """Call `before_cancel` and wait until it returns."""
+        if before_cancel := self.before_cancel:
+            self.before_cancel = None
+            await asyncio.to_thread(before_cancel)
+
+
+class Ear:
+    """Splits what one side says into AMQP's frames; what is not AMQP stays as it comes."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._is_amqp = True
+
+    def hear(self, data: bytes) -> Iterator[tuple[bytes, object]]:
+        """Yield the bytes of each frame that is complete, and its method or properties if any."""
+        self._rest += data
+        while self._rest:
+            size, frame = self._decode()
             if not size:
-                break
-            data = data[size:]
-            if isinstance(frame, frames.Method):
-                self.heard.append(Heard(time.monotonic(), link, sender, frame.method))
-            elif isinstance(frame, frames.Header):
-                self.heard.append(Heard(time.monotonic(), link, sender, frame.properties))
-        return data
+                return
+            piece, self._rest = self._rest[:size], self._rest[size:]
+            yield piece, getattr(frame, "method", None) or getattr(frame, "properties", None)
+
+    def _decode(self) -> tuple[int, object]:
+        """Return the size of the next frame, 0 while it is not complete, and the frame."""
+        self._is_amqp = self._is_amqp and self._rest[0] in FRAME_BEGINS
+        if self._is_amqp:
+            try:
+                return frames.decode_frame(self._rest)
+            except Exception:  # pika raises whatever its decoding meets
+                self._is_amqp = False
+        return len(self._rest), None
 
 
 def proxy_before(url: str) -> tuple[Proxy, str]:
@@ -122,7 +192,7 @@ def proxy_before(url: str) -> tuple[Proxy, str]:
     """
     where = pika.URLParameters(url)
     tls = where.ssl_options
-    proxy = Proxy(where.host, where.port, tls.context if tls else None)
+    proxy = Proxy(where.port, host=where.host, tls=tls.context if tls else None)
     _, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     login, at, _ = authority.rpartition("@")
