@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kit.amqp import Broker, Parser
 
 LOCALHOST = "127.0.0.1"
+KIT = Path(__file__).resolve().parents[3]
 OK, UNEXPECTED, USAGE, UNREACHABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130  # as in kit.amqp
 LOOK_EVERY = 0.03  # seconds
 
@@ -96,23 +97,15 @@ def in_words(error: Exception) -> Trouble:
     return Trouble(f"{type(error).__name__}: {error}", "look closer: -v", 1)
 
 
-def how_to_get_packages(lab: str = "") -> str:
-    """Return what to type when a package is missing; a `lab` may have its own list."""
-    kit = Path(os.path.relpath(Path(__file__).resolve().parents[3]))
-    packages = f"pip install -r {kit / 'requirements.txt'}"
-    if lab:
-        packages += f" -r {kit / 'labs' / lab / 'requirements.txt'}"
-    return f". {kit / '.venv/bin/activate'}    (and there, if it lacks: {packages})"
-
-
 @contextlib.contextmanager
-def requirements(lab: str = "") -> Iterator[None]:
+def requirements() -> Iterator[None]:
     """Import what requirements.txt brings; end with one line and what to try if it is missing."""
     try:
         yield
     except ImportError as missing:
-        program = os.path.basename(sys.argv[0])
-        hint = how_to_get_packages(lab)
+        program, kit = os.path.basename(sys.argv[0]), os.path.relpath(KIT)
+        install = f"pip install -r {os.path.join(kit, 'requirements.txt')}"
+        hint = f". {os.path.join(kit, '.venv/bin/activate')}    (and there, if it lacks: {install})"
         raise SystemExit(f"{program}: error: {missing}\n  try: {hint}") from None
 
 
