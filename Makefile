@@ -6,8 +6,9 @@ BIN := .venv/bin
 PYTEST := -m pytest -q -o console_output_style=count --tb=short -rfE
 # Speed is measured when nothing else runs.
 SPEED := tests/test_speed.py
-# In tests/conftest.py's order: what takes long begins first.
-PARALLEL := -n 6 --dist loadgroup --no-loadscope-reorder --ignore $(SPEED)
+# More tests at a time than processors, as most of them wait most of the time; in the order of
+# tests/conftest.py, where what takes long begins first.
+PARALLEL := -n 8 --dist loadgroup --no-loadscope-reorder --ignore $(SPEED)
 
 SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qprocessor.py errors.py \
   broker_loss.py journal.py)
@@ -32,7 +33,7 @@ demo: .venv/ready
 test: .venv/ready-for-tests
 	@echo " [*] Step 1 of 2: how fast the scripts are, while nothing else runs ..."
 	@$(BIN)/python $(PYTEST) $(SPEED)
-	@echo " [*] Step 2 of 2: all other tests, six at a time, the longest first ..."
+	@echo " [*] Step 2 of 2: all other tests, eight at a time, the longest first ..."
 	@$(BIN)/python $(PYTEST) $(PARALLEL)
 
 VERSIONS := "3.10" "4.0" "4.3" "4.3 --deny-transient"
