@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # It counts the tests as it goes, and ends with a line for each that failed.
 PYTEST := -m pytest -q -o console_output_style=count --tb=short -rfE
-# In tests/conftest.py's order: what takes long begins first.
-PARALLEL := -n 6 --dist loadgroup --no-loadscope-reorder
+# More tests at a time than processors, as most of them wait most of the time; in the order of
+# tests/conftest.py, where what takes long begins first.
+PARALLEL := -n 8 --dist loadgroup --no-loadscope-reorder
 
 SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qprocessor.py errors.py \
   broker_loss.py journal.py)
@@ -29,7 +30,7 @@ demo: .venv/ready
 	@$(BIN)/python labs/demo.py
 
 test: .venv/ready-for-tests
-	@echo " [*] All tests, six at a time, the longest first ..."
+	@echo " [*] All tests, eight at a time, the longest first ..."
 	@$(BIN)/python $(PYTEST) $(PARALLEL)
 
 # Before a release. Not a test: it needs a machine that does nothing else, and a person who looks.

@@ -183,8 +183,10 @@ def test_lab_10_makes_rows_of_all_records_with_four_workers(compose: Callable[[s
     run = compose("10-log-pipeline")
     run("up", "--detach", "--build", "--wait", "--scale", "worker=4", "rabbitmq", "worker")
     run("up", "--detach", "--build", "simulator")
-    run("wait", "simulator")
-    logged = int(re.search(r"(\d+) records logged", run("logs", "simulator"))[1])
+    said = wait_until(
+        lambda: re.search(r"(\d+) records logged", run("logs", "simulator")), "the game ends"
+    )
+    logged = int(said[1])
     assert logged > 0
 
     def tables() -> dict:
