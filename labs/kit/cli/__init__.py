@@ -1,7 +1,6 @@
-"""How every lab program speaks, fails and stops; beside it, programs to watch and the terminal.
+"""How every lab program speaks, fails and stops. `program` runs another one, `terminal` reads keys.
 
-It imports kit.amqp only, and that only for the options of a broker: labs/broker.py does without
-pika.
+It imports kit.amqp only, and only for the options of a broker: labs/broker.py runs without pika.
 """
 
 import argparse
@@ -27,12 +26,14 @@ LOOK_EVERY = 0.03  # seconds
 
 
 class Trouble(Exception):
-    """Raised for what a person can put right: what is wrong, what to try, and the exit code.
+    """Raised for a problem that the user can fix: what is wrong, what to try, and the exit code.
 
     `final`: no other way of starting a broker would help.
     """
 
-    def __init__(self, what: str, hint: str = "", code: int = 3, *, final: bool = False) -> None:
+    def __init__(
+        self, what: str, hint: str = "", code: int = UNREACHABLE, *, final: bool = False
+    ) -> None:
         super().__init__(what)
         self.hint, self.code, self.final = hint, code, final
 
@@ -57,7 +58,7 @@ def clean(text: str) -> str:
 
 
 def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> NoReturn:
-    """Run a program to its exit code; what a person can cause is one line and what to try."""
+    """Run a program to its exit code; errors that the user can fix print as one line and a hint."""
     for stream in filter(None, (sys.stdout, sys.stderr)):  # their encoding may lack a character
         stream.reconfigure(errors="backslashreplace")
     verbose = getattr(options, "verbose", False)
@@ -66,11 +67,11 @@ def run(main: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         sys.stdout.flush()
     except KeyboardInterrupt:
         say("!", "Stopped by Ctrl-C.")
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
-        code = 0
+        code = OK
     except Exception as error:
-        problem = in_words(error)
+        problem = to_trouble(error)
         report(problem)
         code = problem.code
         if verbose:
@@ -84,8 +85,8 @@ def report(problem: Trouble) -> None:
     print(f"{os.path.basename(sys.argv[0])}: error: {problem}{hint}", file=sys.stderr, flush=True)
 
 
-def in_words(error: Exception) -> Trouble:
-    """Return what to tell a person about an error."""
+def to_trouble(error: Exception) -> Trouble:
+    """Return an error as the Trouble to report."""
     if isinstance(error, Trouble):
         return error
     with contextlib.suppress(ImportError):
@@ -94,18 +95,18 @@ def in_words(error: Exception) -> Trouble:
         if isinstance(error, (BrokerError, pika.exceptions.AMQPError)):
             problem = explain(error)
             return Trouble(str(problem), problem.hint, problem.code)
-    return Trouble(f"{type(error).__name__}: {error}", "look closer: -v", 1)
+    return Trouble(f"{type(error).__name__}: {error}", "look closer: -v", UNEXPECTED)
 
 
 @contextlib.contextmanager
 def requirements() -> Iterator[None]:
-    """Import what requirements.txt brings; end with one line and what to try if it is missing."""
+    """Guard imports of third-party packages: if one is missing, end with one line and a hint."""
     try:
         yield
     except ImportError as missing:
-        program, kit = os.path.basename(sys.argv[0]), os.path.relpath(KIT)
-        install = f"pip install -r {os.path.join(kit, 'requirements.txt')}"
-        hint = f". {os.path.join(kit, '.venv/bin/activate')}    (and there, if it lacks: {install})"
+        program, kit = os.path.basename(sys.argv[0]), Path(os.path.relpath(KIT))
+        install = f"(if that is not enough: pip install -r {kit / 'requirements.txt'})"
+        hint = f". {kit / '.venv/bin/activate'}    {install}"
         raise SystemExit(f"{program}: error: {missing}\n  try: {hint}") from None
 
 
@@ -121,22 +122,21 @@ def stop_as_with_ctrl_c() -> None:
 
 def _hung_up(*_: object) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell that ends sends another one
-    signal.raise_signal(signal.SIGTERM)  # which signals_put_off knows
+    signal.raise_signal(signal.SIGTERM)  # signals_put_off() defers this one, not SIGHUP
 
 
 @contextlib.contextmanager
 def signals_put_off() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the end of the block; other threads never get them.
+    """Defer Ctrl-C and SIGTERM until the end of the block; other threads never get them.
 
-    Start a program and keep hold of it in such a block: an interrupt between the two would orphan
-    it.
+    Start a program and store it in such a block: an interrupt between the two would orphan it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
     before = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
+        number: signal.signal(number, lambda received, _: came.append(received))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
@@ -153,7 +153,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"nothing happened for {seconds:g} s")
+            raise TimeoutError(f"the condition was not met within {seconds:g} s")
         time.sleep(LOOK_EVERY)
 
 
@@ -161,7 +161,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
 
 
 def plain_parser(doc: str, epilog: str, verbose: str = "show tracebacks") -> "Parser":
-    """Return a parser with what every lab program has; `verbose` is what -v does."""
+    """Return a parser with the options of every lab program; `verbose` is the help of -v."""
     from kit.amqp import VERSION, Parser
 
     parser = Parser(
@@ -176,7 +176,7 @@ def plain_parser(doc: str, epilog: str, verbose: str = "show tracebacks") -> "Pa
 
 
 def lab_parser(doc: str, examples: str, name: str) -> "Parser":
-    """Return a parser with a lab program's options for the broker."""
+    """Return a parser with the options for a broker; `name` is the connection's name."""
     from kit.amqp import EXIT_CODES
 
     parser = plain_parser(doc, f"{examples}\n\n{EXIT_CODES}")

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-DEADLINE = 30  # seconds until a line or a state that does not come is a failure
-LONGEST = 65_536  # bytes of a line that are read at once
+DEADLINE = 30  # seconds to wait for a line or a state before failing
+LONGEST = 65_536  # bytes; a longer line is read in pieces
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Line:
 
 
 class Script:
-    """A script at work. With `most_lines` it is killed when it prints more than so many."""
+    """A running script; it is killed if it prints more than `most_lines`."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Script:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=own_session,  # Ctrl-C is for whoever watches
+            start_new_session=own_session,  # then Ctrl-C stops only the watching program
         )
         self._readers = [
             threading.Thread(target=self._read, args=(name, getattr(self.process, name)))
@@ -72,13 +72,13 @@ class Script:
         self._new.put(None)
 
     def floods(self) -> bool:
-        """Tell whether it printed more than it may."""
+        """Return True if it printed more than `most_lines`."""
         if self.most_lines is None:
             return False
         return len(self.lines) >= self.most_lines or self._size > 100 * self.most_lines
 
     def has_ended(self) -> bool:
-        """Tell whether it ended, and all that it printed is read."""
+        """Return True if it has ended and its whole output is read."""
         return not any(reader.is_alive() for reader in self._readers)
 
     def text(self, stream: str | None = None) -> str:
@@ -127,7 +127,7 @@ class Script:
         return self.signal(signal.SIGTERM)
 
     def kill(self) -> float:
-        """End it at once, and in a session of its own whatever it has started too."""
+        """End it at once; with `own_session`, also the programs that it has started."""
         if self._own_session and hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -3,11 +3,10 @@
 import argparse
 import contextlib
 import os
-import sys
 import urllib.parse
 
 from kit.amqp import Parser, number
-from kit.cli import LOCALHOST, USAGE
+from kit.cli import LOCALHOST, USAGE, Trouble, report
 
 PORT = number(int, 0, 65535)  # an argparse type; 0 for any free one
 
@@ -17,9 +16,7 @@ def port_of(place: int, first: int) -> int:
     text = os.environ.get("LAB_HTTP_PORT") or str(first)
     if text.isdecimal() and 0 < int(text) <= 65535 - place:
         return int(text) + place
-    program = os.path.basename(sys.argv[0])
-    wrong = f"{program}: error: LAB_HTTP_PORT is {text!r}"
-    print(f"{wrong}\n  try: export LAB_HTTP_PORT={first}", file=sys.stderr)
+    report(Trouble(f"LAB_HTTP_PORT is {text!r}", f"export LAB_HTTP_PORT={first}"))
     raise SystemExit(USAGE)
 
 

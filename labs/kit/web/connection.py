@@ -1,4 +1,4 @@
-"""A connection to the broker that is made again whenever it is lost."""
+"""A connection to the broker that comes back when it is lost."""
 
 import contextlib
 import signal
@@ -11,11 +11,11 @@ from kit.amqp import Broker
 from kit.cli import say
 
 TICK = 0.5  # seconds between two looks at whether to stop
-NOT_FOUND = 404  # an exchange or a queue of ours was deleted
+NOT_FOUND = 404  # AMQP: an exchange or a queue was deleted
 
 
 class Pause(Exception):
-    """Raised by `use` to let some seconds pass and begin anew; messages we hold go back."""
+    """Raised by `use` to start again after some seconds; the messages we hold go back."""
 
     def __init__(self, why: str, seconds: float) -> None:
         super().__init__(why)
@@ -31,7 +31,7 @@ class Reconnecting:
         self._connection: pika.BlockingConnection | None = None
 
     def use(self, channel: BlockingChannel) -> None:
-        """Work over a channel with confirms until done; may raise pika's errors, and Pause."""
+        """Work on a channel with confirms until done; may raise pika's errors and Pause."""
         raise NotImplementedError
 
     def is_done(self) -> bool:
@@ -58,7 +58,7 @@ class Reconnecting:
             self._connection.add_callback_threadsafe(lambda: None)
 
     def stop_at(self, *signals: int) -> None:
-        """Let these signals stop it after the message in hand; a second one stops it at once."""
+        """Stop after the message in hand on one of these signals, at once on a second."""
         for number in signals:
             signal.signal(number, self._stop_politely)
 

@@ -12,7 +12,7 @@ from kit.amqp import Broker
 from kit.cli import say
 from kit.web.connection import TICK, Reconnecting
 
-CALM = 5  # seconds after which a connection is no longer expected to die of the next message
+CALM = 5  # seconds: a connection that lives longer is healthy, as in kit.amqp
 
 
 class Message(NamedTuple):
@@ -35,7 +35,7 @@ class Consumer(Reconnecting):
     """
 
     prefetch = 1
-    exclusive = False  # the only consumer of its queues
+    exclusive = False  # True: no other consumer may read its queues
     tick = TICK  # seconds between two calls of `look`, at most
     ready = "Waiting for messages on {}"  # said when it consumes; {} are the queues
 
@@ -46,21 +46,22 @@ class Consumer(Reconnecting):
         self.one_at_a_time = False
 
     def declare(self, channel: BlockingChannel) -> list[str]:
-        """Declare what is needed and return the queues to read; called for each new channel."""
+        """Declare exchanges and queues, and return the queues to read; called for each channel."""
         raise NotImplementedError
 
     def handle(self, message: Message) -> None:
-        """Do what a message asks for, then acknowledge it. Raises Pause."""
+        """Process a message, then acknowledge it. Raises Pause."""
         raise NotImplementedError
 
     def look(self, channel: BlockingChannel) -> None:
-        """Do what has to be done now and then."""
+        """Do periodic work; called at least every `tick` seconds."""
 
     def use(self, channel: BlockingChannel) -> None:
         self.inbox.clear()
         self.busy = False
         queues = self.declare(channel)
-        # The last connection died young, perhaps of the next message: take no others with it.
+        # The last connection died young, perhaps because of one message: prefetch one at a time,
+        # so that a bad message does not send others back with it.
         self.one_at_a_time = self.prefetch > 1 and self.broker.short_lived > 0
         calm = time.monotonic() + CALM
         self._subscribe(channel, queues)

@@ -1,4 +1,4 @@
-"""A relay: publishes what waits in an outbox, in order, whenever the broker is there."""
+"""A relay: publishes the messages of an outbox, in order, whenever the broker is there."""
 
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -14,7 +14,7 @@ REFUSED_PAUSE = 1  # second
 
 
 class Outgoing(NamedTuple):
-    """A message in the outbox, which knows it by its `key`; `exchange` "" is the default one."""
+    """A message in the outbox; `key` identifies it there, `exchange` "" is the default one."""
 
     key: Hashable
     exchange: str
@@ -25,17 +25,17 @@ class Outgoing(NamedTuple):
 
 
 class Relay(Reconnecting):
-    """Publishes with confirms until stopped; what waits then is published first.
+    """Publishes with confirms until stopped; then it empties the outbox before it ends.
 
-    A message leaves the outbox when the broker has confirmed it. If the relay dies in between, it
-    publishes the message again, with the same message_id: twice perhaps, but never not at all.
+    A message leaves the outbox when the broker has confirmed it. If the relay dies in between, the
+    message may be published twice, with the same message_id, but it is never lost.
     """
 
     tick = 1.0  # seconds between two looks into the outbox; wake() ends the wait
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
-        self.refused = False  # the broker has refused the message that is next
+        self.refused = False  # the broker refused the message at the head of the outbox
 
     def declare(self, channel: BlockingChannel) -> None:
         """Declare what is needed; called for each new channel, and if a queue is missing."""
@@ -46,15 +46,15 @@ class Relay(Reconnecting):
         raise NotImplementedError
 
     def published(self, message: Outgoing) -> None:
-        """Take a message out of the outbox: the broker has it."""
+        """Remove a message from the outbox: the broker has it."""
         raise NotImplementedError
 
     def is_done(self) -> bool:
-        """Return True if it is time to stop, and nothing waits."""
+        """Return True if the relay was stopped and the outbox is empty."""
         return self.stopping and not self.unpublished()
 
     def ready(self) -> str:
-        """Return what to say once it may publish, "" for nothing."""
+        """Return the line to print before publishing, "" for none."""
         return ""
 
     def use(self, channel: BlockingChannel) -> None:
@@ -74,13 +74,17 @@ class Relay(Reconnecting):
         properties = pika.BasicProperties(
             content_type="application/json", delivery_mode=2, message_id=message.message_id
         )
-        key, where = message.routing_key, (message.exchange, message.routing_key)
+        exchange, key, body = message.exchange, message.routing_key, message.body
         try:  # basic_publish returns when the broker has confirmed it
-            channel.basic_publish(*where, message.body, properties, mandatory=message.mandatory)
+            channel.basic_publish(exchange, key, body, properties, mandatory=message.mandatory)
         except pika.exceptions.UnroutableError:
-            say("!", f"No queue takes {key!r}: was it deleted? Declaring it again")
+            if not self.refused:
+                say("!", f"No queue takes {key!r}: was it deleted? Declaring it again")
+            else:  # declaring it did not help
+                channel.connection.sleep(REFUSED_PAUSE)
+            self.refused = True
             self.declare(channel)
-        except pika.exceptions.NackError:  # a full queue does so
+        except pika.exceptions.NackError:  # for example, the queue is full
             if not self.refused:
                 say("!", f"The broker refuses a message; trying again every {REFUSED_PAUSE} s")
             self.refused = True

@@ -12,18 +12,18 @@ from fastapi import FastAPI
 from kit.amqp import reason
 from kit.cli import OK, UNEXPECTED, Trouble, say
 
-LAST_REQUESTS = 30  # seconds for those that are being answered when we are told to stop
-LAST_WORK = 2  # seconds for what a companion finishes then
-WAITING_CLIENTS = 1024  # that are not accepted yet
+LAST_REQUESTS = 30  # seconds to finish open requests after a signal to stop
+LAST_WORK = 2  # seconds for a companion to finish after that
+WAITING_CLIENTS = 1024  # connections not accepted yet
 
 
 class Companion(Protocol):
-    """What runs in a thread beside the application; a Consumer or a Relay is one.
+    """Runs in a thread beside the application, for example a Consumer or a Relay.
 
     If run() raises, the program ends with that error.
     """
 
-    connected: bool  # it has something to finish when it is stopped
+    connected: bool  # if so, stop() has work to finish
 
     def run(self) -> None: ...
 
@@ -68,7 +68,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """A server that calls `at_end` when it is told to stop, so that long answers can end."""
+    """A server that calls `at_end` on a signal to stop, so that event streams can end."""
 
     def __init__(self, config: uvicorn.Config, at_end: Callable[[], None]) -> None:
         super().__init__(config)
