@@ -2,10 +2,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# It counts the tests as it goes, and ends with a line for each that failed.
+# Count the tests as they run, and end with a line for each failure.
 PYTEST := -m pytest -q -o console_output_style=count --tb=short -rfE
-# More tests at a time than processors, as most of them wait most of the time; in the order of
-# tests/conftest.py, where what takes long begins first.
+# Run more tests at once than there are processors, because tests mostly wait. Keep the order of
+# tests/conftest.py, where the longest tests come first.
 PARALLEL := -n 8 --dist loadgroup --no-loadscope-reorder
 
 SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qprocessor.py errors.py \
@@ -16,14 +16,14 @@ SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qp
 help:
 	@echo "make demo            see it work: three workers, one is killed, nothing is lost"
 	@echo "make test            run all tests"
-	@echo "make broker          bring a RabbitMQ up and say how to connect (labs/broker.py up)"
+	@echo "make broker          start a RabbitMQ and say how to connect (labs/broker.py up)"
 	@echo "make down            stop it again; queues and messages are kept"
 	@echo "make sync            copy labs/kit/amqp.py into the three scripts"
 	@echo "make lint            check the code's style"
 	@echo "make test-versions   run the tests on RabbitMQ 3.10, 4.0 and 4.3"
 	@echo "make test-pika-next  run the scripts' tests on the next pika, 1.5.0rc1"
 	@echo "make test-docker     run the compose files of the kit and the labs on Docker"
-	@echo "make speed           measure what the scripts are to reach (a quiet machine, minutes)"
+	@echo "make speed           measure the scripts against their targets (minutes, on an idle machine)"
 	@echo "make clean           remove .venv, .venv-next and .broker, data and all"
 
 demo: .venv/ready
@@ -33,7 +33,7 @@ test: .venv/ready-for-tests
 	@echo " [*] All tests, eight at a time, the longest first ..."
 	@$(BIN)/python $(PYTEST) $(PARALLEL)
 
-# Before a release. Not a test: it needs a machine that does nothing else, and a person who looks.
+# For a release. Not a test: it needs an idle machine, and a person who reads the figures.
 speed: .venv/ready
 	@$(BIN)/python labs/measure.py --only sending,reading-unlimited,working-1,working-100,living,sharing
 
@@ -49,7 +49,7 @@ test-docker: .venv/ready-for-tests
 	@echo " [*] The compose files of the kit and the labs, on Docker ..."
 	@$(BIN)/python $(PYTEST) --docker
 
-# pika 1.5 says at each start that BlockingConnection goes in 2.0; the scripts are pinned below it.
+# pika 1.5 warns at each start that 2.0 removes BlockingConnection; requirements.txt stays below 1.5.
 test-pika-next: .venv-next/ready
 	@echo " [*] The scripts' tests on pika 1.5.0rc1 ..."
 	@PYTHONWARNINGS=ignore::DeprecationWarning \
@@ -79,7 +79,7 @@ down:
 clean: down
 	@rm -rf .venv .venv-next .broker
 
-# What single labs need, and the tests alone.
+# The packages that only single labs or the tests need.
 MORE := $(wildcard labs/*/requirements*.txt) tests/requirements.txt
 
 .venv/ready-for-tests: .venv/ready $(MORE)

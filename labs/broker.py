@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """A real RabbitMQ in one command, with or without Docker, with or without root.
 
-labs/broker.py up                     # takes the first way that works, and says which
+labs/broker.py up                     # tries four ways in turn, and says which one worked
 labs/broker.py down                   # stops it; queues and messages are kept
 
-Everything lies in .broker/ beside labs/: .broker/NODE is a broker's data, log and configuration,
-.broker/unpacked the RabbitMQ itself where it came from Debian's packages.
+Everything is kept in .broker/ beside labs/: .broker/NODE holds a broker's data, log and
+configuration, .broker/unpacked a RabbitMQ that was unpacked from Debian's packages.
 """
 
 import argparse
@@ -16,14 +16,14 @@ from kit.broker.versions import SUITES
 from kit.cli import OK, Trouble, run
 
 EPILOG = """\
-the ways of "up", in this order (--via forces one):
+the ways that "up" tries, in this order (--via allows only one):
   existing   something already answers AMQP on the port: use it
   docker     docker compose up -d --wait, with docker-compose.yml
   installed  a private node of the RabbitMQ that is installed here
-  unpacked   the same of Debian's or Ubuntu's packages, unpacked under .broker/, not installed
+  unpacked   the same from Debian's or Ubuntu's packages, unpacked in .broker/, not installed
 
   labs/broker.py up --node b --port 5673               # a second one beside it
-  labs/broker.py up --version 4.3 --node new           # another RabbitMQ
+  labs/broker.py up --version 4.3 --node new           # another version
   labs/broker.py kill && labs/broker.py up             # a power cut, and back
   labs/broker.py down --wipe                           # forget queues and messages
 
@@ -46,7 +46,7 @@ def parse() -> argparse.Namespace:
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--node", default="lab", type=node_name, help="which broker (default: lab)")
-    common.add_argument("--port", type=port, help="for AMQP (default: as last time, or 5672)")
+    common.add_argument("--port", type=port, help="for AMQP (default: the last one used, or 5672)")
     common.add_argument(
         "--management-port", type=port, help="of the management page (default: 10000 more)"
     )
@@ -58,30 +58,30 @@ def parse() -> argparse.Namespace:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     helps = {
-        "up": "bring a broker up, and say how to connect",
+        "up": "start a broker, and say how to connect",
         "down": "stop it",
-        "status": "say what runs (exit code 3: nothing)",
+        "status": "say what is running (exit code 3: nothing)",
         "restart": "stop it politely and start it again",
         "kill": "end it as a power cut would",
         "logs": "print its log",
     }
     verb = {name: verbs.add_parser(name, help=helps[name], parents=[common]) for name in helps}
-    verb["up"].add_argument("--via", choices=TRANSPORTS, help="force one way")
-    verb["up"].add_argument("--version", choices=SUITES, help="which RabbitMQ")
+    verb["up"].add_argument("--via", choices=TRANSPORTS, help="use only this way")
+    verb["up"].add_argument("--version", choices=SUITES, help="of RabbitMQ (default: any)")
     verb["down"].add_argument("--wipe", action="store_true", help="forget queues and messages too")
-    verb["logs"].add_argument("-f", "--follow", action="store_true", help="wait for more lines")
+    verb["logs"].add_argument("-f", "--follow", action="store_true", help="print new lines too")
     return parser.parse_args()
 
 
 def main(options: argparse.Namespace) -> int:
-    """Do what the command line says; return the exit code."""
+    """Run the command; return the exit code."""
     words = vars(options)
     verb, _ = words.pop("verb"), words.pop("verbose")
     broker = [words.pop(key) for key in ("node", "port", "management_port")]
     try:
         getattr(Broker(*broker), verb)(**words)
     except PermissionError as error:
-        hint = "QUEUE_LAB_BROKER_DIR=SOME/FOLDER (that one is another user's, perhaps root's)"
+        hint = "QUEUE_LAB_BROKER_DIR=SOME/FOLDER (this folder is another user's, perhaps root's)"
         raise Trouble(f"{error.filename}: {error.strerror}", hint, 1) from error
     except KeyboardInterrupt:
         if verb != "logs":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Check your exercises: run them against a real broker, and say what is wrong in a sentence.
+"""Check your exercises: run them against a real broker, and say in a sentence what is wrong.
 
-labs/check.py             # the labs, and what you have done
-labs/check.py 3           # check labs/03-acknowledgements/exercise.py; the first time, make it
-labs/check.py 3 --watch   # and again whenever you save it
+labs/check.py             # list the labs and your progress
+labs/check.py 3           # check labs/03-acknowledgements/exercise.py; make it the first time
+labs/check.py 3 --watch   # check it again whenever you save it
 
-The broker is the one of AMQP_URL, or the one on this machine (labs/broker.py up).
+The broker is that of AMQP_URL, or the one on this machine (labs/broker.py up).
 """
 
 import argparse
@@ -34,8 +34,8 @@ with requirements():
     from kit.exercise.labs import Lab, all_labs, relative
 
 EPILOG = """\
-  labs/check.py 3 --hint              # the hint for the first task that is not done
-  labs/check.py 3 --reset             # the exercise as it was; yours is kept as exercise.py.bak
+  labs/check.py 3 --hint              # print the hint for the first task that is not done
+  labs/check.py 3 --reset             # start again; your file is kept as exercise.py.bak
   labs/check.py 3 --json              # for a teacher's programs
   labs/check.py 3 --file ada.py       # another file than labs/03-.../exercise.py
 
@@ -50,12 +50,12 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("lab", nargs="?", type=int, choices=labs, metavar="LAB", help=f"one of {numbers}")
     add("--task", type=int, metavar="N", help="only the checks of TODO(N)")
-    add("--file", type=Path, metavar="FILE", help="check this file (default: the exercise.py)")
+    add("--file", type=Path, metavar="FILE", help="check this file (default: exercise.py)")
     one = parser.add_mutually_exclusive_group()
-    one.add_argument("--json", action="store_true", help="print what came of it as JSON")
-    one.add_argument("--watch", action="store_true", help="again whenever the file is saved")
-    one.add_argument("--hint", action="store_true", help="a hint for the first task not done")
-    one.add_argument("--reset", action="store_true", help="bring the exercise back as it was")
+    one.add_argument("--json", action="store_true", help="print the results as JSON")
+    one.add_argument("--watch", action="store_true", help="check again whenever the file is saved")
+    one.add_argument("--hint", action="store_true", help="print a hint for the first task not done")
+    one.add_argument("--reset", action="store_true", help="replace the exercise with the starter")
     add("--yes", action="store_true", help="with --reset: do not ask")
     options = parser.parse_args()
     if options.lab is None:
@@ -68,7 +68,7 @@ def parse() -> argparse.Namespace:
     if options.yes and not options.reset:
         parser.error("--yes goes with --reset")
     if options.reset and options.file:
-        parser.error("--reset does not go with --file: it is about the lab's own exercise.py")
+        parser.error("--reset does not go with --file: it replaces the lab's own exercise.py")
     return options
 
 
@@ -91,7 +91,7 @@ def check(lab: Lab, options: argparse.Namespace) -> Result:
 
 
 def watch(lab: Lab, options: argparse.Namespace) -> int:
-    """Check an exercise again whenever its file is saved, until all is right."""
+    """Check an exercise again whenever its file is saved, until all checks pass."""
     path = options.file or lab.exercise
 
     def changed_at() -> int:
@@ -114,7 +114,7 @@ def watch(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def hint(lab: Lab, options: argparse.Namespace) -> int:
-    """Print the hint for the first task that is not done; check first if the file is new."""
+    """Print the hint for the first task not done; check first if the file has changed."""
     done = lab.tasks_done()
     if options.file or not lab.is_as_checked():
         done = {str(task): value for task, value in check(lab, options).done.items()}
@@ -130,7 +130,7 @@ def hint(lab: Lab, options: argparse.Namespace) -> int:
 
 
 def reset(lab: Lab, sure: bool) -> int:
-    """Bring the starter back; what the student has written is kept beside it."""
+    """Replace the exercise with the starter; keep the student's file beside it."""
     name = relative(lab.exercise)
     if lab.is_changed() and not sure and not confirmed(f"Put {name} back to how it was? [y/N] "):
         say("*", "Nothing is changed.")
@@ -142,7 +142,7 @@ def reset(lab: Lab, sure: bool) -> int:
 
 
 def confirmed(question: str) -> bool:
-    """Ask; no answer is a no."""
+    """Return True if the user answers yes; no answer means no."""
     try:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
@@ -167,7 +167,7 @@ def act(options: argparse.Namespace) -> int:
 
 
 def main(options: argparse.Namespace) -> int:
-    stop_as_with_ctrl_c()  # and end the student's program
+    stop_as_with_ctrl_c()  # SIGTERM must end the student's program too
     try:
         return act(options)
     except (Trouble, BrokerError) as problem:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The main job in half a minute: three workers share a queue, one is killed, nothing is lost.
+"""See a work queue in half a minute: three workers share it, one is killed, nothing is lost.
 
-    labs/demo.py                            # on a private broker, which goes when it ends
+    labs/demo.py                            # on a private broker, removed at the end
     AMQP_URL=amqp://... labs/demo.py        # on a broker of your choice
 
-Round 1 deals the tasks out in turn. Round 2 gives the next task to the worker that is free, with
-acknowledgements, and kills a worker in the middle of a task.
+Round 1 deals the tasks out in turn. Round 2 uses acknowledgements and gives each task to a free
+worker; it kills a worker in the middle of a task.
 """
 
 import argparse
@@ -39,7 +39,7 @@ KILL_AFTER = len(LONG) * SECONDS_PER_CHARACTER / 2  # seconds: the middle of a l
 TASKS = [LONG, SHORT, SHORT] * 4
 WORKERS = ("worker-1", "worker-2", "worker-3")
 DEADLINE = 60  # seconds for a round
-PICTURES = ROOT / "demo"  # the journals and the picture of them
+PICTURES = ROOT / "demo"  # for the journals and their picture
 NEXT = """What next?
     labs/01-hello/README.md   the first worksheet: a producer, a queue, a consumer
     labs/broker.py up         a broker of your own, for all worksheets
@@ -47,7 +47,7 @@ NEXT = """What next?
 
 
 class Round:
-    """Three workers on one queue, and what they print."""
+    """Three workers on one queue, and their output."""
 
     def __init__(self, queue: str, options: list[str], victim: str | None, journal: Path) -> None:
         self.queue, self.options, self.victim = queue, options, victim
@@ -65,7 +65,7 @@ class Round:
             for count, name in enumerate(WORKERS, start=1):
                 self.start("qprocessor.py", name, self.options)
                 threading.Thread(target=self.listen, args=(name,), daemon=True).start()
-                self.wait_for("Waiting for messages", count)  # so worker-1 is the first in turn
+                self.wait_for("Waiting for messages", count)  # worker-1 gets the first turn
             began = time.monotonic()
             producer = self.start("producer.py", "producer", ["--persistent", *TASKS])
             printed, _ = producer.communicate(timeout=DEADLINE)
@@ -82,7 +82,7 @@ class Round:
                 program.wait(timeout=DEADLINE)
 
     def start(self, script: str, name: str, options: list[str]) -> subprocess.Popen:
-        """Start one of the scripts on the queue, with its whole output in one pipe."""
+        """Start one of the scripts on the queue, with stdout and stderr in one pipe."""
         where = ["--queue", self.queue, "--durable", "--name", name, *self.journal]
         with signals_put_off():  # otherwise Ctrl-C here would orphan it
             self.programs[name] = subprocess.Popen(
@@ -96,10 +96,10 @@ class Round:
         return self.programs[name]
 
     def listen(self, name: str) -> None:
-        """Print what a worker prints; kill the victim in the middle of its first long task."""
+        """Print a worker's output; kill the victim in the middle of its first long task."""
         worker = self.programs[name]
         for line in worker.stdout:
-            sys.stdout.write(f"    {name} {line.rstrip()}\n")  # print() would write the end apart
+            sys.stdout.write(f"    {name} {line.rstrip()}\n")  # one write: print() makes two
             sys.stdout.flush()
             if name == self.victim and f"Received {LONG!r}" in line and not self.death:
                 self.death = threading.Timer(KILL_AFTER, self.kill, (name,))
@@ -136,12 +136,12 @@ class Round:
         return sum(part in line for name in names or WORKERS for line in self.lines[name])
 
     def report(self, title: str) -> int:
-        """Print what each worker did and what became of the tasks; return how many were lost."""
+        """Print the counts for each worker and for all tasks; return the number lost."""
         print(f"\n{title}: all done after {self.seconds:.1f} s")
         for name in WORKERS:
             received, done = self.count("Received", name), self.count("[x] Done", name)
-            fate = "   killed in the middle of a task" if name == self.victim else ""
-            print(f"    {name}   received {received:2}   done {done:2}{fate}")
+            killed = "   killed in the middle of a task" if name == self.victim else ""
+            print(f"    {name}   received {received:2}   done {done:2}{killed}")
         worked, redelivered = self.count("[x] Done"), self.count("redelivered)")
         lost = len(TASKS) - worked
         print(
@@ -152,8 +152,8 @@ class Round:
 
 
 @contextlib.contextmanager
-def some_broker() -> Iterator[None]:
-    """Provide a broker: the one of AMQP_URL, or a private one that ends with the block."""
+def broker_for_demo() -> Iterator[None]:
+    """Provide the broker of AMQP_URL, or a private one that ends with the block."""
     if os.environ.get("AMQP_URL"):
         try:
             Broker().connect().close()
@@ -172,7 +172,7 @@ def some_broker() -> Iterator[None]:
             raise Trouble(
                 str(trouble), f"{first} ({trouble.hint or 'it knows other ways'})"
             ) from None
-        say("*", f"No private broker ({trouble}): on the one that runs, at port {lab.port}")
+        say("*", f"No private broker ({trouble}): using the running one on port {lab.port}")
         os.environ["AMQP_URL"] = f"amqp://localhost:{lab.port}"
         yield
         return
@@ -200,7 +200,7 @@ def private_node(prefix: Path | None) -> Iterator[Node]:
 
 @contextlib.contextmanager
 def fresh_queue() -> Iterator[str]:
-    """Return a new queue name; delete the queue at the end."""
+    """Yield a new queue name; delete the queue at the end."""
     queue = f"demo-{uuid.uuid4().hex[:8]}"
     try:
         yield queue
@@ -210,7 +210,7 @@ def fresh_queue() -> Iterator[str]:
 
 
 def draw(*journals: Path) -> None:
-    """Draw the rounds one above the other, here and into a file; keep the journals beside it."""
+    """Draw the rounds one above the other, on the terminal and in a file; keep the journals."""
     title = "Three workers, twelve tasks: dealt out in turn, and fairly with a worker killed"
     timeline = [sys.executable, ROOT / "labs/timeline.py", "--compare", "--title", title, *journals]
     for where in ([], ["-o", PICTURES / "timeline.svg"]):
@@ -221,7 +221,7 @@ def draw(*journals: Path) -> None:
 
 
 def demo(folder: Path) -> int:
-    """Run both rounds, with the journals in a folder; return how many tasks were lost."""
+    """Run both rounds, with the journals in a folder; return the number of lost tasks."""
     journals = [folder / "in-turn.jsonl", folder / "fair.jsonl"]
     speed = ["--seconds-per-character", str(SECONDS_PER_CHARACTER)]
     in_turn = "Round 1, tasks dealt out in turn"
@@ -253,7 +253,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="exit codes: 0 nothing was lost, 1 something was, 3 no broker, 4 it refuses,"
+        epilog="exit codes: 0 nothing was lost, 1 something was, 3 no broker, 4 broker refused,"
         " 130 Ctrl-C",
     )
     return parser.parse_args()
@@ -262,9 +262,9 @@ def parse() -> argparse.Namespace:
 def main(options: argparse.Namespace) -> int:
     """Run the demo; return the exit code."""
     stop_as_with_ctrl_c()
-    with some_broker():
+    with broker_for_demo():
         PICTURES.mkdir(exist_ok=True)
-        # A folder in it for each demo: several may run at a time.
+        # Each run uses a folder of its own, as several demos may run at once.
         with tempfile.TemporaryDirectory(prefix=".", dir=PICTURES) as folder:
             return 1 if demo(Path(folder)) else 0
 

@@ -4,7 +4,7 @@
     labs/failed.py jobs                  # look: what failed, why, where and when
     labs/failed.py jobs --retry          # move all of them back to their first queue
 
-A message is acknowledged here once its first queue has it: a crash may double it, but not lose it.
+Each message is acknowledged once its first queue has it: a crash may duplicate it, not lose it.
 """
 
 import argparse
@@ -22,12 +22,12 @@ with requirements():
 EXAMPLES = """examples:
   labs/failed.py --vhost ada --username ada jobs --retry -n 1    # move the first one back
 
-Looking takes the messages and returns them: their order stays, and they are marked redelivered.
+A look takes the messages and returns them: they keep their order but are marked redelivered.
 If QUEUE.failed is a quorum queue of RabbitMQ 4, each look counts towards its delivery limit of 20.
-A message at the limit is copied to the end of the queue: the broker would drop it."""
+A message at the limit is copied to the end of the queue; otherwise the broker would drop it."""
 ABOUT = "error", "worker", "failed-at", "first-queue"  # headers that qprocessor.py adds
 BROKER_HEADERS = "CC", "x-delivery-count", "x-acquired-count"
-LAST_RETURN = 20  # returned once more, a message vanishes from a quorum queue of RabbitMQ 4
+LAST_RETURN = 20  # after one more return, a quorum queue of RabbitMQ 4 drops the message
 
 
 def parse() -> argparse.Namespace:
@@ -36,12 +36,12 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("queue", type=queue_name, metavar="QUEUE", help="the queue whose messages failed")
     add("--retry", action="store_true", help="move them back to their first queue")
-    add("-n", "--limit", type=number(int, 1), metavar="N", help="the first N (default: all)")
+    add("-n", "--limit", type=number(int, 1), metavar="N", help="only the first N (default: all)")
     return parser.parse_args()
 
 
 def plain(header: object) -> str:
-    """Return a header as text, without characters that a terminal would obey."""
+    """Return at most 300 characters of a header, without terminal control characters."""
     text = header.decode(errors="replace") if isinstance(header, bytes) else str(header)
     return clean(text[:300])
 
@@ -53,10 +53,8 @@ def move(channel, queue: str, delivery: tuple, without: tuple = ()) -> None:
         k: v for k, v in (properties.headers or {}).items() if k not in without + BROKER_HEADERS
     }
     properties = copy.copy(properties)
-    properties.headers, properties.user_id = (
-        headers or None,
-        None,
-    )  # the broker refuses another's user_id
+    properties.headers = headers or None
+    properties.user_id = None  # the broker refuses the user_id of anyone else
     channel.basic_publish("", queue, body, properties, mandatory=True)
     channel.basic_ack(method.delivery_tag)
 
@@ -68,7 +66,7 @@ def save(channel, failed: str, delivery: tuple) -> None:
 
 
 def look(channel, failed: str, count: int) -> None:
-    """Print a line for each of the first messages; they return when the connection is closed."""
+    """Print a line for each of the first messages; closing the connection returns them."""
     for _ in range(count):  # a nack would put them at the end of a quorum queue of RabbitMQ 3
         method, properties, body = delivery = channel.basic_get(failed)
         if not method:
@@ -91,7 +89,7 @@ def retry(channel, failed: str, count: int) -> int:
         except (pika.exceptions.UnroutableError, pika.exceptions.NackError) as error:
             save(channel, failed, delivery)
             is_full = isinstance(error, pika.exceptions.NackError)
-            why = "it takes no more" if is_full else "there is no such queue"
+            why = "it is full" if is_full else "there is no such queue"
             what, hint = f"cannot move {show(body)} to {queue!r}: {why}", "start its worker first"
             raise Trouble(what, hint, REFUSED) from error
         say("x", f"Moved {show(body)} to {queue!r}")
@@ -116,8 +114,8 @@ def main(options: argparse.Namespace, broker: amqp.Broker) -> int:
             raise
         say("*", f"There is no queue {failed!r}: no message of {options.queue!r} has failed")
         return OK
-    left = total - moved
-    say("*", f"{left} message{'s' * (left != 1)} in {failed!r}")
+    remaining = total - moved
+    say("*", f"{remaining} message{'s' * (remaining != 1)} in {failed!r}")
     return OK
 
 

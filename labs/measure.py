@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How fast are the kit's scripts, beside what else one could use? All in one run, in turn.
+"""Measure how fast the kit's scripts are, in the same run as programs that could replace them.
 
-    labs/measure.py --quick                           # a look, in 20 seconds
-    labs/measure.py --only sending,working-1          # some of it
+    labs/measure.py --quick                           # a first impression, in 20 seconds
+    labs/measure.py --only sending,working-1          # some of the measurements
     labs/measure.py --full --peers -o results.svg     # everything, and a plot; half an hour
 
-All contenders do the same work in each round, one after the other; compare the medians of all
-rounds, by their ratios. Nothing else should run meanwhile.
+In each round all contenders do the same work, one after the other; compare the ratios of their
+medians over all rounds. Nothing else should run on the machine meanwhile.
 """
 
 import argparse
@@ -51,7 +51,7 @@ EPILOG = """\
   pip install -r labs/13-how-fast/requirements-peers.txt && labs/measure.py --peers
 
 exit codes: 0 measured, 1 something could not be measured, 2 usage, 3 broker unreachable,
-  4 broker refused, 130 stopped by Ctrl-C (what was measured by then is printed)"""
+  4 broker refused, 130 stopped by Ctrl-C (the results so far are printed)"""
 WRITERS = {".json": report.as_json, ".md": report.as_markdown, ".svg": plot.as_svg}
 
 
@@ -62,16 +62,16 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", metavar="NAME,...", help="these, or all whose names begin with it; see --list")
-    add("--list", action="store_true", help="list what can be measured, and end")
-    add("--peers", action="store_true", help="Celery, dramatiq, aio-pika, kombu, amqp-tools too")
+    add("--only", metavar="NAME,...", help="measure these, or all that begin with NAME; see --list")
+    add("--list", action="store_true", help="list the measurements and exit")
+    add("--peers", action="store_true", help="add Celery, dramatiq, aio-pika, kombu, amqp-tools")
     size = parser.add_mutually_exclusive_group().add_argument
-    size("--quick", action="store_true", help="small numbers, one round: a look, no more")
+    size("--quick", action="store_true", help="small numbers, one round: a first impression")
     size("--full", action="store_true", help="up to 1,000,000 messages and 32 workers")
     add("--rounds", type=number(int, 1), metavar="N", help="(default: 5, with --quick 1)")
     patience = "wait for other programs to be quiet (default: 10, with --quick 0)"
     add("--patience", type=number(float, 0), metavar="SECONDS", help=patience)
-    output = "write it to FILE.json, .md or .svg as well; may be repeated"
+    output = "also write the results to FILE.json, .md or .svg; may be repeated"
     add("-o", "--output", action="append", default=[], type=Path, metavar="FILE", help=output)
     add("--url", help="the broker (default: AMQP_URL, or that of labs/broker.py)")
     options = parser.parse_args()
@@ -102,7 +102,7 @@ def choose(options: argparse.Namespace) -> list[Measurement]:
 
 
 def show(text: str) -> None:
-    """Print lines; one that is too long for a terminal continues, indented, on the next."""
+    """Print lines; wrap and indent those that are too long for the terminal."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
     for line in text.splitlines():
         indent = " " * (len(line) - len(line.lstrip()) + 4)
@@ -111,20 +111,20 @@ def show(text: str) -> None:
 
 
 def progress(text: str) -> None:
-    """Show what is going on, in a line of its own that the next one overwrites."""
+    """Show the current state in a line of the terminal that the next call overwrites."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text and f' [*] {text}'}", end="", file=sys.stderr, flush=True)
 
 
 def take_turns(everybody: list[Contender], rounds: int) -> Iterator[tuple[int, Contender]]:
-    """Yield the number of the round and who is next; each round begins with another one."""
+    """Yield each round's number with each contender; each round begins with another one."""
     for turn in range(rounds):
         first = turn % len(everybody)
         yield from ((turn + 1, one) for one in everybody[first:] + everybody[:first])
 
 
 def prepare(options: argparse.Namespace) -> list[Measurement]:
-    """Return the chosen measurements with those who can take part; say what cannot be measured."""
+    """Return the chosen measurements with the installed contenders; warn about the others."""
     if not LINUX:
         say("!", "CPU time and memory are only measured on Linux; elsewhere they are shown as -")
     chosen = choose(options)
@@ -140,7 +140,7 @@ def prepare(options: argparse.Namespace) -> list[Measurement]:
 
 
 def measure(bench: Bench, result: Result, noise: Noise, sizes: Sizes) -> None:
-    """Take all values of one measurement; a contender that fails is left out from then on."""
+    """Take all values of one measurement; leave a contender out once it has failed."""
     measurement = result.measurement
     rounds = min(sizes.rounds, measurement.most_rounds)
     for turn, contender in take_turns(measurement.contenders, rounds):
@@ -148,7 +148,7 @@ def measure(bench: Bench, result: Result, noise: Noise, sizes: Sizes) -> None:
         if name in result.failed:
             continue
         now = f"{measurement.name}, round {turn} of {rounds}: {name}"
-        noise.wait_for_quiet(lambda now=now: progress(f"{now} (waiting until others are quiet)"))
+        noise.wait_for_quiet(lambda now=now: progress(f"{now} (waiting for other programs)"))
         progress(now)
         try:
             values = measurement.take(bench, contender, sizes)
@@ -179,11 +179,11 @@ def measure_all(options: argparse.Namespace) -> int:
                     show(report.as_text(result))
             code = UNEXPECTED if result.failed else code
     except KeyboardInterrupt:
-        say("!", "Stopped by Ctrl-C; this was measured by then")
+        say("!", "Stopped by Ctrl-C; these are the results so far")
         code = INTERRUPTED
     except (BrokerError, pika.exceptions.AMQPError) as error:
         problem = explain(error)
-        say("!", f"The broker is lost: {problem}; this was measured by then")
+        say("!", f"The broker is lost: {problem}; these are the results so far")
         code = problem.code
     machine["Noise"] = noise.summary()
     show(f"{report.targets_as_text(results)}\nNoise: {machine['Noise']}")
@@ -191,7 +191,7 @@ def measure_all(options: argparse.Namespace) -> int:
     for file in options.output:
         file.write_text(WRITERS[file.suffix](machine, command, results), encoding="utf-8")
     if options.quick:
-        say("*", "This was a look, no more: without --quick it takes longer and says more")
+        say("*", "This is only a first impression: without --quick the figures are better")
     names = "".join(f", written to {file}" for file in options.output)
     say("*", f"Measured in {time.monotonic() - began:.0f} s{names}")
     return code
@@ -199,7 +199,7 @@ def measure_all(options: argparse.Namespace) -> int:
 
 def main(options: argparse.Namespace) -> int:
     stop_as_with_ctrl_c()
-    chosen = choose(options)  # a wrong name is said before anything is tried
+    chosen = choose(options)  # reports a wrong name before anything starts
     if not options.list:
         options.url = options.url or broker_url()
         return measure_all(options)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Play a worksheet in tmux: its panes, its text, and Enter types the commands of a step.
+"""Play a worksheet in tmux: show its text and panes; Enter types the commands of a step.
 
-    labs/play.py 3                          # you press Enter, as a teacher at the projector
-    labs/play.py 3 --auto                   # it goes on by itself, and waits for what must appear
+    labs/play.py 3                          # press Enter for each step, as at a projector
+    labs/play.py 3 --auto                   # go on without keys, and wait for each expected text
 
-It plays on the broker of AMQP_URL, or on the local one. When you leave it, nothing stays behind:
+It plays on the broker of AMQP_URL, or on the local one. When you leave, nothing keeps running:
 neither tmux nor a worker.
 """
 
@@ -45,14 +45,14 @@ examples:
 
 keys in the narrow pane:
   Enter   type the step's commands; once they are done, read on, then show the next step
-  s       wait no longer for a text that does not come
-  Space b up down     read on, and back
+  s       stop waiting for a text that does not appear
+  Space b up down     scroll forward and back
   a       show the answers and hints of the step, or hide them
-  q       leave (Ctrl-C does so too); everything that runs in the panes is stopped
+  q       leave, as Ctrl-C does; everything that runs in the panes is stopped
 
 Click into another pane to type there yourself, and into the narrow one to go on.
 
-exit codes: 0 done, 1 a text did not come, 2 usage, 3 no broker, 4 broker refused, 130 Ctrl-C
+exit codes: 0 done, 1 a text did not appear, 2 usage, 3 no broker, 4 broker refused, 130 Ctrl-C
 """
 
 
@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
     parser = plain_parser(__doc__, EPILOG)
     add = parser.add_argument
     add("lab", metavar="LAB", help="its number, or the path of a worksheet")
-    add("--auto", action="store_true", help="go on by itself; stop at a text that does not come")
+    add("--auto", action="store_true", help="need no keys; stop at a text that does not appear")
     add("--list", action="store_true", help="list the steps, play nothing")
     add(
         "--from",
@@ -68,16 +68,16 @@ def parse() -> argparse.Namespace:
         type=number(int, 0),
         default=0,
         metavar="STEP",
-        help="play the steps before this one by itself (numbers: --list)",
+        help="play the steps before this one without waiting for keys (numbers: --list)",
     )
     add(
         "--wait",
         type=number(float, 0),
         default=DEADLINE,
         metavar="SECONDS",
-        help="for a text to appear (default: %(default)s)",
+        help="how long to wait for a text to appear (default: %(default)s)",
     )
-    # With these play.py starts itself once more, in the narrow pane.
+    # play.py passes these to a second copy of itself, which runs in the narrow pane.
     for name, kind in (("--stage", Path), ("--tmux", Path), ("--parent", int)):
         add(name, type=kind, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -91,17 +91,17 @@ def list_steps(page: Worksheet) -> None:
 
 
 def check_broker(page: Worksheet) -> None:
-    """Raise BrokerError without a broker, Trouble if the page cannot begin with this one."""
+    """Raise BrokerError without a broker, Trouble if the page cannot be played on this one."""
     connection = Broker(url=None if os.environ.get("AMQP_URL") else broker_url()).connect()
-    left = " ".join(queue for queue in sorted(page.queues) if count(connection, queue))
+    queues = " ".join(queue for queue in sorted(page.queues) if count(connection, queue))
     connection.close()
-    if left:
-        what = f"the page begins without its queues, and there is still: {left}"
-        raise Trouble(what, f"labs/queues.py --delete {left}", UNEXPECTED)
+    if queues:
+        what = f"the page must begin without its queues, but these exist: {queues}"
+        raise Trouble(what, f"labs/queues.py --delete {queues}", UNEXPECTED)
     broker = our_broker(broker_url())
     if page.breaks_the_broker and (broker is None or broker.name != "lab"):
-        what = "this lab stops and starts its broker, and the one in reach is not ours to stop"
-        by_hand = "or by hand, as the box at the page's top says"
+        what = "this lab restarts its broker, but this one is not node 'lab' of labs/broker.py"
+        by_hand = "or play it by hand, as the box at the page's top says"
         raise Trouble(what, f"labs/broker.py up, without AMQP_URL; {by_hand}")
 
 
@@ -117,7 +117,7 @@ def play_without_screen(page: Worksheet, stage: Stage, wait: float) -> int:
             say("!", str(mismatch))
             print(mismatch.screen, file=sys.stderr)
             return UNEXPECTED
-    say("*", "Played to the end, all as it is printed")
+    say("*", "Played to the end, all as printed")
     return OK
 
 
@@ -146,7 +146,7 @@ def main(options: argparse.Namespace) -> int:
     if options.stage:
         present(page, options)
         return OK
-    stop_as_with_ctrl_c()  # and close the stage on the way out
+    stop_as_with_ctrl_c()  # SIGTERM must close the stage too
     if options.list:
         list_steps(page)
         return OK
@@ -154,12 +154,12 @@ def main(options: argparse.Namespace) -> int:
         raise Trouble(f"there is no step {options.begin}", "--list shows them", USAGE)
     on_screen = sys.stdin.isatty() and sys.stdout.isatty()
     if not on_screen and not options.auto:
-        raise Trouble("a terminal is needed to press Enter at", "--auto, or --list", USAGE)
+        raise Trouble("a terminal is needed to press Enter", "--auto, or --list", USAGE)
     check_broker(page)
     program = tmux(BROKERS / "unpacked")
     width, height = size = tuple(os.get_terminal_size()) if on_screen else (120, 0)
     if on_screen and (width < 64 or height < 12):
-        raise Trouble(f"{width}x{height} is too small to see anything", "80x24 or more", USAGE)
+        raise Trouble(f"{width}x{height} is too small to show anything", "80x24 or more", USAGE)
     with Stage(program, page.panes, pane_environment(), cwd=ROOT, size=size) as stage:
         if on_screen:
             return play_on_screen(page, stage, options)

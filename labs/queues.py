@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Show what waits in the queues: ready, unacknowledged, consumers, as it is now.
+"""Show the current counts of queues: ready, unacknowledged, consumers.
 
     labs/queues.py hello                  # this queue
     labs/queues.py                        # all queues of the vhost
-    labs/queues.py --delete hello mine    # delete these, and what is in them
+    labs/queues.py --delete hello mine    # delete these and their messages
 
 Ready and consumers of a queue you name come from the broker itself and are always exact (but it
 does not count the readers of a stream). The rest comes from the management page's API; if that is
@@ -26,13 +26,13 @@ EXAMPLES = """examples:
   labs/queues.py tasks results                        # two queues
   labs/queues.py --host broker.example --vhost ada --username ada tasks"""
 TITLES = ("ready", "unacknowledged", "consumers")
-QUORUM_REPORT = 5.5  # seconds: a quorum queue reports its counts every 5 s
+QUORUM_REPORT = 5.5  # seconds to wait: a quorum queue reports its counts every 5 s
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
     parser = queues_parser(__doc__, EXAMPLES, "queues.py")
-    parser.add_argument("--delete", action="store_true", help="delete them, messages and all")
+    parser.add_argument("--delete", action="store_true", help="delete them and their messages")
     options = parser.parse_args()
     if options.delete and not options.queues:
         parser.error("--delete needs the names of the queues")
@@ -63,7 +63,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     page = Page(first_broker(broker), options.management_port, options.management_url)
     try:
         known = page.queues()
-        # The broker lets nobody ask for another connection's exclusive queue.
+        # The broker refuses to count another connection's exclusive queue.
         names = options.queues or sorted(q for q in known if not known[q].get("exclusive"))
         if any(known[name].get("type") == "quorum" for name in names if name in known):
             say("*", "A quorum queue reports its unacknowledged every 5 s; waiting for that ...")

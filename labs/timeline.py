@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Draw who worked on what, when: the journals that the scripts write with --journal.
+"""Draw which worker did which task when, from the journals that the scripts write with --journal.
 
     labs/timeline.py run.jsonl                             # in the terminal
     labs/timeline.py run.jsonl -o timeline.svg             # or .png, or a page: .html
     labs/timeline.py --compare in-turn.jsonl fair.jsonl    # one above the other
 
-A lane for each worker, a bar for each task; below, the queue's depth and the figures.
-Several files are one run, unless they are compared. What a journal is: labs/journal.md
+Each worker has a lane and each task a bar; below are the queue's depth and the figures.
+Several files make one run, unless they are compared. The journal's format: labs/journal.md
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
         terminal.show(scene)
         return OK
     with requirements():
-        from kit.timeline import picture  # not earlier: matplotlib takes a second
+        from kit.timeline import picture  # imported late: matplotlib takes a second
     for output in options.output:
         picture.write_picture(scene, output)
         say("*", f"Drawn: {output}")

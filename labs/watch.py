@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Watch the broker as it breathes: a live screen of the queues and their consumers.
+"""Watch the queues and their consumers on a live screen.
 
     labs/watch.py films other             # these queues
     labs/watch.py                         # all queues of the vhost; q or Ctrl-C quits
@@ -34,23 +34,23 @@ with requirements():
 
 EXAMPLES = """examples:
   labs/watch.py                                       # all queues, in a pane beside the workers
-  labs/watch.py --once tasks                          # one table, and done
+  labs/watch.py --once tasks                          # one table, then exit
   labs/watch.py --once --json tasks | jq '.queues[0].ready'
   labs/watch.py --json --interval 5 >> figures.jsonl  # one JSON object a line
   labs/watch.py --host broker.example --vhost ada --username ada tasks"""
 HEARTBEAT = 10  # seconds: a broker that falls silent is noticed after two of them
 PATIENCE = 2  # seconds that the management page may take
-REACTION = 0.2  # seconds that a new snapshot, a signal or a new size may wait
+REACTION = 0.2  # seconds until a new snapshot, a signal or a new size is noticed
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
     parser = queues_parser(__doc__, EXAMPLES, "watch.py")
     add = parser.add_argument_group("watching").add_argument
-    add("--once", action="store_true", help="print one table and end; 4 if a queue is not there")
+    add("--once", action="store_true", help="print one table and exit; 4 if a queue is missing")
     add("--json", action="store_true", help="print JSON; without --once an object a line")
     add("--interval", type=number(float, 0.1, 3600), default=1, metavar="SECONDS",
-        help="from one look to the next (default: %(default)s)")  # fmt: skip
+        help="time between two looks (default: %(default)s)")  # fmt: skip
     parser.set_defaults(heartbeat=HEARTBEAT)
     options = parser.parse_args()
     options.queues = list(dict.fromkeys(options.queues))
@@ -58,7 +58,7 @@ def parse() -> argparse.Namespace:
 
 
 def document(snapshot: Snapshot, broker: Broker) -> dict:
-    """Return a snapshot as JSON has it; without the broker there are no figures."""
+    """Return a snapshot as a JSON document, without figures while the broker is away."""
     if snapshot.away:
         snapshot = Snapshot(away=snapshot.away)
     return {
@@ -89,7 +89,7 @@ def print_once(poller: Poller, options: argparse.Namespace, view: View) -> int:
 
 
 def print_json_lines(poller: Poller) -> int:
-    """Print a JSON object at each tick until we are stopped; return the exit code."""
+    """Print a JSON object at each tick until stopped; return the exit code."""
     stop_as_with_ctrl_c()
     with contextlib.suppress(KeyboardInterrupt):
         for snapshot in poller.snapshots():
@@ -98,11 +98,11 @@ def print_json_lines(poller: Poller) -> int:
 
 
 def show_screen(poller: Poller, view: View) -> int:
-    """Show a live screen until somebody quits; return the exit code."""
+    """Show a live screen until the user quits; return the exit code."""
     snapshots = poller.snapshots()
-    next(snapshots)  # before the screen: a refusal is one line
+    next(snapshots)  # before the screen opens, so that a refusal prints as one line
     polling = ThreadPoolExecutor().submit(exhaust, snapshots)
-    sys.stdout.reconfigure(errors="replace")  # one cell for a letter that its encoding lacks
+    sys.stdout.reconfigure(errors="replace")  # unknown letters still take one cell
     signals = note_signals("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP")
     with contextlib.suppress(OSError):  # the terminal is gone
         while "SIGTSTP" in draw(poller, view, polling, signals):
@@ -114,7 +114,7 @@ def show_screen(poller: Poller, view: View) -> int:
 
 
 def exhaust(snapshots: Iterator[Snapshot]) -> None:
-    """Poll on; what is new becomes the poller's `latest`."""
+    """Keep polling; each snapshot becomes the poller's `latest`."""
     for _ in snapshots:
         pass
 
@@ -126,9 +126,9 @@ def draw(poller: Poller, view: View, polling: Future, signals: set[str]) -> set[
         how_to_quit = "Ctrl-C quits" if keys is None else "q quits"
         while not signals:
             if polling.done():
-                polling.result()  # raises what has ended it
+                polling.result()  # raises the error that ended it
             picture = poller.latest, view.silence(poller.latest), how_to_quit
-            if (picture, view.console.size) != before:  # or it would be sent over and over again
+            if (picture, view.console.size) != before:  # send only changes
                 live.update(view.screen(*picture), refresh=True)
                 before = picture, view.console.size
             if read_keys(keys, REACTION)[:1] in (b"q", b"Q"):
@@ -137,7 +137,7 @@ def draw(poller: Poller, view: View, polling: Future, signals: set[str]) -> set[
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Show the queues in the way that was asked for; return the exit code."""
+    """Show the queues as the options say; return the exit code."""
     where = first_broker(broker)
     page = Page(where, options.management_port, options.management_url, PATIENCE)
     poller = Poller(broker, page, options.queues, options.interval)

@@ -106,7 +106,7 @@ def test_a_single_task(student: Student):
         ("\n", "\0", "labs/01-hello/exercise.py is not Python yet"),
         ("args = parser", "args = parsley", "line 44 of exercise.py, NameError: name 'parsley'"),
         ("import pika", "import pikachu", "ModuleNotFoundError: No module named 'pikachu'"),
-        ("import pika", "import sys; sys.exit(3)", "had come to its end by then"),
+        ("import pika", "import sys; sys.exit(3)", "had ended by then"),
         (
             "    connection = connect()",
             "    while True: print('me again', end='')",

@@ -118,7 +118,7 @@ def test_a_message_that_its_queue_refuses_stays(failed: Lab, run: Run, trouble: 
         failed.publish("in the way", queue="q")
     script = run("labs/failed.py", "q", "--retry", lab=failed)
     assert script.wait() == 4
-    why = {"gone": "there is no such queue", "full": "it takes no more"}[trouble]
+    why = {"gone": "there is no such queue", "full": "it is full"}[trouble]
     expected = f"failed.py: error: cannot move 'one' to 'q': {why}\n  try: "
     assert script.text("stderr").startswith(expected)
     assert bodies(failed, "q.failed", 3) == THREE

@@ -309,7 +309,7 @@ def test_keys_stop_a_program_and_its_last_line_is_seen(play):
 
 
 def test_typing_behind_a_program_that_still_runs_fails(play):
-    with pytest.raises(Mismatch, match=rf"{FILE}:5: a: expected the prompt \$ to type behind"):
+    with pytest.raises(Mismatch, match=rf"{FILE}:5: a: expected the prompt \$ to type at"):
         play(
             """\
             ```console a
@@ -570,14 +570,14 @@ def test_a_page_begins_without_its_queues(small, lab):
     lab.declare("films")
     done = run_play(small, "--auto", url=lab.url)
     assert done.returncode == 1
-    assert "there is still: films\n  try: labs/queues.py --delete films" in done.stderr
+    assert "these exist: films\n  try: labs/queues.py --delete films" in done.stderr
 
 
 def test_a_broker_that_is_not_ours_is_not_stopped(small, lab):
     small.write_text(SMALL.replace("sleep 4321 &", "labs/broker.py kill;"))
     done = run_play(small, "--auto", url=lab.url)
     assert done.returncode == 3
-    assert "not ours to stop" in done.stderr
+    assert "is not node 'lab' of labs/broker.py" in done.stderr
     assert lab.connection.channel().is_open
 
 

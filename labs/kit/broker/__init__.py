@@ -1,4 +1,4 @@
-"""A RabbitMQ in one command: with Docker, installed, or unpacked from Debian packages.
+"""Start a RabbitMQ in one command: with Docker, installed, or unpacked from Debian packages.
 
-It imports kit.cli and, like labs/broker.py, nothing that has to be installed.
+It imports kit.cli and no third-party package, so that labs/broker.py needs only Python.
 """

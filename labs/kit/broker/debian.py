@@ -1,8 +1,8 @@
 """Unpack Debian or Ubuntu packages into a folder: no root, nothing installed, no service started.
 
-apt finds, downloads and verifies the packages and their dependencies as it does for an
-installation, but keeps its lists and its list of what is installed in a folder of ours. Each
-package is only unpacked, and each program in it starts with the libraries of its tree.
+apt finds, downloads and verifies the packages and their dependencies as usual, but keeps its
+package lists and its list of installed packages in a private folder. The packages are only
+unpacked, and each program in them starts with the libraries of its own tree.
 
     unpack(["tmux"], Path(".broker/unpacked/tmux"))                       # this machine's release
     unpack(["rabbitmq-server"], Path(".broker/unpacked/four"), suite="trixie")
@@ -23,17 +23,17 @@ HERE = Path(__file__).parent  # of apt.conf
 DEBIAN = "https://deb.debian.org/debian"
 KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
 
-# Packages that an unpacked tree does not need: they serve an installation (users, services, log
-# rotation), or every such machine has them (a shell, Python). apt is told that they are installed.
+# Packages that apt is told are already installed. An unpacked tree does not need them: they serve
+# an installation (users, services, log rotation), or every machine has them (a shell, Python).
 PROVIDED = (
     "adduser cron cron-daemon-common dbus debconf dpkg init-system-helpers libpam-modules "
     "libpam-runtime logrotate lsb-base media-types openssl passwd perl perl-base procps python3 "
     "readline-common sensible-utils socat systemd sysvinit-utils tar tzdata ucf usrmerge"
 ).split()
 
-# The first lines of an executable name the loader that starts it; shared libraries have none.
+# The head of an executable names the loader that starts it; a shared library names none.
 LOADER = re.compile(rb"/lib[^\0]*/ld[^\0/]*\.so\.\d")
-# $0 is the path by which the script was called; the tree is what stands before its last /usr/.
+# $0 is the path that the script was called by; the part before its last /usr/ is the tree.
 WRAPPER = """#!/bin/sh
 tree=${{0%/usr/*}}
 exec "$tree/{loader}" --library-path "{libraries}" --argv0 "$0" "$tree/{program}" "$@"
@@ -50,9 +50,9 @@ def unpack(
 ) -> Path:
     """Unpack packages and their dependencies into a folder unless it exists, and return it.
 
-    `suite` is a Debian release such as trixie; None takes what this machine's own apt would.
-    `finish` is called with the tree before it counts as complete. An interrupted run leaves only
-    `.NAME.part`, from which the next run goes on. Raises Trouble.
+    `suite` is a Debian release such as trixie; None means the packages of this machine's own apt.
+    `finish` is called with the tree before it gets its final name. An interrupted run leaves only
+    `.NAME.part`, and the next run resumes from there. Raises Trouble.
     """
     into = into.absolute()
     if into.is_dir():
@@ -83,7 +83,7 @@ def unpack(
 
 
 class _Apt:
-    """An apt whose lists, cache and list of what is installed lie in a folder of their own."""
+    """An apt that keeps its package lists, cache and list of installed packages in one folder."""
 
     def __init__(self, folder: Path, suite: str | None, provided: Iterable[str]) -> None:
         self.folder, self.suite, self.log = folder, suite, folder / "log"
@@ -107,23 +107,23 @@ class _Apt:
         (folder / "apt.conf").write_text(string.Template(settings).substitute(names))
 
     def download(self, packages: list[str]) -> list[Path]:
-        """Download packages and all that they need; return the files. Raises Trouble."""
+        """Download packages and their dependencies; return the .deb files. Raises Trouble."""
         source = f"Debian {self.suite}" if self.suite else "apt"
         say("*", f"Reading the package lists of {source} ...")
         try:
             self._apt("update")
         except Trouble:
-            # One broken source among several (a vendor's, say) may not matter to us.
+            # One broken source (a vendor's, say) does not matter if another could be read.
             if not any((self.folder / "lists").glob("*Packages*")):
                 raise
         count = len(re.findall("^Inst ", self._apt("--simulate", "install", *packages), re.M))
-        say("*", f"Downloading {' '.join(packages)} and what it needs: {count} packages ...")
+        say("*", f"Downloading {' '.join(packages)} and its dependencies: {count} packages ...")
 
         def progress(line: str) -> None:
             if (get := re.match(r"Get:(\d+)", line)) and int(get[1]) % (count // 4 + 1) == 0:
                 say("*", f"Downloading package {get[1]} of {count} ...")
 
-        self._apt("autoclean")  # of an interrupted run, what has a newer version by now
+        self._apt("autoclean")  # drop files of an interrupted run that are now outdated
         self._apt("--download-only", "--yes", "install", *packages, each_line=progress)
         say("*", "Unpacking them (nothing is installed) ...")
         return sorted((self.folder / "cache" / "archives").glob("*.deb"))
@@ -133,7 +133,7 @@ class _Apt:
         return _run(command, self.log, each_line)
 
     def _keyring(self) -> Path:
-        """Return Debian's keys: the machine's own, on Ubuntu those of a package."""
+        """Return the file of Debian's keys: this machine's own, or on Ubuntu one from a package."""
         if (Path("/") / KEYRING).exists():
             return Path("/") / KEYRING
         return unpack(["debian-archive-keyring"], self.folder.parents[1] / "keyring") / KEYRING
@@ -169,7 +169,7 @@ def _run(command: list[str | Path], log: Path, each_line: Callable[[str], None] 
 def _reason(output: str) -> tuple[str, str]:
     """Return why apt or dpkg failed, and what to try."""
     if re.search("No space left|enough free space", output):
-        return "no space left on the disk", "df -h .      (then again: it goes on from here)"
+        return "no space left on the disk", "df -h .      (then try again: it resumes from here)"
     if re.search("Could not resolve|Temporary failure|Could not connect|Unable to connect", output):
         return "apt cannot reach its mirror", "check the network, then try again"
     if re.search("NO_PUBKEY|GPG error", output):
@@ -179,14 +179,14 @@ def _reason(output: str) -> tuple[str, str]:
 
 
 def _make_runnable(tree: Path) -> None:
-    """Replace each program by a small script that starts it with the tree's own libraries."""
+    """Replace each program with a small script that starts it with the tree's own libraries."""
     loaders = [path for path in tree.glob("**/ld*.so.[0-9]*") if not path.is_symlink()]
     if not loaders:
         return  # packages without programs
     loader = loaders[0].relative_to(tree)
     machine = loader.parent.name  # such as x86_64-linux-gnu
     folders = [loader.parent, Path("usr/lib", machine), Path("usr/lib")]
-    # Some packages keep libraries for each other in a folder below (PulseAudio's, say).
+    # Some packages (PulseAudio's, say) keep shared private libraries in a subfolder.
     private = {path.parent for path in tree.glob(f"usr/lib/{machine}/*/lib*.so*")}
     folders += sorted(path.relative_to(tree) for path in private)
     libraries = ":".join(f"$tree/{folder}" for folder in dict.fromkeys(folders))
@@ -197,7 +197,7 @@ def _make_runnable(tree: Path) -> None:
             head = file.read(4096)
         if head[:4] == b"\x7fELF" and LOADER.search(head) and ".so" not in path.name:
             program = path.rename(path.with_name(path.name + ".real")).relative_to(tree)
-            # A program looks for files of its own beside its loader.
+            # Link the loader into the program's folder: the program looks for its files there.
             beside = path.with_name(".loader")
             if not beside.exists():
                 beside.hardlink_to(tree / loader)

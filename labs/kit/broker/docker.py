@@ -1,4 +1,4 @@
-"""The broker of docker-compose.yml, driven through `docker compose`."""
+"""Run the broker of docker-compose.yml through `docker compose`."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ class Compose:
         self._options = {"cwd": root, "env": environment, "stdin": subprocess.DEVNULL}
 
     def why_not(self, version: str | None = None) -> str:
-        """Return why Docker will not do, "" if it will."""
+        """Return why Docker cannot run this version, or "" if it can."""
         if not shutil.which("docker"):
             return "no Docker"
         if version not in (None, VERSION):
@@ -49,7 +49,7 @@ class Compose:
         try:
             self.run("up", "--detach", "--wait")
         except Trouble:
-            self._quiet("compose", *self.project, "down")  # nothing half started stays behind
+            self._quiet("compose", *self.project, "down")  # leave nothing half started behind
             raise
         self.record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.record.write_text(json.dumps(self.ports))
@@ -59,18 +59,18 @@ class Compose:
         self.run("down", *(["--volumes"] if wipe else []))
 
     def restart(self, port: int) -> None:
-        """Restart the container and wait until it answers; compose itself would not wait."""
+        """Restart the container and wait until it answers, as compose itself does not wait."""
         self.run("restart")
         wait_until(lambda: amqp_answers(port), 120)
 
     def run(self, *command: str) -> None:
-        """Run `docker compose COMMAND`; what it prints goes to the terminal. Raises Trouble."""
+        """Run `docker compose COMMAND` with its output on the terminal. Raises Trouble."""
         done = subprocess.run(["docker", "compose", *self.project, *command], **self._options)
         if done.returncode:
             raise Trouble(f"docker compose {command[0]} failed (exit code {done.returncode})")
 
     def _quiet(self, *command: str) -> str | None:
-        """Return what a docker command prints, None if it fails or hangs."""
+        """Return the output of a docker command, or None if it fails or hangs."""
         options = self._options | {"stderr": subprocess.DEVNULL, "text": True, "timeout": 20}
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             return subprocess.check_output(["docker", *command], **options).strip()
@@ -78,7 +78,7 @@ class Compose:
 
 
 def dot_env(root: Path) -> dict[str, str]:
-    """Return the LAB_... settings of .env; the environment's own win, as with compose."""
+    """Return the LAB_... settings of .env; the environment overrides them, as with compose."""
     settings = {}
     if (root / ".env").exists():
         for line in (root / ".env").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The broker of one node, by whichever transport it came up: found, Docker, installed, unpacked."""
+"""The broker of one node, and its transport: existing, docker, installed or unpacked."""
 
 import os
 import subprocess
@@ -15,11 +15,11 @@ from kit.cli import Trouble, say
 
 ROOT = Path(__file__).resolve().parents[3]
 BROKERS = Path(os.environ.get("QUEUE_LAB_BROKER_DIR") or ROOT / ".broker").absolute()
-TRANSPORTS = ("existing", "docker", "installed", "unpacked")  # in the order in which `up` tries
+TRANSPORTS = ("existing", "docker", "installed", "unpacked")  # in the order that `up` tries them
 
 
 class Broker:
-    """The broker of one --node, by whichever transport it came up."""
+    """The broker of one --node, started by any transport."""
 
     def __init__(self, name: str, port: int | None = None, page: int | None = None) -> None:
         self.name, self.folder = name, BROKERS / name
@@ -28,14 +28,14 @@ class Broker:
             page = port + 10_000  # as 15672 goes with 5672
         self.compose = Compose(ROOT, name, self.folder / "docker.json", port, page)
         settings = {**dot_env(ROOT), **self.compose.ports}
-        if self.node:  # the same node, the same ports
+        if self.node:  # a node keeps its ports
             port, page = port or self.node.port, page or self.node.management_port
         self.port = port or int(settings.get("LAB_PORT") or 5672)
         self.page = page or int(settings.get("LAB_MANAGEMENT_PORT") or 15672)
         self.user = settings.get("LAB_USER") or "guest"
 
     def transport(self) -> str:
-        """Return the transport by which this broker is up, "" if nothing is."""
+        """Return the transport that started this broker, or "" if no broker is up."""
         if self.node and self.node.is_running():
             return "unpacked" if self.node.prefix else "installed"
         if self.compose.is_up():
@@ -51,7 +51,7 @@ class Broker:
             say("*", f"RabbitMQ {greet(self.port)} is already up.")
             return self.how_to_connect("docker")
         transports, reasons, hint = [via] if via else list(TRANSPORTS), [], ""
-        if self.node and not (via or version):  # data of a private node: the same RabbitMQ again
+        if self.node and not (via or version):  # a private node's data needs the same RabbitMQ
             version = versions.series(self.node.state["version"])
             last = "unpacked" if self.node.prefix else "installed"
             transports = ["existing", last, *(one for one in TRANSPORTS[1:] if one != last)]
@@ -72,23 +72,23 @@ class Broker:
             reasons.append(reason)
         if via:
             raise Trouble(f"no broker by --via {via}: {reason}", command("up", self.name))
-        what = f"no way to a broker: {'; '.join(reasons)}"
+        what = f"no broker could be started: {'; '.join(reasons)}"
         raise Trouble(what, hint or versions.HOW_TO_INSTALL)
 
     def _check_running_node(self, via: str | None, version: str | None) -> None:
-        """Raise Trouble if the node that runs is not what was asked for."""
+        """Raise Trouble unless the running node has the requested port, transport and version."""
         transport, running = self.transport(), versions.text(self.node.version)
         as_asked = self.port == self.node.port and via in (None, transport)
         if not (as_asked and is_version(running, version)):
             what = f"node {self.name!r} is up already: RabbitMQ {running} on port {self.node.port}"
             hint = f"another --node and --port, or first: {command('down', self.name)}"
             raise Trouble(f"{what}, {transport}", hint)
-        self.node.start()  # waits until it answers, should somebody have only just started it
+        self.node.start()  # waits until it answers: another program may have just started it
         say("*", f"RabbitMQ {running} is already up.")
         self.how_to_connect(transport)
 
-    # Each of these returns "" if it brought a broker up, else why it cannot. Each raises Trouble
-    # for what went wrong on the way.
+    # Each of these methods returns "" if it brought a broker up, or the reason why it does not
+    # apply here. It raises Trouble if it applies but fails.
 
     def _by_existing(self, version: str | None) -> str:
         running = greet(self.port)
@@ -99,7 +99,7 @@ class Broker:
             hint = "another --port (or wait, if it is a broker that is just starting)"
             raise Trouble(what, hint, final=True)
         if not is_version(running, version):
-            what = f"what answers on port {self.port} is RabbitMQ {running}, not {version}"
+            what = f"the broker on port {self.port} is RabbitMQ {running}, not {version}"
             raise Trouble(what, "another --port, with another --node", final=True)
         return ""
 
@@ -131,11 +131,11 @@ class Broker:
         return ""
 
     def how_to_connect(self, transport: str) -> None:
-        """Print all that a student needs to go on."""
+        """Print how to connect, send messages and stop the broker."""
         user = self.user if transport == "docker" else "guest"
         login = "guest:guest" if user == "guest" else user
         option = "" if self.port == 5672 else f"--port {self.port} "
-        owner = "   (or what its owner gave you)" if transport == "existing" else ""
+        owner = "   (or the one its owner gave you)" if transport == "existing" else ""
         say("*", f"Connect:  host localhost   port {self.port}   vhost /   user {user}{owner}")
         say("*", f"          --url amqp://{login}@localhost:{self.port}/%2F")
         if page_answers(self.page):
@@ -145,7 +145,7 @@ class Broker:
             say("*", f"Stop:     {command('down', self.name)}")
 
     def down(self, wipe: bool) -> None:
-        """Stop the broker; with `wipe` forget its data too. Leave one alone that is not ours."""
+        """Stop the broker, with `wipe` delete its data; leave a broker that is not ours alone."""
         transport = self.transport()
         if transport == "existing":
             not_ours = f"The broker on port {self.port} is not ours"
@@ -162,10 +162,10 @@ class Broker:
             say("*", f"Node {self.name!r} was not up.")
         if wipe and self.folder.exists():
             Node(self.folder).wipe()
-            say("*", f"Its data are removed: {self.folder}")
+            say("*", f"Removed its data: {self.folder}")
 
     def status(self) -> None:
-        """Say what runs. Raises Trouble if nothing does."""
+        """Print the broker's version, port and transport. Raises Trouble if it is not up."""
         transport, version = self.transport(), greet(self.port)
         if not transport:
             kept = "; its queues and messages are kept" if self.folder.exists() else ""
@@ -204,18 +204,18 @@ class Broker:
         subprocess.run(["tail", "-n", "+1", *(["-f"] if follow else []), files[-1]])
 
     def _ours(self) -> str:
-        """Return the transport of our broker. Raises Trouble if it is not up, or not ours."""
+        """Return the transport of our broker. Raises Trouble if it is not up or not ours."""
         transport = self.transport()
         if transport == "existing":
             what = f"the broker on port {self.port} is somebody else's: we did not start it"
-            raise Trouble(what, "one of your own goes by its --node, not by AMQP_URL")
+            raise Trouble(what, "name a broker of your own with --node; AMQP_URL is not used here")
         if not transport:
             raise Trouble(f"node {self.name!r} is not up", command("up", self.name))
         return transport
 
 
 def broker_url() -> str:
-    """Return the URL of the broker to use: that of AMQP_URL, else of labs/broker.py."""
+    """Return the URL of the broker to use: AMQP_URL, or else that of labs/broker.py."""
     if url := os.environ.get("AMQP_URL"):
         return url
     login = [dot_env(ROOT).get(key) or "guest" for key in ("LAB_USER", "LAB_PASSWORD")]
@@ -224,7 +224,7 @@ def broker_url() -> str:
 
 
 def our_broker(url: str) -> Broker | None:
-    """Return the broker of a URL if labs/broker.py started it: only then may it be restarted."""
+    """Return the broker of a URL if labs/broker.py started it and so may restart it."""
     where = urllib.parse.urlsplit(url)
     if where.hostname not in (None, "localhost", "127.0.0.1", "::1"):
         return None
@@ -236,5 +236,5 @@ def our_broker(url: str) -> Broker | None:
 
 
 def command(verb: str, node: str) -> str:
-    """Return the line to type for a command on a node."""
+    """Return the labs/broker.py command line for a verb and a node."""
     return f"labs/broker.py {verb}{'' if node == 'lab' else f' --node {node}'}"

@@ -1,4 +1,4 @@
-"""Ports of this machine: which are free, and whether a broker really answers."""
+"""Find free ports on this machine, and check whether a broker answers on a port."""
 
 import base64
 import contextlib
@@ -21,7 +21,7 @@ def greet(port: int, host: str = LOCALHOST) -> str | None:
         with socket.create_connection((host, port), timeout=2) as connection:
             connection.sendall(b"AMQP\x00\x00\x09\x01")
             answer = connection.makefile("rb")
-            head = answer.read(7)  # of a frame: its type, its channel, the size of the rest
+            head = answer.read(7)  # a frame's type, channel and size
             if head[:3] != b"\x01\x00\x00":  # not a method frame on channel 0
                 return None
             frame = answer.read(int.from_bytes(head[3:], "big"))
@@ -39,7 +39,7 @@ def amqp_answers(port: int, host: str = LOCALHOST) -> bool:
 
 
 def page_answers(port: int) -> bool:
-    """Return True if the management page is ready to log users in; while it starts it says 500."""
+    """Return True if the management page can log users in; it answers 500 while it starts."""
     login = {"Authorization": f"Basic {base64.b64encode(b'guest:guest').decode()}"}
     request = urllib.request.Request(f"http://{LOCALHOST}:{port}/api/overview", headers=login)
     no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -47,34 +47,34 @@ def page_answers(port: int) -> bool:
         with no_proxy.open(request, timeout=5):
             return True
     except urllib.error.HTTPError as error:
-        return error.code == 401  # it is ready, but knows other users
+        return error.code == 401  # it is ready, but guest cannot log in
     except (OSError, ValueError):
         return False
 
 
 def free_port(row: int = 1) -> int:
-    """Return the first of a row of free ports, which on Linux stay ours until this program ends.
+    """Return the first of `row` adjacent free ports, on Linux reserved until this program ends.
 
-    They lie below those that the system hands out to clients by itself.
+    They lie below the range that the system uses for outgoing connections.
     """
     while True:
         first = random.randrange(20_000, 32_000)
-        with contextlib.ExitStack() as given_back:
+        with contextlib.ExitStack() as to_release:
             try:
-                reservations = [_reserve(first + place, given_back) for place in range(row)]
+                reservations = [_reserve(first + offset, to_release) for offset in range(row)]
             except OSError:
                 continue
             if sys.platform == "linux":
-                given_back.pop_all()
+                to_release.pop_all()
                 _reservations.extend(reservations)
         return first
 
 
-def _reserve(port: int, given_back: contextlib.ExitStack) -> socket.socket:
-    reservation = given_back.enter_context(socket.socket())
+def _reserve(port: int, to_release: contextlib.ExitStack) -> socket.socket:
+    reservation = to_release.enter_context(socket.socket())
     reservation.bind((LOCALHOST, port))
-    # Bound but not listening: other callers of this function cannot bind it, while a broker, whose
-    # sockets have the same option, may listen there, now and after a kill.
+    # The socket is bound but does not listen: other callers cannot bind the port, while a broker,
+    # which sets the same option, can listen on it, also after a kill.
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return reservation
 

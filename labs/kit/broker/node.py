@@ -1,10 +1,10 @@
-"""A private RabbitMQ node: all of it in one folder, on 127.0.0.1, as root or as any other user.
+"""A private RabbitMQ node in one folder, on 127.0.0.1, run by root or by any other user.
 
     node = Node(Path(".broker/lab"))        # the installed RabbitMQ; prefix=... for an unpacked one
     node.start(); node.kill(); node.start(); node.stop(); node.wipe()
 
-The folder holds data, logs, configuration, the cookie, and node.json, with which any other process
-can control the node. The node outlives the program that started it.
+The folder holds data, logs, configuration, the cookie, and node.json, which lets any process
+control the node. The node outlives the program that started it.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ SETTINGS = Path(__file__).resolve().parents[2] / "rabbitmq"  # shared with docke
 
 
 class Node:
-    """A RabbitMQ node in a folder of its own. A port of 0 or None is any free one."""
+    """A RabbitMQ node in a folder of its own. A port of 0 or None means any free one."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Node:
 
     @property
     def state(self) -> dict:
-        """Return what node.json says of the last start; empty if there was none."""
+        """Return node.json, the record of the last start; empty if there was none."""
         try:
             return json.loads((self.folder / "node.json").read_text())
         except (OSError, ValueError):
@@ -81,7 +81,7 @@ class Node:
     def pid(self) -> int | None:
         """Return the process id of the running node, or None."""
         for child in self._children:
-            child.poll()  # or a child of ours that has died would stay as a zombie
+            child.poll()  # reaps it if it is dead: a zombie would count as running
         pid, born = self.state.get("node", (0, ""))
         return pid if alive(pid, born) else None
 
@@ -110,15 +110,15 @@ class Node:
                 raise
 
     def _launch(self) -> None:
-        """Start epmd and the node, and note in node.json which processes they are."""
+        """Start epmd and the node, and record their processes in node.json."""
         environment = self._environment(epmd=free_port(), distribution=free_port())
         epmd_port = environment["ERL_EPMD_PORT"]
         with (self.folder / "log" / "output.log").open("wb") as output:
-            # Our own epmd: one that the node starts outlives it, and nothing says whose it is.
+            # Start epmd ourselves: one that the node starts outlives it and cannot be told apart.
             epmd = [self.rabbitmq.epmd, "-port", epmd_port, "-address", LOCALHOST]
             epmd = self._spawn(epmd, environment, output)
             wait_until(lambda: not is_free(int(epmd_port)), 20)
-            # RUNNING_UNDER_SYSTEMD: the script becomes the node, and its pid is the node's.
+            # With RUNNING_UNDER_SYSTEMD the script becomes the node, so its pid is the node's.
             environment["RUNNING_UNDER_SYSTEMD"] = "true"
             node = self._spawn([self.rabbitmq.scripts / "rabbitmq-server"], environment, output)
         state = {
@@ -159,13 +159,13 @@ class Node:
         self.start()
 
     def wipe(self) -> None:
-        """Kill the node and remove its folder with all that is in it."""
+        """Kill the node and remove its folder."""
         self.kill()
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
     def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl on this node and return what it prints. Raises Trouble."""
+        """Run rabbitmqctl on this node and return its output. Raises Trouble."""
         command = [self.rabbitmq.scripts / "rabbitmqctl", *arguments]
         environment = self._environment(self.state["epmd_port"], self.state["distribution_port"])
         pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
@@ -202,7 +202,7 @@ class Node:
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": local,
-            # Room for some thousand connections, not for a million: saves a tenth of the memory.
+            # Room for a few thousand connections, not for a million, saves a tenth of the memory.
             "RABBITMQ_MAX_NUMBER_OF_PROCESSES": "131072",
             "RABBITMQ_MAX_NUMBER_OF_ATOMS": "1048576",
             "RABBITMQ_CTL_ERL_ARGS": local,
@@ -224,12 +224,12 @@ class Node:
         is_readable = written_by <= self.version and written_by[0] == self.version[0]
         if any((self.folder / "data").glob("*")) and not is_readable:
             old, new = versions.text(written_by), versions.text(self.version)
-            what = f"{self.folder} holds data of RabbitMQ {old}, which {new} does not read"
+            what = f"{self.folder} holds data of RabbitMQ {old}, which {new} cannot read"
             hint = "another --node, or down --wipe (that forgets its queues and messages)"
             raise Trouble(what, hint, final=True)
 
     def _check_ports(self) -> None:
-        """Raise Trouble if another program listens on a port of ours."""
+        """Raise Trouble if another program listens on one of our ports."""
         for port in (self.port, *([self.management_port] if self._has_page else [])):
             if not is_free(port):
                 hint = "choose others with --port and --management-port"
@@ -246,7 +246,7 @@ class Node:
         _write(self.folder / "advanced.config", self.advanced or "[].\n")
 
     def _configuration(self) -> dict[str, str]:
-        """Return the lines of rabbitmq.conf by their keys: later ones win over earlier ones."""
+        """Return the lines of rabbitmq.conf by key; a later line replaces an earlier one."""
         text = (SETTINGS / "kit.conf").read_text().splitlines()
         text.append(f"listeners.tcp.1 = {LOCALHOST}:{self.port}")
         if self._has_page:
@@ -258,7 +258,7 @@ class Node:
             if not key or key.startswith("#"):
                 continue
             if key.startswith("deprecated_features.") and self.version < (3, 12):
-                continue  # unknown there, and an unknown key stops the start
+                continue  # older versions do not know this key, and would not start
             lines[key] = line.strip()
         return lines
 
@@ -271,7 +271,7 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # it outlives this terminal and its Ctrl-C
+                start_new_session=True,  # the node outlives this terminal and its Ctrl-C
             )
             self._children.append(child)
         return child
@@ -299,7 +299,7 @@ class Node:
         return f"RabbitMQ did not start: {reason[:200]}", f"less '{log}'"
 
     def _kill_epmd(self) -> None:
-        """Kill the epmd that belongs to the node, if it lives."""
+        """Kill the node's epmd if it is running."""
         pid, born = self.state.get("epmd", (0, ""))
         if alive(pid, born):
             send(pid, signal.SIGKILL)
@@ -307,7 +307,7 @@ class Node:
 
 
 def _write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file in one step, so that nobody reads half of it."""
+    """Write a file in one step, so that no reader sees half of it."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:

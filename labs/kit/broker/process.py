@@ -1,4 +1,4 @@
-"""Processes: identify them by pid and birth, signal them, and let only one work at a time."""
+"""Identify processes by pid and birth, signal them, and let only one work at a time."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from kit.cli import say
 
 
 def birth(pid: int) -> str:
-    """Return when a process was started, "" if it is dead: a pid alone may be used again."""
+    """Return a process's start time as text, "" if it is dead; a pid alone may be reused."""
     if not Path("/proc/self/stat").exists():  # macOS
         ps = ["ps", "-o", "lstart=", "-p", str(pid)]
         return subprocess.run(ps, capture_output=True, text=True).stdout.strip()
@@ -23,7 +23,7 @@ def birth(pid: int) -> str:
 
 
 def alive(pid: int, born: str) -> bool:
-    """Return True if the process that was started then still lives."""
+    """Return True if the process with this pid and birth is still alive."""
     return bool(born) and birth(pid) == born
 
 
@@ -34,7 +34,7 @@ def send(pid: int, number: int) -> None:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Yield the pids of a process's children, and of theirs."""
+    """Yield the pids of all processes below this one; none where there is no /proc."""
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, children.read_text().split()):
@@ -51,6 +51,6 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("*", "Another program is at it; waiting for it ...")
+            say("*", "Another program is already doing this; waiting for it ...")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -12,11 +12,11 @@ from pathlib import Path
 from kit.broker.debian import unpack
 from kit.cli import Trouble, say
 
-# Which Debian release carries which RabbitMQ.
+# RabbitMQ series, and the Debian release that carries each.
 SUITES = {"3.10": "bookworm", "4.0": "trixie", "4.3": "forky"}
 
 # Where installations keep their start scripts: Linux packages, Homebrew (Apple silicon, Intel).
-# The programs of the same name in /usr/sbin change to the service's user, so they are no use.
+# The wrappers of the same name in /usr/sbin switch to the service's user, so we cannot use them.
 INSTALLED = (
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
     "/usr/lib64/rabbitmq/lib/rabbitmq_server-*/sbin",
@@ -26,10 +26,10 @@ INSTALLED = (
     "/opt/rabbitmq_server-*/sbin",
 )
 
-# What to type where nothing works. (On Windows RabbitMQ runs in Docker.)
+# The hint when no transport works. (On Windows RabbitMQ runs in Docker.)
 HOW_TO_INSTALL = (
     "install Docker, or RabbitMQ: brew install rabbitmq, sudo dnf install rabbitmq-server, "
-    "or as your system installs programs"
+    "or your system's package manager"
 )
 
 
@@ -50,7 +50,7 @@ class RabbitMQ:
 
 
 def find(prefix: Path | None = None) -> RabbitMQ | None:
-    """Return the RabbitMQ in an unpacked tree, without a prefix the newest that is installed."""
+    """Return the RabbitMQ in the tree `prefix`, or without one the newest that is installed."""
     if prefix:
         places = list(prefix.absolute().glob(INSTALLED[0][1:]))
         erl = str(prefix.absolute() / "usr/lib/erlang/bin/erl")
@@ -78,7 +78,7 @@ def get(cache: Path, version: str | None = None) -> Path | None:
 def unpacked(cache: Path, version: str | None = None) -> Path:
     """Return a tree with RabbitMQ unpacked from Debian's packages; unpack it if there is none.
 
-    The version is one of SUITES, or None for what this machine's own apt has. Raises Trouble.
+    The version is one of SUITES, or None for the one of this machine's own apt. Raises Trouble.
     """
     release = _this_release()
     suite = SUITES[version] if version else release
@@ -92,7 +92,7 @@ def unpacked(cache: Path, version: str | None = None) -> Path:
     if rabbit is None:
         raise Trouble(f"{tree} is not complete", f"rm -r '{tree}'   (then try again)")
     if not is_version(text(rabbit.version), version):
-        say("!", f"Debian {suite} carries RabbitMQ {text(rabbit.version)} by now")
+        say("!", f"Debian {suite} now carries RabbitMQ {text(rabbit.version)}")
     return tree
 
 
@@ -111,21 +111,21 @@ def is_version(version: str, expected: str | None) -> bool:
 
 
 def _version(scripts: Path) -> tuple[int, ...]:
-    """Read the version from the name of RabbitMQ's main library: starting Erlang takes long."""
+    """Read the version from the name of RabbitMQ's main library, as starting Erlang is slow."""
     for library in scripts.parent.glob("plugins/rabbit-[0-9]*"):
         return tuple(int(part) for part in re.findall(r"\d+", library.name)[:3])
     return ()
 
 
 def _this_release() -> str:
-    """Return the code name of this machine's release, such as bookworm or noble."""
+    """Return the code name of this machine's release, such as bookworm, else "native"."""
     with contextlib.suppress(OSError, KeyError):  # not Linux, or a release without one
         return platform.freedesktop_os_release()["VERSION_CODENAME"]
     return "native"
 
 
 def _make_movable(tree: Path) -> None:
-    """Let Erlang find itself wherever the tree lies, and RabbitMQ cope with a space in its path."""
+    """Patch the start scripts so that the tree works anywhere, even with a space in its path."""
     for script in tree.glob("usr/lib/erlang/**/bin/*"):
         if script.is_file() and not script.is_symlink() and os.access(script, os.X_OK):
             content, here = script.read_bytes(), b'="${0%/usr/*}"/usr/lib/erlang'

@@ -1,4 +1,4 @@
-"""Run the checks of an exercise with pytest, and say what came of them."""
+"""Run the checks of an exercise with pytest, and collect their outcomes."""
 
 import ast
 import json
@@ -12,7 +12,7 @@ import pytest
 from kit.cli import Trouble
 from kit.exercise.labs import LABS, Lab, relative
 
-# Nothing of a student's own pytest configuration, and none of pytest's own printing.
+# Ignore the student's own pytest configuration, and silence pytest's own output.
 OPTIONS = (
     "-p kit.exercise.plugin -p no:terminal -p no:cacheprovider -p no:unraisableexception "
     f"-p no:threadexception --assert=plain --import-mode=importlib --capture=no --noconftest "
@@ -33,7 +33,7 @@ class Check:
 
 @dataclass
 class Result:
-    """The outcome of an exercise; `problem` is what kept the checks from running."""
+    """The outcome of an exercise; `problem` says why its checks could not run."""
 
     lab: Lab
     checks: list[Check] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Result:
 
     @property
     def done(self) -> dict[int, bool]:
-        """For each task that was checked, whether it is done."""
+        """Return for each checked task whether it is done."""
         done: dict[int, bool] = {}
         for check in self.checks:
             done[check.task] = done.get(check.task, True) and check.outcome in ("passed", "skipped")
@@ -64,7 +64,7 @@ class Result:
 
 
 class Collector:
-    """A pytest plugin that collects reports in the place of pytest's own printing."""
+    """A pytest plugin that collects reports instead of printing them."""
 
     def __init__(self, task: int | None, on_check: Callable[[Check], None]) -> None:
         self.task, self.on_check = task, on_check
@@ -72,7 +72,7 @@ class Collector:
         self.error = ""  # why the checks could not be read
 
     def pytest_collection_modifyitems(self, config, items: list[pytest.Item]) -> None:
-        """Leave only the checks of the task that was asked for."""
+        """Keep only the checks of the requested task."""
         if self.task is not None:
             items[:] = [one for one in items if one.get_closest_marker("task").args[0] == self.task]
 
@@ -81,7 +81,7 @@ class Collector:
             self.error = str(report.longrepr)
 
     def pytest_runtest_logreport(self, report) -> None:
-        """Keep one report a check: of the check itself, or of the set-up that failed."""
+        """Keep one report for each check: its own, or that of its failed set-up."""
         if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
             check = Check(report.task, report.asks, report.kind, report.says, report.read)
             self.checks.append(check)
@@ -91,7 +91,7 @@ class Collector:
 def check_exercise(
     lab: Lab, path: Path, task: int | None, on_check: Callable[[Check], None]
 ) -> Result:
-    """Run the checks of an exercise on a file, or those of one task. Raises Trouble."""
+    """Run the checks of an exercise, or of one of its tasks, on a file. Raises Trouble."""
     result = Result(lab, problem=why_not_python(path))
     if result.problem:
         return result
@@ -113,7 +113,7 @@ def check_exercise(
 
 
 def why_not_python(path: Path) -> str:
-    """Return the sentence for a file that is missing or is not Python, "" if it is."""
+    """Return why a file cannot be read as Python, or "" if it can."""
     try:
         ast.parse(path.read_bytes(), str(path))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a check gets as `exercise`: a queue, the student's program on it, and the wire between.
+"""The `exercise` fixture: a queue, the student's program on it, and the wire between them.
 
 @pytest.mark.task(2)
 def test_done(exercise: Exercise):
@@ -26,7 +26,7 @@ from kit.exercise.queue import QueueClient
 
 
 class Exercise:
-    """One check's own queue, the student's program on it, and what a check can do to both."""
+    """One check's own queue and the student's program on it, for the check to act on."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path, self.url = path, url
@@ -67,11 +67,11 @@ class Exercise:
     def run(self, *arguments: object) -> Program:
         """Run the program until it ends by itself. Raises Mistake if it does not."""
         program = self.start(*arguments)
-        program.wait("Your program does not come to its end once it has sent its messages.")
+        program.wait("Your program does not end once it has sent its messages.")
         return program
 
     def url_with(self, *, password: str | None = None, vhost: str | None = None) -> str:
-        """Return the URL of the program's broker with a part changed."""
+        """Return the program's broker URL with another password or vhost."""
         where = pika.URLParameters(self.proxy_url)
         login = where.credentials
         parts = [login.username, password or login.password, vhost or where.virtual_host]
@@ -113,13 +113,13 @@ class Exercise:
         return True
 
     def consumers(self) -> int:
-        """Return how many consumers the queue has. Raises Mistake if there is no queue."""
+        """Return the queue's number of consumers. Raises Mistake if there is no queue."""
         self.ready()
         channel = self.client.connection.channel()
         return channel.queue_declare(self.queue, passive=True).method.consumer_count
 
     def is_durable(self) -> bool:
-        """Return True if the queue survives a restart: else the broker refuses to declare it so."""
+        """Return True if the queue is durable; the broker lets us redeclare it only as it is."""
         self.ready()
         try:
             self.client.declare(durable=True)
@@ -141,7 +141,7 @@ class Exercise:
         for program in self.programs:
             if program.crash() or program.floods():
                 return program.what_happened()
-        return "There is no queue of the name that --queue gives: your program did not declare it."
+        return "There is no queue with the name in --queue: your program did not declare it."
 
     # ---- the wire
 
@@ -176,7 +176,7 @@ class Exercise:
             raise Mistake(mistake() if callable(mistake) else mistake) from None
 
     def with_crash(self, mistake: str) -> str:
-        """Return a mistake, and with it the crash of a program unless it is named already."""
+        """Return the mistake, with the crash of a program added unless it names it already."""
         for program in self.programs:
             crash = program.crash()
             if program.floods() or (crash and crash not in mistake):
@@ -184,7 +184,7 @@ class Exercise:
         return mistake
 
     def close(self) -> None:
-        """End the programs, and leave nothing on the broker."""
+        """End the programs and delete their queues."""
         for program in self.programs:
             program.end()
         self.proxy.close()
@@ -193,6 +193,6 @@ class Exercise:
             if not self.client.connection.is_open:
                 self.client.reconnect()
             for name in names | {self.queue}:
-                if name.startswith(self.queue):  # never a queue that is not this check's
+                if name.startswith(self.queue):  # never delete another check's queue
                     self.client.connection.channel().queue_delete(name)
             self.client.connection.close()

@@ -1,4 +1,4 @@
-"""The labs that have an exercise: their files, their hints, and what a student has done."""
+"""The labs that have an exercise: their files, their hints, and the student's progress."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 from kit.cli import UNEXPECTED, Trouble
 
 LABS = Path(__file__).resolve().parents[2]
-PROGRESS = LABS.parent / ".progress.json"  # not in git: it is one student's
+PROGRESS = LABS.parent / ".progress.json"  # not in git: it belongs to one student
 
 
 class Lab:
@@ -26,7 +26,7 @@ class Lab:
         self.tasks = sorted(set(map(int, re.findall(r"TODO\((\d+)\)", self.starter.read_text()))))
 
     def make_exercise(self) -> bool:
-        """Make exercise.py from the starter unless it exists; return True if so. Raises Trouble."""
+        """Make exercise.py from the starter; return False if it exists. Raises Trouble."""
         try:
             with self.exercise.open("xb") as file:
                 file.write(self.starter.read_bytes())
@@ -43,7 +43,7 @@ class Lab:
         return path.exists() and path.read_bytes() != self.starter.read_bytes()
 
     def reset(self) -> Path | None:
-        """Bring the starter back; return where the student's file is kept, if it was changed."""
+        """Restore the starter; return where the student's file is kept if it was changed."""
         kept = None
         if self.is_changed():
             endings = itertools.chain([".bak"], (f".bak{number}" for number in itertools.count(2)))
@@ -54,7 +54,7 @@ class Lab:
         return kept
 
     def hints(self) -> dict[int, str]:
-        """Return the worksheet's hints by their tasks."""
+        """Return the worksheet's hints by task number."""
         with contextlib.suppress(OSError):
             text = self.page.read_text(encoding="utf-8")
             folded = r"<details>\s*<summary>Hint (\d+)</summary>(.*?)</details>"
@@ -62,21 +62,21 @@ class Lab:
             return {int(number): hint.strip() for number, hint in found}
         return {}
 
-    # ---- progress: what the last check of exercise.py has found
+    # ---- progress: the results of the last check of exercise.py
 
     def tasks_done(self) -> dict[str, bool]:
-        """Return for each task (its number as text, as JSON has it) whether it is done."""
+        """Return for each task whether it is done; the keys are text, as in JSON."""
         return self._saved()["tasks"]
 
     def count_done(self) -> int:
         return sum(self.tasks_done().values())
 
     def is_as_checked(self) -> bool:
-        """Return True if exercise.py is as it was when it was last checked."""
+        """Return True if exercise.py has not changed since it was last checked."""
         return self._saved()["hash"] == self._fingerprint()
 
     def save(self, done: dict[int, bool]) -> None:
-        """Save which tasks are done; if none could be checked, none is."""
+        """Save which tasks are done; an empty `done` marks them all as not done."""
         done = done or dict.fromkeys(self.tasks, False)
         tasks = self.tasks_done() | {str(task): value for task, value in done.items()}
         progress = _read_progress() | {
@@ -97,7 +97,7 @@ class Lab:
 
 
 def all_labs() -> dict[int, Lab]:
-    """Return the labs that have an exercise, by their numbers."""
+    """Return the labs that have an exercise, by number."""
     folders = sorted(path.parent for path in LABS.glob("[0-9][0-9]-*/test_exercise.py"))
     return {lab.number: lab for lab in map(Lab, folders)}
 
@@ -108,7 +108,7 @@ def relative(path: Path) -> str:
 
 
 def _read_progress() -> dict:
-    """Return what is saved for all labs; a file that cannot be read counts as none."""
+    """Return the saved progress of all labs; an unreadable file counts as empty."""
     try:
         progress = json.loads(PROGRESS.read_text())
         return progress if isinstance(progress, dict) else {}

@@ -18,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def exercise(request: pytest.FixtureRequest) -> Iterator[Exercise]:
-    """Return the program to check: LAB_EXERCISE, or exercise.py beside the check."""
+    """Yield the Exercise of LAB_EXERCISE, or of the exercise.py beside the check."""
     path = os.environ.get("LAB_EXERCISE") or request.path.parent / "exercise.py"
     exercise = Exercise(Path(path).absolute(), broker_url())
     yield exercise
@@ -29,12 +29,12 @@ def exercise(request: pytest.FixtureRequest) -> Iterator[Exercise]:
 def when_all_else_is_right(request: pytest.FixtureRequest) -> None:
     """Skip a check that only makes sense once the checks before it have passed."""
     if request.session.testsfailed:
-        pytest.skip("comes when the rest is right")
+        pytest.skip("checked once the rest is right")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """Add to a report what kit.exercise.checks.Check needs: kind, says, task, asks, read."""
+    """Add to a report the fields for kit.exercise.checks.Check: kind, says, task, asks, read."""
     report = yield
     report.kind, report.says = report.outcome, ""
     if call.excinfo and report.skipped:

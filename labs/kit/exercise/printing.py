@@ -1,4 +1,4 @@
-"""What labs/check.py prints: each check as it comes, a summary, and the labs with what is done."""
+"""The output of labs/check.py: each check as it ends, a summary, and the progress in each lab."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from kit.exercise.labs import all_labs, relative
 
 
 def paragraph(text: str, indent: int, mark: str = "") -> str:
-    """Return a text in lines of a readable length; `mark` stands before the first of them."""
+    """Wrap a text to a readable width, indented; put `mark` before the first line."""
     width = max(min(shutil.get_terminal_size((100, 24)).columns, 100), 20 + indent)
     return textwrap.fill(
         text,
@@ -25,7 +25,7 @@ def paragraph(text: str, indent: int, mark: str = "") -> str:
 
 
 class Printer:
-    """Prints each check as it comes, and a sentence for the student only once."""
+    """Prints each check as it ends, and each sentence for the student only once."""
 
     def __init__(self) -> None:
         self.printed: set[str] = set()
@@ -40,7 +40,7 @@ class Printer:
 
 
 def print_summary(result: Result, path: Path) -> None:
-    """Print how many tasks are done, and how to go on."""
+    """Print how many tasks are done, and what to do next."""
     lab, done = result.lab, result.done
     if result.problem:
         print(paragraph(result.problem, 5))
@@ -67,7 +67,7 @@ def print_hint(task: int, hint: str) -> None:
 
 
 def print_labs() -> None:
-    """Print the labs with what is done, and which is next."""
+    """Print the progress in each lab, and which lab is next."""
     following = None
     for lab in all_labs().values():
         done, tasks = lab.count_done(), len(lab.tasks)

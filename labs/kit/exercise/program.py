@@ -1,4 +1,4 @@
-"""The student's program at work, and what to say when it does something else than expected."""
+"""Run the student's program, and explain in a sentence when it misbehaves."""
 
 import contextlib
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kit.cli.program import Line, Script
 
-PATIENCE = 10  # seconds for what takes a fraction of one where it works
-MOST_LINES = 3000  # no exercise asks for as many
+PATIENCE = 10  # seconds to wait for an event that takes a correct program a fraction of one
+MOST_LINES = 3000  # more than any exercise prints: beyond this the program is in a loop
 
 
 class Mistake(AssertionError):
@@ -17,7 +17,7 @@ class Mistake(AssertionError):
 
 
 class Program(Script):
-    """The student's program at work."""
+    """A running program of the student."""
 
     def __init__(self, path: Path, arguments: tuple, environment: dict[str, str]) -> None:
         self.path = path
@@ -41,19 +41,19 @@ class Program(Script):
             raise Mistake(self.what_happened(mistake, if_it_ends)) from None
 
     def wait(self, mistake: str, within: float = PATIENCE) -> int:
-        """Wait for its end; return the exit code. Raises Mistake if it goes on."""
+        """Wait for the program to end; return its exit code. Raises Mistake if it does not."""
         try:
             return super().wait(within)
         except AssertionError:
             raise Mistake(self.what_happened(mistake)) from None
 
     def end(self) -> None:
-        """Kill it if it runs, and wait until it is gone."""
+        """Kill the program if it is running, and wait until it has ended."""
         self.kill()
         super().wait()
 
     def what_happened(self, mistake: str = "", if_it_ends: str = "") -> str:
-        """Return the sentence for a failure: a crash explains more than its consequence."""
+        """Return the sentence for a failure; a crash explains more than `mistake`."""
         if self.floods():
             return "Your program prints without end: it is in a loop that never waits."
         if crash := self.crash():
@@ -63,12 +63,12 @@ class Program(Script):
         if refused := re.search(r"^\S+: error: (.+)", self.text("stderr"), re.MULTILINE):
             return f"Your program refused its options: {refused[1]}."
         if self.has_ended() and mistake:
-            return if_it_ends or f"{mistake} (Your program had come to its end by then.)"
+            return if_it_ends or f"{mistake} (Your program had ended by then.)"
         return mistake
 
     def crash(self) -> str:
-        """Return where and of what the program died, "" if it did not."""
-        if self.has_ended():  # it has closed its output: it is about to exit
+        """Return the line and the error of the program's crash, or "" if it did not crash."""
+        if self.has_ended():  # its output is closed, so it is about to exit
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)
         text = self.text("stderr")

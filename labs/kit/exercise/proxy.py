@@ -1,6 +1,6 @@
 """A proxy between a program and its broker: it listens in, cuts connections, plays dead.
 
-It needs no rights on the broker, so it does the same at home and on a classroom's server.
+It needs no rights on the broker, so it works the same at home and on a classroom's server.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from pika.spec import Basic
 
 from kit.cli import LOCALHOST
 
-# What a frame begins with: its type (method, header, body, heartbeat), or the "A" of "AMQP".
+# The first byte of a frame: its type (method, header, body, heartbeat), or the "A" of "AMQP".
 FRAME_BEGINS = b"\x01\x02\x03\x08A"
 
 
@@ -26,7 +26,7 @@ class Heard:
     """An AMQP method (such as pika.spec.Basic.Ack) or a message's properties on the wire."""
 
     time: float
-    link: int  # which connection, counted from 1
+    link: int  # number of the connection, from 1
     sender: str  # "program" or "broker"
     what: object
 
@@ -44,10 +44,10 @@ class Proxy:
     ) -> None:
         self._broker = {"host": host, "port": broker_port, "ssl": tls}
         self.heard: list[Heard] = []
-        self.links = 0  # how many connections have come, those that were hung up on too
-        # Called once, while the program's next basic.cancel is held.
+        self.links = 0  # connections so far, including those closed at once
+        # Called once, while the program's next basic.cancel is held back.
         self.before_cancel: Callable[[], None] | None = None
-        self._open: dict[asyncio.StreamWriter, int] = {}  # both ends of each connection, its link
+        self._open: dict[asyncio.StreamWriter, int] = {}  # both ends of each connection: its link
         self._silent: set[int] = set()  # links
         self._tasks: set[asyncio.Task] = set()
         self._dead = False
@@ -58,19 +58,19 @@ class Proxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """Break every connection, without a word of AMQP to either side; new ones are served."""
+        """Break every open connection without closing it in AMQP; serve new ones."""
         self._do(self._cut())
 
     def play_dead(self, dead: bool = True) -> None:
-        """Hang up on every new connection, as Docker does while the broker in it boots."""
+        """Close every new connection at once, as Docker does while its broker boots."""
         self._dead = dead
 
     def silence(self) -> None:
-        """Forward nothing more on the open connections, nor close them; new ones are served."""
+        """Forward nothing more on the open connections, but keep them open; serve new ones."""
         self._do(self._silence())
 
     def fall_silent_at_cancel(self) -> threading.Event:
-        """Go silent at the next basic.cancel; return the event that this sets."""
+        """Call `silence` at the next basic.cancel; return an event that is set then."""
         asked = threading.Event()
 
         def fall_silent() -> None:
@@ -81,7 +81,7 @@ class Proxy:
         return asked
 
     def close(self) -> None:
-        """Stop listening and break what is open."""
+        """Stop listening and break the open connections."""
         if self._loop.is_closed():
             return
         self._do(self._close())
@@ -135,11 +135,11 @@ class Proxy:
     async def _pass_on(
         self, link: int, sender: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Pass on what one side says until it hangs up, and note its methods and properties."""
-        ear = Ear()
+        """Forward one side's bytes until it hangs up; record its methods and properties."""
+        splitter = FrameSplitter()
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
-                for piece, what in ear.hear(data):
+                for piece, what in splitter.split(data):
                     if what:
                         self.heard.append(Heard(time.monotonic(), link, sender, what))
                     if sender == "program" and isinstance(what, Basic.Cancel):
@@ -157,14 +157,14 @@ class Proxy:
             await asyncio.to_thread(before_cancel)
 
 
-class Ear:
-    """Splits what one side says into AMQP's frames; what is not AMQP stays as it comes."""
+class FrameSplitter:
+    """Splits one side's bytes into AMQP frames; bytes that are not AMQP pass unchanged."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._is_amqp = True
 
-    def hear(self, data: bytes) -> Iterator[tuple[bytes, object]]:
+    def split(self, data: bytes) -> Iterator[tuple[bytes, object]]:
         """Yield the bytes of each frame that is complete, and its method or properties if any."""
         self._rest += data
         while self._rest:
@@ -175,20 +175,20 @@ class Ear:
             yield piece, getattr(frame, "method", None) or getattr(frame, "properties", None)
 
     def _decode(self) -> tuple[int, object]:
-        """Return the size of the next frame, 0 while it is not complete, and the frame."""
+        """Return the size of the next frame, or 0 while it is incomplete, and the frame."""
         self._is_amqp = self._is_amqp and self._rest[0] in FRAME_BEGINS
         if self._is_amqp:
             try:
                 return frames.decode_frame(self._rest)
-            except Exception:  # pika raises whatever its decoding meets
+            except Exception:  # pika raises many kinds on bytes that it cannot decode
                 self._is_amqp = False
         return len(self._rest), None
 
 
 def proxy_before(url: str) -> tuple[Proxy, str]:
-    """Put a proxy before the broker of a URL; return it and the URL that leads there.
+    """Put a proxy before the broker of a URL; return the proxy and its URL.
 
-    The way to the proxy is never encrypted: it stays on this machine.
+    The connection to the proxy is never encrypted, because it stays on this machine.
     """
     where = pika.URLParameters(url)
     tls = where.ssl_options

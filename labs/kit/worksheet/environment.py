@@ -1,4 +1,4 @@
-"""The environment of the panes: with the programs of this Python, and the broker's address."""
+"""The environment of the panes: this Python's programs first on PATH, and the broker's URL."""
 
 import os
 import sys

@@ -1,8 +1,8 @@
-"""Read a worksheet: steps, and in them blocks that are typed or expected.
+"""Read a worksheet: its steps, and their blocks of text to type or to expect.
 
-`read` makes the steps of a Markdown file. A fenced block that names a pane behind its language is
-played; one that names none is an illustration. `find` looks for a text block's lines among those
-that a pane shows, and says which is the first that is missing.
+`read` parses a Markdown file. A fenced block that names a pane after its language is played; one
+that names none is an illustration. `find` looks for the lines of a text block among the lines of
+a pane, and reports the first missing one.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ KINDS = {
 
 
 class BadPage(Trouble):
-    """Raised for a worksheet that cannot be played as it stands."""
+    """Raised for a worksheet that cannot be played as it is written."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what, hint, UNEXPECTED)
@@ -36,7 +36,7 @@ class BadPage(Trouble):
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block that is played: its kind, its pane, its lines, and where it stands."""
+    """A fenced block that is played: its kind, pane, lines, and place in the file."""
 
     kind: str
     pane: str
@@ -45,7 +45,7 @@ class Block:
     line: int  # of its first line, counted from 1
 
     def place(self, offset: int = 0) -> str:
-        """Return FILE:LINE of one of its lines, as an editor takes it."""
+        """Return FILE:LINE of one of its lines, in the form that editors accept."""
         file = self.file
         with contextlib.suppress(ValueError):
             file = file.resolve().relative_to(Path.cwd())
@@ -54,7 +54,7 @@ class Block:
 
 @dataclass
 class Step:
-    """A part of the page, from one heading of the second level to the next."""
+    """A part of the page, from one second-level heading to the next."""
 
     title: str
     line: int
@@ -76,12 +76,12 @@ class Worksheet:
 
     @property
     def panes(self) -> list[str]:
-        """The names of the panes, in the order in which the page needs them."""
+        """The names of the panes, in the order of their first use."""
         return list(dict.fromkeys(block.pane for block in self.blocks))
 
     @property
     def commands(self) -> str:
-        """All that is typed into shells."""
+        """All lines that are typed into shells."""
         return "\n".join(line for b in self.blocks if b.kind == "console" for line in b.lines)
 
     @property
@@ -91,7 +91,7 @@ class Worksheet:
 
     @property
     def breaks_the_broker(self) -> bool:
-        """True if the page calls labs/broker.py: then its broker must be one that may break."""
+        """True if the page calls labs/broker.py, and so may stop or kill its broker."""
         return "labs/broker.py" in self.commands
 
 
@@ -120,7 +120,7 @@ def read(file: Path) -> Worksheet:
 
 
 def parse(text: str, file: Path) -> Worksheet:
-    """Make a worksheet of Markdown. Raises BadPage."""
+    """Parse Markdown into a worksheet. Raises BadPage."""
     title, steps = "", [Step("", 1)]
     source = text.splitlines()
     tokens = MarkdownIt("commonmark").parse(text)
@@ -175,7 +175,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Missing:
-    """The first expected line that is missing, and what stands in its place."""
+    """The first expected line that is missing, and the line seen in its place, if any."""
 
     offset: int
     expected: str
@@ -183,18 +183,18 @@ class Missing:
 
 
 def same(expected: str, seen: str) -> bool:
-    """Return True if a line is as expected; `…` stands for any text, spaces at its end for none."""
+    """Return True if a line is as expected; `…` matches any text, trailing spaces do not count."""
     pattern = ".*".join(map(re.escape, expected.rstrip().split(ANY)))
     return re.fullmatch(pattern, seen.rstrip(), re.DOTALL) is not None
 
 
 def find(expected: Sequence[str], seen: Sequence[str]) -> Found | Missing:
-    """Find the expected lines, one directly after the other, anywhere among those seen."""
-    best = (0, -1)  # how many expected lines were found in a row, and the index after them
+    """Find the expected lines, one directly after the other, anywhere in the lines seen."""
+    best = (0, -1)  # the most expected lines found in a row, and the index after them
 
     @cache
     def end(offset: int, at: int) -> int | None:
-        """Return where the expected lines from `offset` on end, if seen from `at` on."""
+        """Return the index after the expected lines from `offset` on, if they begin at `at`."""
         nonlocal best
         if offset > best[0]:
             best = offset, at
@@ -218,7 +218,7 @@ def find(expected: Sequence[str], seen: Sequence[str]) -> Found | Missing:
 
 
 def _most_similar(text: str, lines: Iterable[str]) -> str | None:
-    """Return the line that is most like a text, else the last; None if all are empty."""
+    """Return the line most like a text, or else the last line; None if all are empty."""
     lines = [line.rstrip() for line in lines if line.strip()]
     similar = difflib.get_close_matches(text, lines[-200:], n=1, cutoff=0.5)
     return (similar or lines[-1:] or [None])[0]

@@ -1,4 +1,4 @@
-"""Panes with names in a tmux server of our own: type into them, and read what they show.
+"""Named panes in a private tmux server: type into them, and read the text they show.
 
     with Stage(tmux(cache), ["worker-1", "sender"], environment, cwd=ROOT) as stage:
         stage.panes["sender"].type("./producer.py --queue hello aaa")
@@ -6,7 +6,7 @@
         stage.panes["sender"].look().lines
 
 The server has its own settings and its own socket, apart from the user's tmux and other stages.
-When the stage closes, the server and all that was started in its panes has ended.
+Closing the stage ends the server and every process that was started in its panes.
 """
 
 import contextlib
@@ -26,18 +26,18 @@ from kit.broker.debian import unpack
 from kit.broker.process import alive, birth, descendants, send
 from kit.cli import Trouble, wait_until
 
-OLDEST = (3, 2)  # has all that we use
+OLDEST = (3, 2)  # the first tmux with every feature we use
 SESSION = "lab"
 SETTINGS = Path(__file__).with_name("tmux.conf")
 
-# These would make a pane differ from one machine to the next.
+# With these variables panes would differ from one machine to the next.
 DROPPED_VARIABLES = (
     "TMUX TMUX_PANE COLUMNS LINES PROMPT_COMMAND PS0 PS2 BASH_ENV ENV PYTHONSTARTUP PYTHONINSPECT"
     " IPYTHONDIR MANPATH LC_ALL"
 ).split()
 
-# ipython as everybody has it, but without what differs from day to day (banner, tips), without
-# history, and without what is not text (empty lines kept for a menu, grey suggestions).
+# ipython's defaults, but without text that varies (banner, tips), without history, and without
+# screen contents that are not output (empty lines kept for a menu, grey suggestions).
 IPYTHON = """\
 c = get_config()
 c.TerminalIPythonApp.display_banner = False
@@ -48,20 +48,22 @@ c.TerminalInteractiveShell.autosuggestions_provider = None
 
 
 def installed() -> Path | None:
-    """Return this machine's tmux, unless it has none or a very old one."""
+    """Return this machine's tmux, or None if there is none or it is too old."""
     program = shutil.which("tmux")
     return Path(program) if program and _version(program) >= OLDEST else None
 
 
 def tmux(cache: Path) -> Path:
-    """Return a tmux: this machine's, or else one unpacked in a folder. Raises Trouble."""
+    """Return this machine's tmux, or else one unpacked into `cache`. Raises Trouble."""
     if program := installed():
         return program
     try:
         return unpack(["tmux"], cache / "tmux") / "usr/bin/tmux"
     except Trouble as trouble:
         how = "brew" if platform.system() == "Darwin" else "sudo apt"
-        hint = trouble.hint or f"{how} install tmux   (or your system's way), then again"
+        hint = (
+            trouble.hint or f"{how} install tmux   (or your package manager's way), then try again"
+        )
         raise Trouble(f"there is no tmux here: {trouble}", hint, code=1) from None
 
 
@@ -75,13 +77,13 @@ def _version(program: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class View:
-    """What a pane shows, with wrapped lines made one again, and its cursor."""
+    """The text of a pane, with wrapped lines joined again, and its cursor."""
 
     lines: list[str]
     cursor: int  # the index of the cursor's line
     prompt: str  # "$", ">" or "In" if the cursor stands directly after such a prompt, else ""
     top: int = 0  # the index of the first line that is visible without scrolling back
-    full_screen: bool = False  # a program has the whole pane, and draws where it likes
+    full_screen: bool = False  # a program draws anywhere in the whole pane
 
 
 class TmuxError(Exception):
@@ -95,7 +97,7 @@ class Server:
         self.command = [program, "-u", "-S", socket]
 
     def cmd(self, *arguments: object, **options) -> list[str]:
-        """Run a tmux command; return the lines that it prints. Raises TmuxError."""
+        """Run a tmux command; return its output lines. Raises TmuxError."""
         command = [*self.command, *map(str, arguments)]
         options |= {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 30}
         done = subprocess.run(command, encoding="utf-8", errors="backslashreplace", **options)
@@ -104,7 +106,7 @@ class Server:
         return done.stdout.removesuffix("\n").split("\n")
 
     def panes(self) -> dict[str, "Pane"]:
-        """Return the panes by their names."""
+        """Return the panes by name."""
         lines = self.cmd("list-panes", "-a", "-F", "#{pane_id} #{@name}")
         named = (line.split(" ", 1) for line in lines)
         return {name: Pane(name, pane_id, self) for pane_id, name in named}
@@ -112,14 +114,12 @@ class Server:
 
 @dataclass(frozen=True)
 class Pane:
-    """A pane with a name."""
-
     name: str
-    id: str  # as tmux calls it, such as %2
+    id: str  # tmux's own, such as %2
     server: Server
 
     def look(self) -> View:
-        """Return all that the pane has shown so far."""
+        """Return everything that the pane has shown so far."""
         place = "#{cursor_x} #{cursor_y} #{pane_height} #{alternate_on}"
         capture = ("capture-pane", "-p", "-J", "-S", "-", "-t", self.id)
         lines = self._cmd("display-message", "-p", "-t", self.id, place, ";", *capture)
@@ -137,17 +137,17 @@ class Pane:
             self._send("send-keys", "-l", "-t", self.id, "--", _quote(text))
 
     def paste(self, text: str) -> None:
-        """Paste a text of several lines, so that a program takes it as one."""
+        """Paste a text of several lines, so that a program reads it as one input."""
         buffer = f"paste-{self.id}"
         self._cmd("set-buffer", "-b", buffer, "--", _quote(text))
         self._send("paste-buffer", "-d", "-p", "-b", buffer, "-t", self.id)
 
     def press(self, *keys: str) -> None:
-        """Press keys by the names that tmux gives them, such as C-c or Enter."""
+        """Press keys by their tmux names, such as C-c or Enter."""
         self._send("send-keys", "-t", self.id, *keys)
 
     def _send(self, *arguments: str) -> None:
-        """Send something to the program, even if the reader is scrolling back in the pane."""
+        """Send input to the program, even if the reader is scrolling back in the pane."""
         leave = f"send-keys -X -t {self.id} cancel"
         self._cmd("if-shell", "-F", "-t", self.id, "#{pane_in_mode}", leave, ";", *arguments)
 
@@ -159,7 +159,7 @@ class Pane:
 
 
 def _quote(text: str) -> str:
-    """Escape a semicolon at the end of a text: tmux takes it for the end of a command."""
+    """Escape a semicolon at the end of a text, which tmux would take for a separator."""
     return text[:-1] + "\\;" if text.endswith(";") else text
 
 
@@ -175,8 +175,8 @@ class Stage:
         cwd: Path,
         size: tuple[int, int] = (120, 0),
     ) -> None:
-        """Start the server; with a height of 0 every pane has 16 lines. Raises Trouble."""
-        self.folder = Path(tempfile.mkdtemp(prefix="lab-", dir="/tmp"))  # a socket's path is short
+        """Start the server; a height of 0 gives every pane 16 lines. Raises Trouble."""
+        self.folder = Path(tempfile.mkdtemp(prefix="lab-", dir="/tmp"))  # socket paths are limited
         self.program, self.socket, self.cwd = program, self.folder / "tmux", cwd
         self.server = Server(program, self.socket)
         profile = self.folder / "ipython" / "profile_default"
@@ -190,7 +190,7 @@ class Stage:
             "BASH_SILENCE_DEPRECATION_WARNING": "1",  # macOS
         }
         bash = shutil.which("bash") or "/bin/bash"
-        # Set here: the shell between tmux and this one drops PS1, and tmux takes our own PATH.
+        # Set PS1 and PATH here: tmux's own shell drops PS1, and tmux passes on this program's PATH.
         path = shlex.quote("PATH=" + environment.get("PATH", os.defpath))
         shell = f"exec env -u TMUX -u TMUX_PANE {path} PS1='$ ' {bash} --norc --noprofile"
         width, height = size
@@ -198,9 +198,9 @@ class Stage:
         start = ["-f", SETTINGS, "new-session", "-d", "-s", SESSION, *size]
         start += ["-c", cwd, shell, ";", "set-option", "-p", "@name", names[0]]
         try:
-            # The panes inherit AMQP_URL: it may hold a password, and everybody can read arguments.
+            # The panes inherit AMQP_URL: it may hold a password, which arguments would reveal.
             self.server.cmd(*start, env=environment)
-            for name in names[1:]:  # each below the one before, which is the active one
+            for name in names[1:]:  # each below the previous one, which is active
                 self._split(name, shell, "-l", "1")
                 self.server.cmd("select-layout", "-t", SESSION, "even-vertical")
             self.panes = self.server.panes()
@@ -211,13 +211,13 @@ class Stage:
             raise
 
     def show(self, name: str, command: str, width: int) -> None:
-        """Add a narrow pane on the left, which runs a command and gets the keys."""
+        """Add a narrow pane on the left that runs a command and has the focus."""
         self._split(name, command, "-h", "-b", "-f")
         self.server.cmd("set-option", "-w", "-t", SESSION, "main-pane-width", width)
         self.server.cmd("select-layout", "-t", SESSION, "main-vertical")
 
     def _split(self, name: str, command: str, *how: str) -> None:
-        """Split the active pane; the new one has a name and is active. Raises Trouble."""
+        """Split the active pane; name the new one, which becomes active. Raises Trouble."""
         split = ["split-window", "-t", SESSION, "-c", self.cwd, *how, command]
         try:
             self.server.cmd(*split, ";", "set-option", "-p", "-t", SESSION, "@name", name)
@@ -225,12 +225,12 @@ class Stage:
             raise Trouble("there is no room for the panes", "a larger terminal", code=1) from None
 
     def attach(self) -> None:
-        """Show the window on this terminal, also within another tmux, until the reader leaves."""
+        """Show the window on this terminal until the reader leaves, even inside another tmux."""
         environment = {k: v for k, v in os.environ.items() if k not in DROPPED_VARIABLES}
         subprocess.run([*self.server.command, "attach-session", "-t", SESSION], env=environment)
 
     def close(self) -> None:
-        """End the server and all that was started in the panes."""
+        """End the server and every process that was started in the panes."""
         processes = self._processes()
         with contextlib.suppress(TmuxError):
             self.server.cmd("kill-server")
@@ -251,7 +251,7 @@ class Stage:
             return []
         roots = {int(pid) for line in pids for pid in line.split()}
         every = roots | {child for root in roots for child in descendants(root)}
-        for stat in Path("/proc").glob("[0-9]*/stat"):  # children of dead parents, by session
+        for stat in Path("/proc").glob("[0-9]*/stat"):  # find orphans by their session
             with contextlib.suppress(OSError, ValueError, IndexError):
                 if int(stat.read_text().rpartition(")")[2].split()[3]) in roots:
                     every.add(int(stat.parent.name))

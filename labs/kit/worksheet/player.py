@@ -6,14 +6,14 @@ from collections.abc import Callable
 from kit.worksheet.page import Block, Found, find
 from kit.worksheet.panes import Pane, TmuxError, View
 
-DEADLINE = 45  # seconds until a text that has not come counts as missing
-PATIENCE = 8  # seconds for a program to end once it has printed what was expected
-ECHO = 5  # seconds for a pane to show what is typed
+DEADLINE = 45  # seconds to wait for an expected text
+PATIENCE = 8  # seconds for a program to end once it has printed its expected text
+ECHO = 5  # seconds for a pane to show typed text
 PROMPTS = {"console": ("$", ">"), "python": ("In",)}
 
 
 class Mismatch(Exception):
-    """Raised when a pane shows something else than the page; `screen` is all that it shows."""
+    """Raised when a pane does not show the page's text; `screen` is the text it shows."""
 
     def __init__(self, block: Block, offset: int, expected: str, seen: str, screen: str) -> None:
         super().__init__(f"{block.place(offset)}: {block.pane}: expected {expected}, seen: {seen}")
@@ -21,9 +21,9 @@ class Mismatch(Exception):
 
 
 class Player:
-    """Plays blocks one after the other; what a pane showed before the last typing does not count.
+    """Plays blocks one after another; text from before a pane's last input does not count.
 
-    `pause` is called while it waits, with what it waits for; it returns True to wait no longer.
+    While it waits, it calls `pause` with the name of the event; True ends the wait.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class Player:
     ) -> None:
         self.panes, self.deadline, self.pause = panes, deadline, pause
         self._start = dict.fromkeys(panes, 0)  # where in a pane's lines the next text may begin
-        self._met: set[str] = set()  # panes whose expected text came, with nothing typed since
-        self._reads: set[str] = set()  # panes in which a program reads what is typed
+        self._met: set[str] = set()  # panes whose expected text came after the last input
+        self._reads: set[str] = set()  # panes in which a program reads the input
 
     def play(self, block: Block) -> None:
-        """Type, press or expect what a block says. Raises Mismatch."""
+        """Type, press or expect the lines of a block. Raises Mismatch."""
         try:
             {"text": self.expect, "keys": self.press}.get(block.kind, self.type)(block)
         except TmuxError as error:
@@ -74,7 +74,7 @@ class Player:
         while True:
             in_time = time.monotonic() < end
             view, start = pane.look(), self._start[block.pane]
-            if view.full_screen:  # what is expected may be anywhere, and may have been there before
+            if view.full_screen:  # the text may be anywhere, and may have been there before
                 start = view.top
             seen = view.lines[start : view.cursor + 1]
             found = find(block.lines, seen)
@@ -88,20 +88,20 @@ class Player:
                 raise Mismatch(block, found.offset, repr(found.expected), what, "\n".join(seen))
 
     def _begin(self, name: str, view: View, below: int) -> None:
-        """Note where in a pane the next text may begin: so many lines below the cursor.
+        """Note where in a pane the next text may begin: `below` lines under the cursor.
 
-        A program that has the whole pane hides what was there before: then it is the whole pane.
+        A full-screen program hides the earlier text, so then it may begin anywhere in the pane.
         """
         self._start[name] = view.top if view.full_screen else view.cursor + below
         self._met.discard(name)
 
     def _wait_for_prompt(self, block: Block, offset: int) -> None:
-        """Wait until the pane is ready for the line: its prompt, or a program that reads."""
+        """Wait until the pane shows a prompt, or runs a program that reads the line."""
         pane, began = self.panes[block.pane], time.monotonic()
         shell = block.kind == "console"
         while (view := pane.look()).prompt not in PROMPTS[block.kind]:
             waited = time.monotonic() - began
-            # The page has shown that a program is there: this line is typed into it.
+            # A program is known to read here, so the line is typed into it.
             if shell and block.pane in self._reads:
                 return
             if shell and block.pane in self._met and not view.prompt and waited > PATIENCE:
@@ -111,11 +111,11 @@ class Player:
                 prompt = "the prompt In [n]:" if not shell else "the prompt $"
                 last = view.lines[view.cursor] or (view.lines[: view.cursor] or [""])[-1]
                 text = "\n".join(view.lines[self._start[block.pane] : view.cursor + 1])
-                raise Mismatch(block, offset, f"{prompt} to type behind", repr(last), text)
+                raise Mismatch(block, offset, f"{prompt} to type at", repr(last), text)
         self._reads.discard(block.pane)
 
     def _wait_for_echo(self, pane: Pane, text: str) -> None:
-        """Wait until what was typed stands before the cursor, if it is shown at all."""
+        """Wait until the typed text stands before the cursor, but only ECHO s: it may be hidden."""
         tail = "".join(text.rstrip().splitlines()[-1].split())[-12:]
         if text.endswith("\n"):  # then ipython's prompt for another line comes last
             tail += "...:"
@@ -129,7 +129,7 @@ class Player:
 
 
 def _cell(lines: tuple[str, ...]) -> str:
-    """Return the lines as one cell; an empty line ends a block that is indented."""
+    """Return the lines as one cell; an empty line ends an indented block."""
     while lines and not lines[-1].strip():
         lines = lines[:-1]
     text = "\n".join(lines)

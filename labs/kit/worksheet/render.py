@@ -1,4 +1,4 @@
-"""Render a step of a worksheet as lines for a narrow pane of a terminal."""
+"""Render a step of a worksheet as lines for a narrow terminal pane."""
 
 import re
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def render(text: str, width: int, answers: bool) -> list[str]:
             while lines and (not lines[-1] or lines[-1].startswith(f"In `{names[0]}`")):
                 lines.pop()
             lines += ["", f"{MARKS[kind]} *{names[0]}*", ""]
-            at = token.map[1] if kind == "text" else at  # the pane itself shows what is expected
+            at = token.map[1] if kind == "text" else at  # the pane shows the text itself
         elif token.type == "table_open":
             lines += rows(tokens[place:])
             at = token.map[1]
@@ -64,7 +64,7 @@ def render(text: str, width: int, answers: bool) -> list[str]:
 
 
 def rows(tokens: list[Token]) -> Iterator[str]:
-    """Yield a table as paragraphs, a line a cell: a narrow pane would cut its columns."""
+    """Yield a table as paragraphs, one line per cell: a narrow pane would cut its columns."""
     row: list[str] = []
     for token in tokens:
         if token.type == "inline":
@@ -82,13 +82,13 @@ def plain(line: str) -> str:
 
 
 def line_of_block(lines: list[str], number: int) -> int:
-    """Return the line that announces a block (their numbers count from 0), 0 if none does."""
+    """Return the index of the line that announces a block (counted from 0), 0 if none does."""
     marks = tuple(MARKS.values())
     found = [at for at, line in enumerate(lines) if plain(line).startswith(marks)]
     return found[number] if number < len(found) else 0
 
 
 def line_of_answer(lines: list[str], after: int) -> int | None:
-    """Return the first line from `after` on that begins an unfolded answer."""
+    """Return the index of the first unfolded answer from line `after` on."""
     found = (at for at, line in enumerate(lines) if plain(line).startswith(OPEN))
     return next((at for at in found if at >= after), None)
