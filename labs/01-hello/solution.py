@@ -11,7 +11,7 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
@@ -25,7 +25,7 @@ def send(channel, queue: str, texts: list[str]) -> None:
 
 
 def receive(channel, queue: str) -> None:
-    """Print each message as it comes."""
+    """Print each message as it arrives."""
 
     def on_message(channel, method, properties, body: bytes) -> None:
         text = body.decode()

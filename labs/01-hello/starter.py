@@ -11,7 +11,7 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
@@ -20,17 +20,17 @@ def connect() -> pika.BlockingConnection:
 def send(channel, queue: str, texts: list[str]) -> None:
     """Send each text as one message."""
     for text in texts:
-        # TODO(2): these messages go nowhere, and nobody complains. Which routing key leads to our
-        # queue, when the exchange is the default one?
+        # TODO(2): these messages reach no queue, and nothing complains. With the default exchange,
+        # which routing key leads to our queue?
         channel.basic_publish(exchange="", routing_key="hello", body=text.encode())
         print(f" [x] Sent {text!r}")
 
 
 def receive(channel, queue: str) -> None:
-    """Print each message as it comes."""
+    """Print each message as it arrives."""
 
     def on_message(channel, method, properties, body: bytes) -> None:
-        # TODO(3): what comes is bytes, and prints as b'...'. Make it text again before it is shown.
+        # TODO(3): the body is bytes, and prints as b'...'. Make it text before printing it.
         text = body
         print(f" [x] Received {text!r}")
 
@@ -47,8 +47,8 @@ def main() -> None:
     args = parser.parse_args()
     connection = connect()
     channel = connection.channel()
-    # TODO(1): neither side can know who starts first, so both make sure that the queue is there.
-    # Declare it, with durable=True (lab 4 says what that is for).
+    # TODO(1): neither side knows which one starts first, so both must make sure that there is a
+    # queue. Declare it with durable=True (lab 4 explains why).
     if args.texts:
         send(channel, args.queue, args.texts)
     else:

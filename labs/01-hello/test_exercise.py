@@ -1,4 +1,4 @@
-"""What labs/check.py 1 looks at."""
+"""The checks that labs/check.py 1 runs."""
 
 import pytest
 
@@ -9,26 +9,26 @@ WAITS = "Your receiver never printed that it is waiting for messages."
 
 @pytest.mark.task(1)
 def test_both_sides_declare_the_queue(exercise: Exercise) -> None:
-    """Sender and receiver both make sure that the queue is there.
+    """Sender and receiver both declare the queue.
 
     Read: https://www.rabbitmq.com/tutorials/tutorial-one-python
     """
     exercise.start().wait_for("Waiting", WAITS)
     assert exercise.has_queue(), (
-        f"Your receiver waits, but not at the queue {exercise.queue!r} that --queue names: "
+        f"Your receiver waits, but not on the queue {exercise.queue!r} that --queue names: "
         "declare that one."
     )
     exercise.client.connection.channel().queue_delete(exercise.queue)
     exercise.run("Hello")
     assert exercise.has_queue(), (
-        "Your receiver declares the queue but your sender does not, so what it sends before the "
-        "first receiver has started is lost: declare the queue on both sides."
+        "Your receiver declares the queue but your sender does not, so messages that it sends "
+        "before the first receiver starts are lost: declare the queue on both sides."
     )
 
 
 @pytest.mark.task(2)
 def test_messages_arrive(exercise: Exercise) -> None:
-    """What the sender sends is in the queue, in the same order.
+    """The messages are in the queue, in the order in which they were sent.
 
     Read: https://www.rabbitmq.com/tutorials/amqp-concepts#exchange-default
     """
@@ -39,7 +39,7 @@ def test_messages_arrive(exercise: Exercise) -> None:
         "routing key is the name of the queue."
     )
     assert bodies == ["Hello", "Good morning"], (
-        f"Your sender was to send 'Hello' and 'Good morning', but the queue holds {bodies}."
+        f"Your sender should have sent 'Hello' and 'Good morning', but the queue holds {bodies}."
     )
 
 

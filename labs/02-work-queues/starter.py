@@ -12,7 +12,7 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
@@ -28,8 +28,8 @@ def main() -> None:
     connection = connect()
     channel = connection.channel()
 
-    # TODO(1): as it is, each worker makes a queue of its own and waits there for tasks that go to
-    # another one. Which queue should all of them use, whatever their names?
+    # TODO(1): each worker declares a queue of its own and waits there, but the tasks go to
+    # another one. Which queue should all workers use, whatever their names?
     queue = f"{args.queue}-{args.name}"
 
     channel.queue_declare(queue, durable=True)
@@ -37,14 +37,14 @@ def main() -> None:
     def on_message(channel, method, properties, body: bytes) -> None:
         text = body.decode()
         print(f" [x] {args.name} received {text!r}")
-        # TODO(3): Done, and nothing was done. A task takes args.seconds_per_character for each
-        # character of its text: let the worker be busy (asleep) for so long.
+        # TODO(3): this prints Done without any work. A task takes args.seconds_per_character for
+        # each character of its text: keep the worker busy (asleep) for that long.
         seconds = 0
         time.sleep(seconds)
         print(f" [x] {args.name} Done with {text!r}")
 
-    # TODO(2): this takes one message, if there is one, and goes home. Subscribe to the queue, so
-    # that the broker calls on_message for each message as it comes, and stay.
+    # TODO(2): this takes one message, if there is one, and exits. Subscribe to the queue, so that
+    # pika calls on_message for each message as it arrives, and keep running.
     print(f" [*] {args.name} is waiting for one message on {queue!r}")
     method, properties, body = channel.basic_get(queue, auto_ack=True)
     if method:

@@ -1,16 +1,16 @@
-"""What labs/check.py 2 looks at."""
+"""The checks that labs/check.py 2 runs."""
 
 import pytest
 
 from kit.exercise.fixture import Exercise
 
 FAST = ("--seconds-per-character", "0.01")
-LEAST = 0.05  # seconds a character, where time is measured
+PACE = 0.05  # seconds per character, where time is measured
 
 
 @pytest.mark.task(1)
 def test_the_queue_is_the_same_for_all(exercise: Exercise) -> None:
-    """All workers use the queue that --queue names, whatever they are called.
+    """All workers use the queue that --queue names, whatever their names are.
 
     Read: https://www.rabbitmq.com/tutorials/tutorial-two-python
     """
@@ -25,7 +25,7 @@ def test_the_queue_is_the_same_for_all(exercise: Exercise) -> None:
 
 @pytest.mark.task(2)
 def test_it_stays(exercise: Exercise) -> None:
-    """The worker stays, and takes one task after the other.
+    """The worker keeps running and takes one task after another.
 
     Read: https://www.rabbitmq.com/docs/consumers
     """
@@ -67,18 +67,18 @@ def test_two_workers_share(exercise: Exercise) -> None:
         "Four tasks were sent to two workers, but not all of them were received.",
     )
     assert shares() == [2, 2], (
-        f"Four tasks were sent; ada received {shares()[0]} and bob {shares()[1]}, but they were to "
-        "get two each."
+        f"Four tasks were sent; ada received {shares()[0]} and bob {shares()[1]}, but each "
+        "should get two."
     )
 
 
 @pytest.mark.task(3)
 def test_the_work_takes_its_time(exercise: Exercise) -> None:
-    """A task takes --seconds-per-character for each of its characters, and then it is done.
+    """A task takes --seconds-per-character for each of its characters before it is done.
 
     Read: https://docs.python.org/3/library/time.html#time.sleep
     """
-    worker = exercise.start("--name", "ada", "--seconds-per-character", LEAST)
+    worker = exercise.start("--name", "ada", "--seconds-per-character", PACE)
     worker.wait_for("aiting", "Your worker never printed that it is waiting.")
     exercise.send("b" * 20, "a" * 4)
     worker.wait_for("Done", "Your worker did not say Done for both of two tasks.", count=2)
@@ -88,12 +88,12 @@ def test_the_work_takes_its_time(exercise: Exercise) -> None:
             [line for line in worker.find(word) if body in line.text] or worker.find(word)
             for word in ("eceived", "Done")
         )
-        took, least = done.time - received.time, len(body) * LEAST
-        assert took > 0.7 * least, (
+        took, expected = done.time - received.time, len(body) * PACE
+        assert took > 0.7 * expected, (
             f"Your worker said Done {took:.1f} s after it received a task of {len(body)} "
-            f"characters; at {LEAST} s a character the work takes {least:.1f} s."
+            f"characters; at {PACE} s a character the work takes {expected:.1f} s."
         )
-        assert took < least + 2, (
-            f"Your worker took {took:.1f} s for a task of {len(body)} characters; at {LEAST} s a "
-            f"character it is {least:.1f} s."
+        assert took < expected + 2, (
+            f"Your worker took {took:.1f} s for a task of {len(body)} characters; at {PACE} s a "
+            f"character it should take {expected:.1f} s."
         )

@@ -1,4 +1,4 @@
-"""Lab 3: a worker that may be killed at any moment, and no task is lost.
+"""Lab 3: a worker that can be killed at any moment without losing a task.
 
 python labs/03-acknowledgements/solution.py --queue mine
 """
@@ -11,14 +11,14 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def work(text: str, seconds: float) -> None:
-    """Do the work of one task. Raises ValueError for a task that nobody can do."""
+    """Do the work of one task. Raises ValueError if it cannot be done."""
     if "?" in text:
         raise ValueError("a task is not a question")
     time.sleep(seconds)

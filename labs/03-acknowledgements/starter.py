@@ -1,4 +1,4 @@
-"""Lab 3: a worker that may be killed at any moment, and no task is lost.
+"""Lab 3: a worker that can be killed at any moment without losing a task.
 
 python labs/03-acknowledgements/exercise.py --queue mine
 """
@@ -11,14 +11,14 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def work(text: str, seconds: float) -> None:
-    """Do the work of one task. Raises ValueError for a task that nobody can do."""
+    """Do the work of one task. Raises ValueError if it cannot be done."""
     if "?" in text:
         raise ValueError("a task is not a question")
     time.sleep(seconds)
@@ -42,14 +42,14 @@ def main() -> None:
             work(text, len(text) * args.seconds_per_character)
         except ValueError as error:
             print(f" [!] Failed on {text!r}: {error}")
-            # TODO(3): this task stays in our hands, and when we go the next worker fails on it, and
-            # the next. Tell the broker that we refuse it, and that it must not be put back.
+            # TODO(3): we still hold this task, and when we exit the next worker gets it and fails,
+            # and the next. Tell the broker that we refuse it, and not to put it back.
             return
         print(f" [x] Done with {text!r}")
-        # TODO(2): the work is done, but the broker does not know. Tell it, here and not earlier.
+        # TODO(2): the work is done, but the broker does not know. Tell it here, not earlier.
 
-    # TODO(1): the broker forgets a task as soon as it has handed it over. Let it keep the task
-    # until we say that we are done with it.
+    # TODO(1): the broker forgets a task as soon as it has delivered it. Make it keep the task
+    # until we say that it is done.
     channel.basic_consume(args.queue, on_message, auto_ack=True)
     print(f" [*] Waiting for messages on {args.queue!r}. To exit press CTRL+C")
     channel.start_consuming()

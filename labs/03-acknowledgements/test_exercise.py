@@ -1,4 +1,4 @@
-"""What labs/check.py 3 looks at."""
+"""The checks that labs/check.py 3 runs."""
 
 import pytest
 from pika.spec import Basic
@@ -36,7 +36,7 @@ def test_killed_in_the_middle_of_a_task(exercise: Exercise) -> None:
     elif early:
         lost += "your worker acknowledged it before the work was done."
     else:
-        lost += "of three tasks not all came back to the queue."
+        lost += "not all of the three tasks came back to the queue."
     exercise.wait_ready(3, lost)
     (method, _, body), *_ = exercise.take()
     assert body == b"aaa" and method.redelivered, (
@@ -47,7 +47,7 @@ def test_killed_in_the_middle_of_a_task(exercise: Exercise) -> None:
 
 @pytest.mark.task(2)
 def test_done_is_done(exercise: Exercise) -> None:
-    """What is done is acknowledged, once, and never comes back.
+    """A finished task is acknowledged once and never comes back.
 
     Read: https://www.rabbitmq.com/docs/confirms#consumer-acknowledgements
     """
@@ -74,7 +74,7 @@ def test_done_is_done(exercise: Exercise) -> None:
     )
     exercise.wait_until(
         lambda: len(exercise.sent(Basic.Ack)) >= 3,
-        "Your worker acknowledges some tasks, not all.",
+        "Your worker acknowledges some tasks but not all.",
         2,
     )
     worker.end()
@@ -83,7 +83,7 @@ def test_done_is_done(exercise: Exercise) -> None:
 
 @pytest.mark.task(3)
 def test_refuses_what_nobody_can_do(exercise: Exercise) -> None:
-    """A task that nobody can do is refused, and does not come back.
+    """A task that cannot be done is refused and does not come back.
 
     Read: https://www.rabbitmq.com/docs/nack
     """
@@ -105,4 +105,4 @@ def test_refuses_what_nobody_can_do(exercise: Exercise) -> None:
         lambda: exercise.consumers() == 0, "Your worker is gone, but still subscribed."
     )
     bodies = [body for _, _, body in exercise.take()]
-    assert b"why?" not in bodies, "The task that nobody can do came back to the queue."
+    assert b"why?" not in bodies, "The task that cannot be done came back to the queue."

@@ -12,14 +12,14 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def send(channel, queue: str, texts: list[str]) -> int:
-    """Send each text as one message; return how many the broker did not take."""
+    """Send each text as one message; return how many the broker did not accept."""
     # TODO(2): the broker keeps these messages in memory only, even in a queue that is kept on disk.
     # Mark them as persistent.
     properties = pika.BasicProperties(content_type="text/plain")
@@ -38,13 +38,13 @@ def main() -> int:
     """Send the texts of the command line; return 1 if not all of them arrived."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--queue", required=True)
-    parser.add_argument("--no-declare", action="store_true", help="take the queue as it is")
+    parser.add_argument("--no-declare", action="store_true", help="use the queue as it is")
     parser.add_argument("texts", nargs="+", metavar="TEXT")
     args = parser.parse_args()
     connection = connect()
     channel = connection.channel()
     if not args.no_declare:
-        # TODO(1): when the broker restarts, this queue is gone. Have it kept on disk.
+        # TODO(1): when the broker restarts, this queue is gone. Have the broker keep it on disk.
         channel.queue_declare(args.queue)
     not_sent = send(channel, args.queue, args.texts)
     connection.close()

@@ -1,4 +1,4 @@
-"""What labs/check.py 4 looks at."""
+"""The checks that labs/check.py 4 runs."""
 
 import pytest
 from pika.spec import BasicProperties, Confirm
@@ -8,20 +8,20 @@ from kit.exercise.fixture import Exercise
 
 @pytest.mark.task(1)
 def test_the_queue_is_durable(exercise: Exercise) -> None:
-    """The queue is one that a broker keeps on disk.
+    """The queue is kept on disk.
 
     Read: https://www.rabbitmq.com/docs/queues#durability
     """
     exercise.run("three apples")
     assert exercise.is_durable(), (
-        "Your queue is not durable: after a restart of the broker there would be no such queue, "
-        "and nothing that was in it."
+        "Your queue is not durable: after a restart of the broker the queue and all that was "
+        "in it would be gone."
     )
 
 
 @pytest.mark.task(2)
 def test_the_messages_are_persistent(exercise: Exercise) -> None:
-    """Each message is one that a broker keeps on disk.
+    """Each message is kept on disk.
 
     Read: https://www.rabbitmq.com/docs/publishers#message-properties
     """
@@ -45,7 +45,7 @@ def test_returned_is_not_sent(exercise: Exercise) -> None:
     assert not sender.find("[x] Sent"), (
         "There was no queue, the broker threw your message away, and your program printed Sent: "
         + (
-            "publish with mandatory=True, or the broker will not tell."
+            "publish with mandatory=True, or the broker will not tell you."
             if exercise.sent(Confirm.Select)
             else "it did not ask the broker what became of it."
         )
@@ -79,7 +79,7 @@ def test_refused_is_not_sent(exercise: Exercise) -> None:
 
 @pytest.mark.task(3)
 def test_all_is_well(exercise: Exercise) -> None:
-    """Where nothing goes wrong, all is sent, once, and the exit code is 0.
+    """When nothing goes wrong, every message is sent once and the exit code is 0.
 
     Read: https://www.rabbitmq.com/docs/confirms#publisher-confirms
     """
@@ -89,11 +89,11 @@ def test_all_is_well(exercise: Exercise) -> None:
     )
     bodies = [body for _, _, body in exercise.take()]
     assert bodies == [b"three apples", b"a pear"], (
-        f"Your program was to send 'three apples' and 'a pear', but the queue holds {bodies}."
+        f"Your program should have sent 'three apples' and 'a pear', but the queue holds {bodies}."
     )
     assert len(sender.find("[x] Sent")) == 2, "Your program must print Sent for each message."
     assert sender.process.returncode == 0, (
-        f"All is sent, so the exit code should be 0, but it is {sender.process.returncode}."
+        f"All was sent, so the exit code should be 0, but it is {sender.process.returncode}."
     )
 
 
@@ -109,5 +109,5 @@ def test_over_a_restart(exercise: Exercise) -> None:
     assert exercise.has_queue(), "The broker was restarted, and your queue is gone."
     bodies = [body for _, _, body in exercise.take()]
     assert bodies == [b"three apples", b"a pear"], (
-        f"The broker was restarted; of your two messages the queue holds {bodies}."
+        f"The broker was restarted; the queue should hold your two messages but holds {bodies}."
     )

@@ -12,7 +12,7 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )

@@ -12,7 +12,7 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
@@ -24,8 +24,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--queue", required=True)
     parser.add_argument("--name", default="worker")
     parser.add_argument("--seconds-per-character", type=float, default=1)
-    # TODO(3): one at a time is fair, but where tasks are tiny the worker waits for the next one
-    # longer than it works. Add an option --prefetch N: 1 if nothing is said.
+    # TODO(3): one at a time is fair, but with tiny tasks the worker spends more time waiting for
+    # the next one than working. Add an option --prefetch N, 1 by default.
     args = parser.parse_args()
     args.prefetch = 1
     return args
@@ -43,14 +43,14 @@ def main() -> None:
         print(f" [x] {args.name} received {text!r}")
         time.sleep(len(text) * args.seconds_per_character)
         print(f" [x] {args.name} Done with {text!r}")
-        # TODO(1): the broker counts what a worker holds by what it has not acknowledged yet. With
-        # auto_ack (below) there is nothing to count. Acknowledge each task here, by hand.
+        # TODO(1): the broker counts the tasks that a worker has not acknowledged yet. With auto_ack
+        # (below) there is nothing to count. Acknowledge each task here, by hand.
 
-    # TODO(1): and for that, drop auto_ack.
+    # TODO(1): for that, turn auto_ack off.
     auto_ack = True
 
-    # TODO(2): the worker says how much it wants to hold, and yet gets everything at once. It says
-    # so too late: a prefetch counts for those who subscribe after it.
+    # TODO(2): the worker sets its prefetch, and yet gets everything at once. It does so too late: a
+    # prefetch applies only to consumers that subscribe after it.
     channel.basic_consume(args.queue, on_message, auto_ack=auto_ack)
     channel.basic_qos(prefetch_count=args.prefetch)
 

@@ -1,4 +1,4 @@
-"""What labs/check.py 5 looks at."""
+"""The checks that labs/check.py 5 runs."""
 
 import pytest
 from pika.spec import Basic
@@ -18,7 +18,7 @@ def two_workers(exercise: Exercise, *options: str) -> list[Program]:
 
 @pytest.mark.task(1)
 def test_acknowledges_by_hand(exercise: Exercise) -> None:
-    """The worker acknowledges each task, after its work.
+    """The worker acknowledges each task after its work.
 
     Read: https://www.rabbitmq.com/docs/confirms#consumer-acknowledgements
     """
@@ -66,11 +66,11 @@ def test_the_free_worker_gets_the_task(exercise: Exercise) -> None:
         "A task was sent to two workers, and after 10 s neither was done with it.",
     )
     done, qos = len(free.find("Done")), exercise.sent(Basic.Qos)
-    why = "the rest waited in the hands of the busy one. "
+    why = "the busy one held the others. "
     if not qos:
         why += "Limit what it may hold: basic_qos."
     elif qos[0].time > exercise.sent(Basic.Consume)[0].time:
-        why += "basic_qos comes too late: it counts for those who subscribe after it."
+        why += "basic_qos comes too late: it applies to consumers that subscribe after it."
     else:
         why += f"A prefetch of {qos[0].what.prefetch_count} is not 1 (0 means no limit)."
     assert done == 3, (
@@ -90,8 +90,8 @@ def test_it_takes_the_next_when_free(exercise: Exercise) -> None:
     worker.wait_for("eceived", "Your worker did not print that it received a task.")
     held = len(exercise.received(Basic.Deliver)) - len(exercise.sent(Basic.Ack))
     assert held <= 1 and exercise.ready() >= 1, (
-        f"Your worker is busy with one task and holds {held} in its hands: two that another worker "
-        "could have done."
+        f"Your worker is busy with one task and holds {held} in all: another worker could have "
+        "done the others."
     )
     worker.wait_for("Done", "Your worker did not do all of three tasks.", count=3)
 

@@ -1,4 +1,4 @@
-"""Lab 6: a worker that does not lose, does not hog, and comes back.
+"""Lab 6: a worker that loses no task, does not hog tasks, and comes back.
 
 python labs/06-reconnecting/solution.py --queue own
 """
@@ -12,14 +12,14 @@ import tenacity
 
 
 def worth_another_try(error: BaseException) -> bool:
-    """Return True if the same thing may work a moment later."""
+    """Return True if another try may succeed."""
     failed = pika.exceptions.AMQPConnectionError, pika.exceptions.ChannelWrongStateError
     always = pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError
     return isinstance(error, failed) and not isinstance(error, always)
 
 
 def announce(state: tenacity.RetryCallState) -> None:
-    """Say that we try again, and when."""
+    """Print when we try again."""
     error = repr(state.outcome.exception())
     print(f" [!] No connection ({error}); trying again in {state.upcoming_sleep:.1f} s")
 
@@ -32,13 +32,13 @@ def announce(state: tenacity.RetryCallState) -> None:
     reraise=True,
 )
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
-def work_off(connection: pika.BlockingConnection, args: argparse.Namespace) -> None:
+def consume(connection: pika.BlockingConnection, args: argparse.Namespace) -> None:
     """Take tasks from the queue and work on them, as long as the connection holds."""
     channel = connection.channel()
     channel.queue_declare(args.queue, durable=True)
@@ -65,7 +65,7 @@ def main() -> None:
     while True:
         try:
             with connect() as connection:
-                work_off(connection, args)
+                consume(connection, args)
         except Exception as error:
             if not worth_another_try(error):
                 raise

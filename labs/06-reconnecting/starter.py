@@ -1,4 +1,4 @@
-"""Lab 6: a worker that does not lose, does not hog, and comes back.
+"""Lab 6: a worker that loses no task, does not hog tasks, and comes back.
 
 python labs/06-reconnecting/exercise.py --queue own
 """
@@ -12,22 +12,22 @@ import tenacity
 
 
 def worth_another_try(error: BaseException) -> bool:
-    """Return True if the same thing may work a moment later."""
-    # TODO(2): a wrong password is wrong the next time too, and so is the name of a vhost that is
-    # not there. Which of pika.exceptions mean that the connection failed, and which of these say
+    """Return True if another try may succeed."""
+    # TODO(2): a wrong password is wrong the next time too, and so is the name of a vhost that does
+    # not exist. Which of pika.exceptions mean that the connection failed, and which of those mean
     # that it will always fail?
     return True
 
 
 def announce(state: tenacity.RetryCallState) -> None:
-    """Say that we try again, and when."""
+    """Print when we try again."""
     error = repr(state.outcome.exception())
     print(f" [!] No connection ({error}); trying again in {state.upcoming_sleep:.1f} s")
 
 
 @tenacity.retry(
-    # TODO(1): three tries at once are over before a broker has booted. Wait after each try, longer
-    # every time but never more than 5 s, and do not give up.
+    # TODO(1): three immediate tries are over before a broker has booted. Wait after each try,
+    # longer every time but never more than 5 s, and do not give up.
     stop=tenacity.stop_after_attempt(3),
     wait=tenacity.wait_none(),
     retry=tenacity.retry_if_exception(worth_another_try),
@@ -35,13 +35,13 @@ def announce(state: tenacity.RetryCallState) -> None:
     reraise=True,
 )
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
-def work_off(connection: pika.BlockingConnection, args: argparse.Namespace) -> None:
+def consume(connection: pika.BlockingConnection, args: argparse.Namespace) -> None:
     """Take tasks from the queue and work on them, as long as the connection holds."""
     channel = connection.channel()
     channel.queue_declare(args.queue, durable=True)
@@ -68,7 +68,7 @@ def main() -> None:
     # TODO(3): when the connection breaks, so does the worker. If the error is worth another try,
     # say that the connection is lost, connect again and go on; if not, let it end the program.
     with connect() as connection:
-        work_off(connection, args)
+        consume(connection, args)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What labs/check.py 6 looks at."""
+"""The checks that labs/check.py 6 runs."""
 
 import time
 
@@ -9,12 +9,12 @@ from kit.exercise.fixture import Exercise
 
 PACE = ("--seconds-per-character", "0.2")
 OUTAGE = 3  # seconds
-BACK = 12  # seconds to come back within, with waits of 5 s at most
+BACK = 12  # seconds allowed for coming back; the waits are 5 s at most
 
 
 @pytest.mark.task(1)
 def test_waits_for_a_broker_that_boots(exercise: Exercise) -> None:
-    """A worker that comes before its broker waits for it, and does not hammer at the door.
+    """A worker that starts before its broker waits for it, without trying all the time.
 
     Read: https://tenacity.readthedocs.io/en/latest/#waiting-before-retrying
     """
@@ -37,13 +37,13 @@ def test_waits_for_a_broker_that_boots(exercise: Exercise) -> None:
     exercise.proxy.play_dead(False)
     worker.wait_for(
         "Waiting",
-        f"The broker is back for {BACK} s, and your worker has not connected: wait 5 s at most.",
+        f"The broker was back for {BACK} s, and your worker did not connect: wait 5 s at most.",
         within=BACK,
     )
 
 
 def one_try(exercise: Exercise, wrong: str, url: str) -> None:
-    """Expect that the program tries once, and ends."""
+    """Check that the program tries once and ends."""
     worker = exercise.start(url=url)
     exercise.wait_until(
         lambda: worker.has_ended() or len(exercise.sent(Connection.StartOk)) > 1,
@@ -70,7 +70,7 @@ def test_wrong_password(exercise: Exercise) -> None:
 
 @pytest.mark.task(2)
 def test_wrong_vhost(exercise: Exercise) -> None:
-    """With a vhost that is not there the worker ends after one try.
+    """With a vhost that does not exist the worker ends after one try.
 
     Read: https://www.rabbitmq.com/docs/vhosts
     """
@@ -79,7 +79,7 @@ def test_wrong_vhost(exercise: Exercise) -> None:
 
 @pytest.mark.task(3)
 def test_comes_back(exercise: Exercise) -> None:
-    """When the connection is cut the worker comes back, and works on.
+    """When the connection is cut, the worker comes back and goes on.
 
     Read: https://www.rabbitmq.com/docs/connections
     """
@@ -99,7 +99,7 @@ def test_comes_back(exercise: Exercise) -> None:
 
 @pytest.mark.task(3)
 def test_cut_in_the_middle_of_a_task(exercise: Exercise) -> None:
-    """When that happens in the middle of a task, the task is done again, and then acknowledged.
+    """When it is cut in the middle of a task, the task is done again and then acknowledged.
 
     Read: https://www.rabbitmq.com/docs/reliability
     """
@@ -145,7 +145,7 @@ def test_its_own_mistakes_end_it(exercise: Exercise) -> None:
 @pytest.mark.task(3)
 @pytest.mark.usefixtures("when_all_else_is_right")
 def test_nothing_is_lost(exercise: Exercise) -> None:
-    """Two workers, one is killed, the other cut off twice: every task is done.
+    """With one worker killed and the other cut off twice, every task is done.
 
     Read: https://www.rabbitmq.com/docs/reliability
     """
@@ -160,9 +160,9 @@ def test_nothing_is_lost(exercise: Exercise) -> None:
     printed = "\n".join(line.text for line in ada.find("Done"))
     exercise.wait_until(
         lambda: all(f"Done with {task!r}" in printed + bob.text() for task in tasks),
-        "Of eight tasks some were never done.",
+        "Some of the eight tasks were never done.",
         within=20,
     )
     exercise.wait_until(
-        lambda: exercise.ready() == 0, "Your worker did all tasks, and some are still there."
+        lambda: exercise.ready() == 0, "Your worker did all tasks, but some are still in the queue."
     )

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Tell two readers of the same events in five ways, and measure what each way costs.
+"""Send the same events to two readers in five ways, and measure what each way costs.
 
     ./compare.py
 
-Every way has a publisher and two readers, A and B, each a process of its own: the programs of this
-folder, and consumer.py. B goes away in the middle, and comes back. It takes some 12 seconds.
+Each way runs a publisher and two readers, A and B, as separate processes: the programs of this
+folder and consumer.py. B leaves in the middle and comes back. This takes about 12 seconds.
 """
 
 import argparse
@@ -28,22 +28,22 @@ except ImportError as missing:
     raise SystemExit(f"compare.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """what the columns say:
-  requests or deliveries    how often A and B asked, or were handed an event
+  requests or deliveries    how often A and B asked, or received an event
   in vain                   of these, how many brought nothing new
-  delay in ms               from when an event is made to when A, which never leaves, has it
-  missed by B               events that B never gets or, with a work queue, nobody"""
+  delay in ms               from making an event until A, which never leaves, has it
+  missed by B               events that B never gets; with a work queue, that neither gets"""
 HERE = Path(__file__).resolve().parent
 TITLES = [
     ["", "requests or", "in", "mean delay", "worst delay", "missed"],
     ["", "deliveries", "vain", "ms", "ms", "by B"],
 ]
-BEFORE, AWAY, AFTER = 6, 12, 6  # events before B goes, while it is away, and once it is back
-KEEP = 8  # events kept for those who ask: more than come at a time, fewer than while B is away
+BEFORE, AWAY, AFTER = 6, 12, 6  # events before B leaves, while it is away, and after it is back
+KEEP = 8  # events kept for polling: more than between two polls, fewer than while B is away
 PAUSE = (0.1, 0.3)  # seconds from one event to the next: at least, at most
-DEADLINE = 30  # seconds for what takes about one
+DEADLINE = 30  # seconds for a step that takes about one
 PUBLISHES = " event"  # "Answering at ..., newest 8 events only", or "Each event goes to ..."
 READY = "To exit press CTRL+C"
-EVENT = re.compile(r"event (\d+) of ([\d.]+)")  # its number; when it was made, time.monotonic()
+EVENT = re.compile(r"event (\d+) of ([\d.]+)")  # its number, and time.monotonic() when it was made
 ASKED = re.compile(r"(\d+) requests?, (\d+) of them in vain")
 
 
@@ -51,9 +51,9 @@ class Transport:
     """A transport of events to A and B: its programs, and what they have printed."""
 
     def __init__(self, title: str, publisher: str, reader: str, *, shared: bool = False) -> None:
-        """Take two commands; {who}, {address} and {last} are filled in in that of the reader.
+        """Take two commands; {who}, {address} and {last} are filled in for the reader.
 
-        If `shared`, an event is for either of the readers, else for both.
+        If `shared`, each event goes to one of the readers, otherwise to both.
         """
         self.title, self.publisher, self.reader, self.shared = title, publisher, reader, shared
         self.address = ""
@@ -89,7 +89,7 @@ class Transport:
         return {int(event[1]): line.time - float(event[2]) for line, event in found if event}
 
     def has_come(self, event: int, readers: str) -> bool:
-        """Return True if an event has reached the readers that it is for."""
+        """Return True if an event has reached its readers."""
         have = [event in self.delays(who) for who in readers]
         return any(have) if self.shared else all(have)
 
@@ -134,7 +134,7 @@ class Comparison:
         self.random = random.Random(7)  # the same pauses in every run
 
     def run(self) -> None:
-        """Play the whole story."""
+        """Run the whole comparison."""
         for who in ("publisher", "A", "B"):
             self.enter(who)
         say("*", f"{BEFORE} events for A and B")
@@ -149,14 +149,14 @@ class Comparison:
             self.leave(who)
 
     def enter(self, who: str) -> None:
-        """Start a program of every transport, and wait until all are ready."""
+        """Start the publisher, A or B of every transport, and wait until all are ready."""
         for transport in self.transports:
             transport.start(who, self.programs)
         for transport in self.transports:
             transport.wait_ready(who)
 
     def leave(self, who: str) -> None:
-        """Stop a program of every transport, and wait until all are gone."""
+        """Stop the publisher, A or B of every transport, and wait until all have ended."""
         for transport in self.transports:
             transport.runs[who][-1].terminate()
         for transport in self.transports:

@@ -13,8 +13,8 @@ import pika
 from kit.amqp import reason
 from kit.cli import REFUSED, UNREACHABLE, Trouble, say
 
-# All else is written as the number that Mermaid has for it. It takes * and _ for Markdown, and
-# what stands in quotes, <> or {} for something of its own.
+# All other characters are written as Mermaid's numeric entities: it reads * and _ as Markdown, and
+# quotes, <> and {} have a meaning of their own.
 PLAIN = frozenset(string.ascii_letters + string.digits + " .-/@,=+")
 
 
@@ -23,12 +23,12 @@ def fetch(where: pika.URLParameters, port: int, what: str) -> list[dict]:
     host = f"[{where.host}]" if ":" in where.host else where.host
     vhost = urllib.parse.quote(where.virtual_host, safe="")
     tls = where.ssl_options and where.ssl_options.context
-    # Without its statistics the list of queues is of this moment.
+    # Without statistics the list of queues is current.
     url = f"{'https' if tls else 'http'}://{host}:{port}/api/{what}/{vhost}?disable_stats=true"
     login = f"{where.credentials.username}:{where.credentials.password}"
     header = f"Basic {base64.b64encode(login.encode()).decode()}"
     request = urllib.request.Request(url)
-    request.add_unredirected_header("Authorization", header)  # for this server, and no other
+    request.add_unredirected_header("Authorization", header)  # not passed on by a redirect
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),  # a proxy could not reach a broker of this machine
         urllib.request.HTTPSHandler(context=tls),
@@ -45,10 +45,10 @@ def fetch(where: pika.URLParameters, port: int, what: str) -> list[dict]:
 
 
 def graph(where: pika.URLParameters, port: int, exchange: str | None) -> str:
-    """Return the graph of what is bound to an exchange now, or to all of them. Raises Trouble.
+    """Return the graph of one exchange's current bindings, or of all. Raises Trouble.
 
     `port` is that of the management page. The default exchange, "", to which every queue is bound,
-    is left out unless it is asked for.
+    is left out unless it is named.
     """
     types = {one["name"]: one["type"] for one in fetch(where, port, "exchanges")}
     durable = {queue["name"] for queue in fetch(where, port, "queues") if queue["durable"]}
@@ -71,24 +71,24 @@ def graph(where: pika.URLParameters, port: int, exchange: str | None) -> str:
 
 
 def reachable(bindings: list[dict], exchange: str) -> list[dict]:
-    """Return the bindings of an exchange, and of the exchanges that are bound to it."""
-    found, open_ends, seen = [], [exchange], {exchange}
-    while open_ends:
-        source = open_ends.pop()
+    """Return the bindings of an exchange, and of the exchanges bound to it at any depth."""
+    found, pending, seen = [], [exchange], {exchange}
+    while pending:
+        source = pending.pop()
         for binding in bindings:
             if binding["source"] == source:
                 found.append(binding)
                 end = binding["destination"]
                 if binding["destination_type"] == "exchange" and end not in seen:
                     seen.add(end)
-                    open_ends.append(end)
+                    pending.append(end)
     return found
 
 
 def mermaid(types: dict[str, str], durable: set[str], bindings: list[dict]) -> str:
-    """Return a graph of exchanges by name and type, and of bindings as the management API has them.
+    """Return a graph of exchanges (name to type) and of bindings as the management API lists them.
 
-    Queues in `durable` are drawn as drums, the others as boxes.
+    Queues in `durable` are drawn as cylinders, the others as boxes.
     """
     exchanges = {name: f"x{number}" for number, name in enumerate(types)}
     queues: dict[str, str] = {}
@@ -111,13 +111,13 @@ def mermaid(types: dict[str, str], durable: set[str], bindings: list[dict]) -> s
 
 
 def key_of(binding: dict) -> str:
-    """Return what is written at a binding: its key, or what a headers exchange looks at."""
+    """Return the label of a binding: its key, or the arguments for a headers exchange."""
     if arguments := binding["arguments"]:
         return ", ".join(f"{name}={value}" for name, value in arguments.items())
     return binding["routing_key"]
 
 
 def label(text: str) -> str:
-    """Return a name so that Mermaid shows it as it is, whatever is in it."""
+    """Return a name, escaped so that Mermaid shows it unchanged."""
     printable = text if text.isprintable() else repr(text)[1:-1]
     return "".join(c if c in PLAIN or c.isalpha() else f"#{ord(c)};" for c in printable)

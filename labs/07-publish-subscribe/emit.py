@@ -33,8 +33,8 @@ EXAMPLES = """examples:
   ./emit.py --exchange news --persistent < news.txt       # one message a line
   ./emit.py --exchange '' --key ada hello                 # the default exchange: to queue 'ada'
 
-It is no error that nobody is subscribed: exit code 0. It is one that the default exchange knows no
-queue of the key's name: exit code 4."""
+If nobody is subscribed to an exchange, that is no error: exit code 0. If the default exchange finds
+no queue named like the key, it is one: exit code 4."""
 
 
 def parse() -> argparse.Namespace:
@@ -47,11 +47,11 @@ def parse() -> argparse.Namespace:
         type=valid_exchange,
         required=True,
         metavar="NAME",
-        help="made if there is none; '' is the default exchange",
+        help="created if missing; '' is the default exchange",
     )
     add("--type", choices=TYPES, default="fanout", help="(default: %(default)s)")
-    add("--key", type=valid_key, help="what direct and topic exchanges go by")
-    add("--persistent", action="store_true", help="durable queues keep them over a restart")
+    add("--key", type=valid_key, help="the routing key, for direct and topic exchanges")
+    add("--persistent", action="store_true", help="durable queues keep the messages over a restart")
     options = parser.parse_args()
     if not options.exchange:
         options.type = "direct"

@@ -51,7 +51,7 @@ def valid_key(text: str) -> str:
 
 def valid_name(text: str) -> str:
     """Check the name of an exchange or a queue: an argparse type."""
-    if not text or re.search(r"[\0-\x1f\x7f]", text):  # RabbitMQ takes line ends out of names
+    if not text or re.search(r"[\0-\x1f\x7f]", text):  # RabbitMQ removes line ends from names
         raise argparse.ArgumentTypeError("a name has 1 to 255 bytes and no control characters")
     return valid_key(text)
 
@@ -71,14 +71,14 @@ def broker_of(options: argparse.Namespace) -> Broker:
 
 
 def read_lines() -> Iterator[bytes]:
-    """Yield the lines of standard input as they come, without their ends."""
+    """Yield the lines of standard input as they come, without line ends."""
     for count, line in enumerate(sys.stdin.buffer):
-        line = line if count else line.removeprefix(codecs.BOM_UTF8)  # which Notepad writes
+        line = line if count else line.removeprefix(codecs.BOM_UTF8)  # from Notepad
         yield line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def refusal(error: Exception) -> BrokerError:
-    """Put a refusal of an exchange or a binding into words."""
+    """Explain why the broker refused an exchange or a binding."""
     problem = explain(error)
     kind = re.search(r"arg 'type' for exchange .* current is '(\w+)'", str(problem))
     if kind:
@@ -96,9 +96,9 @@ def refusal(error: Exception) -> BrokerError:
 def declare(
     connection: pika.BlockingConnection, exchange: str, kind: str, *, again: bool = False
 ) -> BlockingChannel:
-    """Return a channel on which the exchange is known to exist, durable and of this type.
+    """Declare a durable exchange of this type; return the channel.
 
-    Say if it is created, so that a typo in its name is seen; be silent when it is declared `again`
+    Print a line if it is new, so that a typo in its name shows, but not when it is declared `again`
     after a lost connection. The default exchange, "", always exists. Raises BrokerError.
     """
     is_new = exchange and not again and not exists(connection, exchange)
@@ -129,10 +129,10 @@ def exists(connection: pika.BlockingConnection, exchange: str) -> bool:
 
 
 class Announcer:
-    """Publish to one exchange, over as many connections as it takes.
+    """Publish to one exchange; reconnect as often as needed.
 
     Each message is confirmed, and mandatory: the broker returns it if no queue takes it. After a
-    lost connection or a refusal the message in hand is sent again with the same message_id: a
+    lost connection or a refusal, the current message is sent again with the same message_id: a
     queue may get it twice.
     """
 
@@ -144,7 +144,7 @@ class Announcer:
         broker.keep_trying(self._open)
 
     def publish(self, body: bytes, key: str = "") -> bool:
-        """Publish one message; return whether it went to any queue. Raises BrokerError."""
+        """Publish one message; return True if any queue took it. Raises BrokerError."""
         properties = pika.BasicProperties(
             delivery_mode=self._delivery_mode, message_id=str(uuid.uuid4())
         )
@@ -176,7 +176,7 @@ class Announcer:
             except pika.exceptions.UnroutableError:
                 return False
             except pika.exceptions.NackError:
-                # RabbitMQ 4.3 also refuses for a queue that is being deleted with its reader.
+                # RabbitMQ 4.3 also refuses while a queue is being deleted with its consumer.
                 time.sleep(0.2)
             except pika.exceptions.ChannelClosedByBroker as error:
                 raise refusal(error) from error

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ask a publisher for its events, again and again.
+"""Poll a publisher for its events.
 
     ./poll.py --every 2
     ./poll.py http://127.0.0.1:8007/events --every 0.5 --after 12
@@ -58,20 +58,20 @@ def parse() -> argparse.Namespace:
         type=number(float, 0.01, 86400),
         default=2,
         metavar="SECONDS",
-        help="wait so long before asking again (default: %(default)s)",
+        help="pause between two requests (default: %(default)s)",
     )
     add(
         "--after",
         type=number(int, 0, 10**9),
         default=0,
         metavar="NUMBER",
-        help="the last event you have had (default: %(default)s)",
+        help="the last event that you already have (default: %(default)s)",
     )
     return parser.parse_args()
 
 
 class Poller:
-    """Asks a publisher, prints what is new, and counts what it costs."""
+    """Polls a publisher, prints new events, and counts the requests."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.address, self.every, self.newest = options.address, options.every, options.after
@@ -81,7 +81,7 @@ class Poller:
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self) -> None:
-        """Ask once, and print what is new. Raises Trouble if there is no answer."""
+        """Ask once, and print new events. Raises Trouble if there is no answer."""
         before = self.events
         try:
             self.take(self.fetch())

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tell others about events, one a line of standard input, in one of three ways.
+"""Publish events, one per line of standard input, in one of three ways.
 
 ./publisher.py --http                # they ask for them (poll.py)
 ./publisher.py --queue jobs          # each event goes to one of the workers (consumer.py)
@@ -28,7 +28,7 @@ except ImportError as missing:
     raise SystemExit(f"publisher.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
-  ./publisher.py --http --keep 100                # for those who ask seldom
+  ./publisher.py --http --keep 100                # for readers that poll seldom
   ./publisher.py --queue jobs --durable < events.txt"""
 
 
@@ -43,12 +43,12 @@ class Server(ThreadingHTTPServer):
 class Board:
     """The newest events, and an HTTP service that hands them out.
 
-    Older ones are thrown away: to wait until all have asked, a publisher would have to know all of
-    them, and keep for ever what one of them does not fetch.
+    Older ones are dropped: to keep events until every reader has asked, a publisher would have to
+    know all readers, and keep for ever what one of them never fetches.
     """
 
     def __init__(self, port: int, keep: int) -> None:
-        self.started = time.time()  # tells clients when the numbers begin anew
+        self.started = time.time()  # tells clients when the numbers begin again
         self.events: deque[tuple[int, str]] = deque(maxlen=keep)
         self.made = self.answered = self.in_vain = 0
         self.lock = threading.Lock()
@@ -99,13 +99,13 @@ class Board:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Print nothing: a person types in this terminal."""
+                """Print nothing: somebody may be typing events in this terminal."""
 
         return Handler
 
 
 class Outlet(Announcer):
-    """A fanout exchange, or a queue through the default exchange.
+    """Publishes to a fanout exchange, or to a queue through the default exchange.
 
     The events are persistent, so a durable queue keeps them over a restart of the broker.
     """
@@ -120,7 +120,7 @@ class Outlet(Announcer):
         super().__init__(broker, options.exchange or "", "fanout", persistent=True)
 
     def publish(self, event: bytes) -> bool:
-        """Publish an event; return whether it went to any queue."""
+        """Publish an event; return True if any queue took it."""
         self.sent += 1
         return super().publish(event, self.queue)
 
@@ -142,8 +142,8 @@ class Outlet(Announcer):
 def parse() -> argparse.Namespace:
     parser = make_parser(__doc__, EXAMPLES, "publisher.py")
     parser.set_defaults(heartbeat=0)  # nobody answers heartbeats while we wait for a line
-    add = parser.add_argument_group("way").add_mutually_exclusive_group(required=True).add_argument
-    add("--http", action="store_true", help="be asked")
+    add = parser.add_argument_group("how").add_mutually_exclusive_group(required=True).add_argument
+    add("--http", action="store_true", help="wait until readers ask")
     add("--queue", dest="queue_name", type=valid_name, metavar="NAME", help="send to this queue")
     add("--exchange", type=valid_name, metavar="NAME", help="a fanout exchange")
     add = parser.add_argument_group("with --http").add_argument
@@ -152,7 +152,7 @@ def parse() -> argparse.Namespace:
         type=number(int, 0, 65535),
         metavar="PORT",
         default=os.environ.get("LAB_HTTP_PORT") or "8007",
-        help="0 for any that is free (default: LAB_HTTP_PORT, or 8007)",
+        help="0 for any free one (default: LAB_HTTP_PORT, or 8007)",
     )
     add(
         "--keep",
@@ -169,8 +169,8 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def typed() -> Iterator[bytes]:
-    """Yield the events: what a person types, or the lines of standard input as they come."""
+def read_events() -> Iterator[bytes]:
+    """Yield the lines that a person types, or those of standard input, as they come."""
     if not sys.stdin:
         return
     if not sys.stdin.isatty():
@@ -193,11 +193,11 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
         say("*", f"Answering at {outlet.address}, newest {options.keep} events only")
     else:
         outlet = Outlet(options, broker)
-        way = f"one worker of queue {options.queue_name!r}"
-        say("*", f"Each event goes to {way if options.queue_name else repr(options.exchange)}")
+        worker = f"one worker of queue {options.queue_name!r}"
+        say("*", f"Each event goes to {worker if options.queue_name else repr(options.exchange)}")
     count = 0
     try:
-        for event in filter(bytes.strip, typed()):
+        for event in filter(bytes.strip, read_events()):
             count += 1
             if outlet.publish(event):
                 say("x", f"Event {count}: {show(event)}")

@@ -11,7 +11,7 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
@@ -24,14 +24,14 @@ def write(file: Path, line: str) -> None:
 
 
 def patterns(service: str) -> dict[str, str]:
-    """Return which messages go where: a key is SERVICE.LEVEL, or SERVICE.PART.LEVEL, or longer."""
+    """Return the pattern of each place; keys are SERVICE.LEVEL, SERVICE.PART.LEVEL, or longer."""
     return {"screen": "#", "errors": "#.error", "service": f"{service}.#"}
 
 
 def main() -> None:
     """Take log lines from the exchange, and put each where it belongs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--queue", required=True, help="what the names of our queues begin with")
+    parser.add_argument("--queue", required=True, help="prefix of our queues' names")
     parser.add_argument("--exchange", default="logs")
     parser.add_argument("--service", required=True)
     parser.add_argument("--folder", type=Path, default=".", help="where the files are")

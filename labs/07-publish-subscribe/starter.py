@@ -11,7 +11,7 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
@@ -24,16 +24,16 @@ def write(file: Path, line: str) -> None:
 
 
 def patterns(service: str) -> dict[str, str]:
-    """Return which messages go where: a key is SERVICE.LEVEL, or SERVICE.PART.LEVEL, or longer."""
-    # TODO(2): as it is, everything goes everywhere. The errors of all services belong into one
-    # file, whatever has to do with our service into the other. (Keys may have two words or more.)
+    """Return the pattern of each place; keys are SERVICE.LEVEL, SERVICE.PART.LEVEL, or longer."""
+    # TODO(2): everything goes everywhere. The errors of all services belong in one file, and
+    # everything from our service in the other. (Keys have two words or more.)
     return {"screen": "#", "errors": "#", "service": "#"}
 
 
 def main() -> None:
     """Take log lines from the exchange, and put each where it belongs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--queue", required=True, help="what the names of our queues begin with")
+    parser.add_argument("--queue", required=True, help="prefix of our queues' names")
     parser.add_argument("--exchange", default="logs")
     parser.add_argument("--service", required=True)
     parser.add_argument("--folder", type=Path, default=".", help="where the files are")
@@ -44,7 +44,7 @@ def main() -> None:
     files = {"errors": args.folder / "errors.log", "service": args.folder / f"{args.service}.log"}
 
     def subscribe(place: str, pattern: str) -> None:
-        # TODO(1): three places, and one queue: each line goes to one of them only. A copy for each!
+        # TODO(1): three places share one queue, so each line reaches only one. Give each a copy.
         queue = args.queue
 
         def on_message(channel, method, properties, body: bytes) -> None:
@@ -55,8 +55,8 @@ def main() -> None:
                 write(files[place], line)
             channel.basic_ack(method.delivery_tag)
 
-        # TODO(3): an exclusive queue goes when we go, and what is logged until we are back is
-        # missing in the files. Let the queues stay.
+        # TODO(3): an exclusive queue is deleted when we exit, and lines logged until we are back
+        # are missing from the files. Make the queues stay.
         channel.queue_declare(queue, exclusive=True)
         channel.queue_bind(queue, args.exchange, pattern)
         channel.basic_consume(queue, on_message)

@@ -40,13 +40,13 @@ EXAMPLES = """examples:
   ./subscribe.py --exchange logs --type direct --bind error warning
   ./subscribe.py --draw --exchange logs > logs.mmd     # paste it at https://mermaid.live
   ./subscribe.py --delete --exchange logs"""
-PREFETCH = 100  # copies on their way to us at a time
+PREFETCH = 100  # unacknowledged copies at a time
 
 
 def parse() -> argparse.Namespace:
     parser = make_parser(__doc__, EXAMPLES, "subscribe.py")
     add = parser.add_argument_group("exchange").add_argument
-    add("--exchange", type=valid_exchange, metavar="NAME", help="made if there is none")
+    add("--exchange", type=valid_exchange, metavar="NAME", help="created if missing")
     add("--type", choices=TYPES, default="fanout", help="(default: %(default)s)")
     add(
         "--bind",
@@ -54,11 +54,11 @@ def parse() -> argparse.Namespace:
         nargs="+",
         action="extend",
         metavar="KEY",
-        help="which messages: the keys of a direct, the patterns of a topic exchange",
+        help="which messages: keys for a direct exchange, patterns for a topic exchange",
     )
     add = parser.add_argument_group("queue").add_argument
-    add("--queue", dest="own_queue", type=valid_name, metavar="NAME", help="needs --durable")
-    add("--durable", action="store_true", help="it stays, and collects while you are away")
+    add("--queue", dest="own_queue", type=valid_name, metavar="NAME", help="its name")
+    add("--durable", action="store_true", help="it stays, and collects messages while you are away")
     add = parser.add_argument_group("stopping").add_argument
     add("-n", "--limit", type=number(int, 1), metavar="N", help="take N messages, no more")
     group = parser.add_argument_group("instead of subscribing")
@@ -66,7 +66,7 @@ def parse() -> argparse.Namespace:
     add(
         "--draw",
         action="store_true",
-        help="print a Mermaid graph of what is bound to the exchange, or to any",
+        help="print a Mermaid graph of the bindings of the exchange, or of all",
     )
     add("--delete", action="store_true", help="delete the exchange")
     group.add_argument(
@@ -101,7 +101,7 @@ def check(parser: Parser, options: argparse.Namespace) -> None:
 
 
 class Subscriber:
-    """Print what an exchange hands out, over as many connections as it takes."""
+    """Print the messages of an exchange; reconnect as often as needed."""
 
     def __init__(self, options: argparse.Namespace, broker: Broker) -> None:
         self.options, self.broker = options, broker
@@ -112,7 +112,7 @@ class Subscriber:
         connection = self.broker.connect()
         try:
             channel, queue = self.subscribe(connection)
-            self.say_where_we_are(queue)
+            self.report_subscription(queue)
             channel.start_consuming()
             if not self.done:
                 self.queue_is_new = True
@@ -142,8 +142,8 @@ class Subscriber:
         channel.basic_consume(queue, self.on_message)
         return channel, queue
 
-    def say_where_we_are(self, queue: str) -> None:
-        """Print what we wait for, and what a lost connection has cost."""
+    def report_subscription(self, queue: str) -> None:
+        """Print what we wait for, and whether messages were missed."""
         options = self.options
         if self.broker.connections > 1 and options.durable and not self.queue_is_new:
             say("*", "Connected again; what was sent meanwhile is in the queue")
@@ -164,11 +164,11 @@ class Subscriber:
         self.count += 1
         if self.count == self.options.limit:
             self.done = True
-            channel.stop_consuming()  # what came after it stays in the queue
+            channel.stop_consuming()  # later messages stay in the queue
 
 
-def warn_of_half_wildcards(keys: list[str]) -> None:
-    """Warn of keys of a topic exchange that look like patterns and are none."""
+def warn_about_half_wildcards(keys: list[str]) -> None:
+    """Warn about topic keys that look like patterns but are not."""
     for key in keys:
         for word in key.split("."):
             if len(word) > 1 and ("*" in word or "#" in word):
@@ -176,10 +176,10 @@ def warn_of_half_wildcards(keys: list[str]) -> None:
 
 
 def listen(options: argparse.Namespace, broker: Broker) -> int:
-    """Subscribe, and again whenever the connection was lost; return the exit code."""
+    """Subscribe, again after each lost connection; return the exit code."""
     stop_as_with_ctrl_c()
     if options.type == "topic":
-        warn_of_half_wildcards(options.bind)
+        warn_about_half_wildcards(options.bind)
     elif options.type == "direct" and set("*#") & set("".join(options.bind)):
         takes = "A direct exchange takes '*' and '#' letter by letter"
         say("!", f"{takes}; patterns need --type topic")
@@ -192,7 +192,7 @@ def listen(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def print_graph(options: argparse.Namespace, broker: Broker) -> int:
-    """Print what is bound to one exchange, or to any, as it is now; return the exit code."""
+    """Print the current bindings of one exchange, or of all; return the exit code."""
     where = first_broker(broker)
     port = options.management_port or where.port + 10_000
     print(draw.graph(where, port, options.exchange), flush=True)
@@ -216,7 +216,7 @@ def delete(options: argparse.Namespace, broker: Broker) -> int:
 
 
 def main(options: argparse.Namespace, broker: Broker) -> int:
-    """Do what is asked for; return the exit code."""
+    """Draw, delete or subscribe; return the exit code."""
     if options.draw:
         return print_graph(options, broker)
     if options.delete:

@@ -1,4 +1,4 @@
-"""What labs/check.py 7 looks at."""
+"""The checks that labs/check.py 7 runs."""
 
 import contextlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LINES = [
     ("payments.db.slow.warning", "3 s"),
 ]
 FILES = ("errors.log", "payments.log")
-PLACES = len(FILES) + 1  # and the screen
+PLACES = len(FILES) + 1  # the files and the screen
 ALL = {f"{key} {text}" for key, text in LINES}
 ERRORS = {"payments.db.error no connection", "shop.error sold out"}
 OURS = {
@@ -31,7 +31,7 @@ OURS = {
 
 
 class Logs:
-    """An exchange of the check's own, and a folder for what the program writes."""
+    """An exchange of our own, and a folder for the program's files."""
 
     def __init__(self, exercise: Exercise, folder: Path) -> None:
         self.exercise, self.folder = exercise, folder
@@ -44,11 +44,11 @@ class Logs:
         )
 
     def send(self, lines: list[tuple[str, str]]) -> None:
-        """Publish log lines, also if there is nobody to take them."""
+        """Publish log lines, even if nobody takes them."""
         channel = self.exercise.client.connection.channel()
         channel.confirm_delivery()
         for key, text in lines:
-            # A queue that is just going with its program refuses, at least on RabbitMQ 4.3.
+            # RabbitMQ 4.3 refuses messages for a queue that is being deleted with its consumer.
             with contextlib.suppress(pika.exceptions.UnroutableError, pika.exceptions.NackError):
                 channel.basic_publish(self.name, key, text.encode(), mandatory=True)
         channel.close()
@@ -64,14 +64,14 @@ class Logs:
         return len({one.what.queue for one in self.exercise.sent(Basic.Consume)}) >= PLACES
 
     def delete(self) -> None:
-        """Leave no exchange on the broker."""
+        """Delete the exchange."""
         with contextlib.suppress(pika.exceptions.AMQPError):
             self.exercise.client.connection.channel().exchange_delete(self.name)
 
 
 @pytest.fixture
 def logs(exercise: Exercise, tmp_path: Path) -> Iterator[Logs]:
-    """Return an exchange and a folder of the check's own."""
+    """Return an exchange and a folder of our own."""
     logs = Logs(exercise, tmp_path)
     yield logs
     logs.delete()
@@ -94,7 +94,7 @@ def test_the_screen_shows_all(exercise: Exercise, logs: Logs) -> None:
         lambda: on_screen(router) == ALL,
         lambda: (
             f"{len(ALL)} lines were logged, and your router printed {len(on_screen(router))} of "
-            "them: who takes from the same queue shares what is in it, so each place needs a "
+            "them: consumers of one queue share its messages, so each place needs a "
             "queue of its own."
         ),
         within=3,
@@ -149,7 +149,7 @@ def test_the_files_miss_nothing(exercise: Exercise, logs: Logs) -> None:
         lambda: all(logs.file(file) == lines[:1] for file in FILES),
         lambda: (
             f"Task 3 cannot be judged before task {1 + logs.each_has_its_queue()} is done: a line "
-            "with the key 'payments.error' belongs into both files, once."
+            "with the key 'payments.error' belongs in both files, once."
         ),
         within=3,
     )

@@ -4,7 +4,7 @@
     labs/08-chat/chat.py --username ada
     labs/08-chat/chat.py --username ada --room kitchen
 
-Enter says the line, Ctrl-C leaves. A ~ before a name: nobody has checked it.
+Enter says the line, Ctrl-C leaves. A ~ before a name means that nobody has checked it.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
     room = Room(transport, name, tell)
     screen = Screen(options.room, room, Conversation(), events, alarm)
     room.start()
-    first = screen.wait_for_first_event()  # a refusal is a line without a screen
+    first = screen.wait_for_first_event()  # a refusal prints a line and opens no screen
     if not isinstance(first, Ended):
         screen.show()
     unsent = room.leave()

@@ -4,7 +4,7 @@
     labs/08-chat/listen.py                        # the room "lobby"
     labs/08-chat/listen.py --room kitchen --mode rich
 
-It begins with the last 50 messages. A ~ before a name: nobody has checked it.
+It begins with the last 50 messages. A ~ before a name means that nobody has checked it.
 """
 
 import argparse

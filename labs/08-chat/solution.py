@@ -12,14 +12,14 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def address(text: str, everybody: str, private: str) -> tuple[str, str, str]:
-    """Return the exchange and the routing key for what was typed, and what is to be said."""
+    """Return the exchange, the routing key and the text to send for a typed line."""
     if text.startswith("/msg "):
         name, _, text = text.removeprefix("/msg ").partition(" ")
         return private, name, text
@@ -27,7 +27,7 @@ def address(text: str, everybody: str, private: str) -> tuple[str, str, str]:
 
 
 def speak(channel, name: str, text: str, exchange: str, key: str) -> None:
-    """Say a text, and whether anybody got it."""
+    """Publish a text, and print whether anybody got it."""
     body = f"{name}: {text}".encode()
     channel.confirm_delivery()
     try:

@@ -12,24 +12,24 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def address(text: str, everybody: str, private: str) -> tuple[str, str, str]:
-    """Return the exchange and the routing key for what was typed, and what is to be said."""
-    # TODO(2): "/msg bob psst" is for bob alone, and the whole room can read it. Send what comes
+    """Return the exchange, the routing key and the text to send for a typed line."""
+    # TODO(2): "/msg bob psst" is for bob alone, but the whole room can read it. Send what comes
     # after the name to the private exchange, with the name as the routing key.
     return everybody, "", text
 
 
 def speak(channel, name: str, text: str, exchange: str, key: str) -> None:
-    """Say a text, and whether anybody got it."""
+    """Publish a text, and print whether anybody got it."""
     body = f"{name}: {text}".encode()
     # TODO(3): a whisper to somebody who is not here is lost, and yet this prints "Said". Let the
-    # broker return what it has no queue for, and print " [!] Nobody got ..." then.
+    # broker return messages that no queue takes, and print " [!] Nobody got ..." then.
     channel.basic_publish(exchange, key, body)
     print(f" [x] Said {text!r}")
 
@@ -38,7 +38,7 @@ def listen(channel, name: str, everybody: str, private: str) -> None:
     """Print what is said to everybody, and what is said to us alone."""
     queue = channel.queue_declare("", exclusive=True).method.queue
     channel.queue_bind(queue, everybody)
-    # TODO(1): nobody can whisper to us: our queue hears only the exchange for everybody. A queue
+    # TODO(1): nobody can whisper to us: our queue is bound to the exchange for everybody only. It
     # may be bound twice. Bind it to the private exchange too, with our name as the routing key.
 
     def on_message(channel, method, properties, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What labs/check.py 8 looks at."""
+"""The checks that labs/check.py 8 runs."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ from kit.exercise.program import Mistake, Program
 
 
 class Room:
-    """The two exchanges of the student's program; the check speaks and listens on them too."""
+    """The two exchanges of the student's program; we speak and listen on them too."""
 
     def __init__(self, exercise: Exercise) -> None:
         self.exercise = exercise
@@ -35,7 +35,7 @@ class Room:
         channel.basic_publish(exchange, key, text.encode(), mandatory=True)
 
     def ear(self, exchange: str, key: str = "") -> Callable[[], list[str]]:
-        """Bind a queue of our own; return a function that returns all that it has received."""
+        """Bind a queue of our own; return a function that returns everything received."""
         channel = self.exercise.client.connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         heard: list[str] = []
@@ -54,7 +54,7 @@ class Room:
 
 @pytest.fixture
 def room(exercise: Exercise) -> Iterator[Room]:
-    """Return the room; delete its exchanges afterwards: unbound, they stay."""
+    """Return the room; delete its exchanges afterwards: they stay if nothing was ever bound."""
     room = Room(exercise)
     yield room
     exercise.client.reconnect()
@@ -79,7 +79,7 @@ def test_hears_what_is_for_it_alone(room: Room) -> None:
     ada.wait_for("psst", "Your program got a message for it alone and did not print it.")
     room.publish(room.everybody, "", "carl: good night")
     bob.wait_for("good night", "Your program no longer prints what is for everybody.")
-    assert not bob.find("psst"), "What was for ada alone, bob heard too."
+    assert not bob.find("psst"), "Bob also heard what was for ada alone."
 
 
 @pytest.mark.task(2)
@@ -100,7 +100,7 @@ def test_whispers_to_one(room: Room) -> None:
         "came with the routing key 'bob'."
     )
     assert bobs() == ["carl: psst, you"], (
-        f"Bob is told {bobs()[0]!r}; it should be 'carl: psst, you', without the command."
+        f"Bob gets {bobs()[0]!r}; it should be 'carl: psst, you', without the command."
     )
     room.exercise.run("--name", "carl", "hello, all")
     assert public() == ["carl: hello, all"], "What is for everybody no longer reaches them."
@@ -114,7 +114,7 @@ def test_whispers_to_one(room: Room) -> None:
 
 @pytest.mark.task(3)
 def test_says_when_nobody_got_it(room: Room) -> None:
-    """A whisper to somebody who is not here is said to have reached nobody.
+    """A whisper to somebody who is not here is reported to have reached nobody.
 
     Read: https://www.rabbitmq.com/docs/publishers#unroutable
     """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Take orders: store each, answer at once, and show on a page what becomes of it.
+"""Take orders: store each, answer at once, and show its progress on a page.
 
     ./api.py                # the page is http://127.0.0.1:8009/
     ./api.py --inline       # does all the work inside the request
@@ -46,7 +46,7 @@ def parse() -> argparse.Namespace:
 
 def inline(options: argparse.Namespace, store: Store) -> Callable[[Order], None]:
     """Return a function that does all steps of an order while the customer waits."""
-    from shop.pick_list import print_pick_list  # here, as it loads slowly
+    from shop.pick_list import print_pick_list  # here because it loads slowly
 
     lists = folder(options.data / "pick-lists")
     ledger, data = Ledger(options.erp), folder(options.data)

@@ -4,8 +4,8 @@
     ./compare.py
     ./compare.py --orders 100 --clients 8 --seconds 0.2
 
-It starts two shops of its own, on free ports, in a temporary folder, with names of their own on the
-broker, and ends them again.
+It starts two shops on free ports, in a temporary folder, with their own names on the broker, and
+stops them at the end.
 """
 
 import argparse
@@ -35,9 +35,9 @@ except ImportError as missing:
 EXAMPLES = """what the columns say:
   orders taken     the rest was refused: the ERP failed, and the customer was told
   requests a second, mean, 95 %    of the answers to the customers
-  all done         until everything that was taken is printed, booked and counted"""
+  all done         until all orders that were taken are printed, booked and counted"""
 FOLDER = Path(__file__).resolve().parent
-PATIENCE = 120  # seconds for what takes a few
+PATIENCE = 120  # seconds for a step that takes a few
 ORDER = {"customer_name": "Daníel", "product_ids": [2, 4, 42]}
 
 
@@ -54,13 +54,13 @@ def parse() -> argparse.Namespace:
     add("--fail-every", type=number(int, 0), default=10, metavar="N", help=fail_help)
     add_delays(parser)
     options = parser.parse_args()
-    options.exchange += f"-{uuid.uuid4().hex[:6]}"  # for us alone: it is deleted in the end
+    options.exchange += f"-{uuid.uuid4().hex[:6]}"  # for us alone: it is deleted at the end
     return options
 
 
 @contextmanager
 def shop(options: argparse.Namespace, broker: Broker, *, inline: bool) -> Iterator[httpx.Client]:
-    """Run a shop, each program as a process of its own; yield a client of it."""
+    """Run a shop, each program as a separate process; yield an HTTP client for it."""
     names = ["--exchange", options.exchange]
     retries = ["--retries", ",".join(map(str, options.retries))]
     mood = ["--seconds", options.seconds, "--fail-every", options.fail_every]

@@ -2,8 +2,8 @@
 """Show the messages that the services have parked, and why; or send them through once more.
 
 ./parked.py                     # all of them
-./parked.py --replay            # give them back to their services, with all their tries
-./parked.py booking --drop      # throw them away, those of one service only
+./parked.py --replay            # give them back to their services, as if never tried
+./parked.py booking --drop      # throw away those of one service
 """
 
 import argparse
@@ -21,8 +21,8 @@ except ImportError as missing:
     raise SystemExit(f"parked.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
-  ./parked.py booking             # of this service only
-  ./parked.py --replay            # after the trouble is mended"""
+  ./parked.py booking             # those of one service
+  ./parked.py --replay            # after the trouble is fixed"""
 
 
 def parse() -> argparse.Namespace:
@@ -39,13 +39,13 @@ def parse() -> argparse.Namespace:
 
 
 def parked(channel: BlockingChannel, exchange: str, service: str) -> Iterator[tuple]:
-    """Yield what is parked now as pika's (method, properties, body).
+    """Yield the messages that are parked now as pika's (method, properties, body).
 
-    What is not acknowledged goes back to its place when the connection closes.
+    Those that are not acknowledged go back to their places when the connection closes.
     """
     queue = topology.declare_parked(channel, exchange, service)
     count = channel.queue_declare(queue, passive=True).method.message_count
-    for _ in range(count):  # and no more: a service may park others meanwhile
+    for _ in range(count):  # not more: a service may park others meanwhile
         method, properties, body = channel.basic_get(queue)
         if method is None:
             return
@@ -57,7 +57,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
     channel, count = connection.channel(), 0
     topology.declare(channel, options.exchange)
     channel.confirm_delivery()
-    what = "Given back to" if options.replay else "Dropped, from" if options.drop else "Parked by"
+    action = "Given back to" if options.replay else "Dropped, from" if options.drop else "Parked by"
     for service in options.services or topology.STEPS:
         for method, properties, body in parked(channel, options.exchange, service):
             headers = properties.headers or {}
@@ -65,7 +65,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
                 topology.publish(channel, "", topology.queue_of(options.exchange, service), body)
             if options.replay or options.drop:
                 channel.basic_ack(method.delivery_tag)
-            say("x", f"{what} {service}: {show(body)}")
+            say("x", f"{action} {service}: {show(body)}")
             attempts, why = (clean(str(headers.get(key))) for key in ("attempts", "reason"))
             say("*", f"    attempts: {attempts}   reason: {why}")
             count += 1

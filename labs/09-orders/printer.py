@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The warehouse's printer: a pick list, as PDF, of every order.
+"""The warehouse's printer: print a pick list, as PDF, for every order.
 
 ./printer.py
 ./printer.py --data /tmp/shop --exchange other     # into /tmp/shop/pick-lists

@@ -2,10 +2,10 @@
 """Publish the orders of the API's outbox.
 
     ./relay.py
-    ./relay.py --again 7        # order 7 once more, as after a crash at the wrong moment
+    ./relay.py --again 7        # publish order 7 again, as after a crash at the wrong moment
 
 An order leaves the outbox when the broker has confirmed it. If the relay dies in between, the order
-is sent twice: to the services this does no harm.
+is sent twice, which does the services no harm.
 """
 
 import argparse
@@ -26,20 +26,20 @@ except ImportError as missing:
     raise SystemExit(f"relay.py: error: {missing}\n  try: {hint}") from None
 
 EXAMPLES = """examples:
-  ./relay.py --data /tmp/shop --exchange other     # as its API has them"""
-AT_ONCE = 100  # orders that are read from the outbox at a time
+  ./relay.py --data /tmp/shop --exchange other     # the same as its API's"""
+BATCH = 100  # orders that are read from the outbox at a time
 
 
 def parse() -> argparse.Namespace:
     parser = shop_parser(__doc__, EXAMPLES, "relay.py")
     add_data(parser)
-    again_help = "send this order, whether it was sent or not, and end"
+    again_help = "send this order, even if it was sent before, and exit"
     parser.add_argument("--again", type=number(int, 1, LARGEST), metavar="NUMBER", help=again_help)
     return parser.parse_args()
 
 
 class OrderRelay(Relay):
-    """Takes orders from the outbox to the exchange."""
+    """Publishes the orders in the outbox to the exchange."""
 
     tick = 0.1  # seconds: another program fills the outbox, and cannot wake us
 
@@ -62,11 +62,11 @@ class OrderRelay(Relay):
     def unpublished(self) -> list[Outgoing]:
         return [
             Outgoing(order, self.exchange, PLACED, message.encode())
-            for order, message in self.store.unsent(AT_ONCE)
+            for order, message in self.store.unsent(BATCH)
         ]
 
     def published(self, message: Outgoing) -> None:
-        self.store.sent(message.key)
+        self.store.mark_sent(message.key)
         say("x", f"Order {message.key} is with the broker")
 
 

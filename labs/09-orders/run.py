@@ -4,7 +4,7 @@
 ./run.py                        # all of it; the page is http://127.0.0.1:8009/
 ./run.py printer marketing      # only these
 ./run.py --inline               # the API that does all the work itself, and the ERP
-./run.py --delete               # what the shop has left: its queues and its data
+./run.py --delete               # delete the shop's queues and data
 """
 
 import argparse
@@ -42,7 +42,7 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("programs", nargs="*", metavar="PROGRAM", help=f"{', '.join(PROGRAMS)} (default: all)")
     add("--inline", action="store_true", help="all the work inside the request, no broker")
-    delete_help = "delete the queues and the data, with --retries as it was, and end"
+    delete_help = "delete the queues and the data, and exit; with the same --retries as before"
     add("--delete", action="store_true", help=delete_help)
     add_data(parser)
     add_delays(parser)
@@ -98,9 +98,9 @@ def answers(port: int) -> bool:
 
 
 def running(options: argparse.Namespace, channel: BlockingChannel) -> list[str]:
-    """Return which programs still run; the relay cannot be seen, it neither consumes nor answers.
+    """Return the programs that still run, except the relay, which neither consumes nor answers.
 
-    Do not delete while they run: they would go on with files that have no name any more.
+    If we deleted the data while they run, they would go on with files that are unlinked.
     """
     topology.declare(channel, options.exchange)
     found = {name for name, count in topology.consumers(channel, options.exchange).items() if count}
@@ -110,7 +110,7 @@ def running(options: argparse.Namespace, channel: BlockingChannel) -> list[str]:
 
 
 def delete(options: argparse.Namespace, broker: Broker) -> int:
-    """Delete what the shop has left; return the exit code. Raises Trouble if it runs."""
+    """Delete the shop's queues and data; return the exit code. Raises Trouble if it runs."""
     connection = broker.connect()
     channel = connection.channel()
     if found := running(options, channel):

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pika
 
-ATTEMPTS = 3  # with the first
+ATTEMPTS = 3  # including the first
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def pack(order: dict, folder: Path) -> bool:
-    """Pack an order: a line in packed.txt; return whether that was to be done.
+    """Pack an order by adding a line to packed.txt; return False if it was packed before.
 
     Raises RuntimeError while something is out of stock.
     """
@@ -58,8 +58,8 @@ def main() -> None:
     channel.basic_qos(prefetch_count=1)
 
     def send(queue: str, body: bytes, attempts: int) -> None:
-        kept = pika.BasicProperties(delivery_mode=2, headers={"attempts": attempts})
-        channel.basic_publish("", queue, body, kept, mandatory=True)
+        persistent = pika.BasicProperties(delivery_mode=2, headers={"attempts": attempts})
+        channel.basic_publish("", queue, body, persistent, mandatory=True)
 
     def on_message(channel, method, properties, body: bytes) -> None:
         attempts = (properties.headers or {}).get("attempts", 0) + 1

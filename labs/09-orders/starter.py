@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pika
 
-ATTEMPTS = 3  # with the first
+ATTEMPTS = 3  # including the first
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def pack(order: dict, folder: Path) -> bool:
-    """Pack an order: a line in packed.txt; return whether that was to be done.
+    """Pack an order by adding a line to packed.txt; return False if it was packed before.
 
     Raises RuntimeError while something is out of stock.
     """
@@ -48,15 +48,15 @@ def main() -> None:
     retry, parked = f"{args.queue}-retry", f"{args.queue}-parked"
     channel.queue_declare(args.queue, durable=True)
     channel.queue_declare(parked, durable=True)
-    # TODO(2): this queue keeps what is in it for ever. Let the broker take a message out of it
-    # after args.delay seconds, and put it into args.queue again: three arguments say so.
+    # TODO(2): this queue keeps its messages for ever. Make the broker take each message out of it
+    # after args.delay seconds and put it back into args.queue: three arguments do that.
     channel.queue_declare(retry, durable=True)
     channel.confirm_delivery()
     channel.basic_qos(prefetch_count=1)
 
     def send(queue: str, body: bytes, attempts: int) -> None:
-        kept = pika.BasicProperties(delivery_mode=2, headers={"attempts": attempts})
-        channel.basic_publish("", queue, body, kept, mandatory=True)
+        persistent = pika.BasicProperties(delivery_mode=2, headers={"attempts": attempts})
+        channel.basic_publish("", queue, body, persistent, mandatory=True)
 
     def on_message(channel, method, properties, body: bytes) -> None:
         attempts = (properties.headers or {}).get("attempts", 0) + 1
@@ -67,7 +67,7 @@ def main() -> None:
         except RuntimeError as error:
             print(f" [!] Attempt {attempts}: {error}")
             # TODO(3): an order for something that is never in stock goes round and round. After
-            # as many attempts as ATTEMPTS, send it to the queue `parked` instead.
+            # the last of ATTEMPTS attempts, send it to the queue `parked` instead.
             send(retry, body, attempts)
         channel.basic_ack(method.delivery_tag)
 

@@ -1,4 +1,4 @@
-"""What labs/check.py 9 looks at."""
+"""The checks that labs/check.py 9 runs."""
 
 import json
 import re
@@ -15,14 +15,14 @@ DELAY = 0.3  # seconds
 
 
 def start(exercise: Exercise, folder: Path, task: int) -> Program:
-    """Start the warehouse and wait until it waits. Raises Mistake."""
+    """Start the warehouse and wait until it has subscribed. Raises Mistake."""
     try:
         return exercise.start_worker("--folder", folder, "--delay", DELAY)
     except Mistake:
         program = exercise.programs[-1]
         if not (why := what_is_refused(program.text("stderr"))):
             raise
-        exercise.programs.remove(program)  # its crash is told here
+        exercise.programs.remove(program)  # its crash is reported here
         line = program.crash().partition(",")[0]
         program.end()
         raise Mistake(
@@ -54,19 +54,19 @@ def packed(folder: Path) -> Counter:
 
 
 def out_of_stock(folder: Path, product: int) -> Path:
-    """Let a product be out of stock for as long as the file is there that is returned."""
+    """Mark a product as out of stock; return the file that marks it, to be deleted later."""
     mark = folder / f"no-{product}"
     mark.touch()
     return mark
 
 
 def wait_for_acks(exercise: Exercise, count: int) -> None:
-    """Wait until so many messages are settled."""
+    """Wait until `count` messages are acknowledged."""
     exercise.wait_until(
         lambda: len(exercise.sent(Basic.Ack)) >= count,
         lambda: (
-            f"Of {count} messages your warehouse acknowledged {len(exercise.sent(Basic.Ack))}: "
-            "each has to be, once it is packed or sent on."
+            f"Your warehouse acknowledged {len(exercise.sent(Basic.Ack))} of {count} messages: "
+            "acknowledge each once it is packed or sent on."
         ),
         within=4,
     )
@@ -93,7 +93,7 @@ def test_an_order_is_packed_once(exercise: Exercise, tmp_path: Path) -> None:
     assert lines == {"order 1": 1, "order 2": 1, "order 12": 1}, (
         f"packed.txt should have a line for each of the orders 1, 2 and 12, and has {dict(lines)}."
     )
-    # Somebody else packs it meanwhile, or it was packed before a restart.
+    # An order may also have been packed before a restart.
     warehouse.end()
     exercise.wait_until(lambda: exercise.consumers() == 0, "Your warehouse is still subscribed.")
     begun = len(exercise.sent(Basic.Ack))
@@ -108,7 +108,7 @@ def test_an_order_is_packed_once(exercise: Exercise, tmp_path: Path) -> None:
 
 @pytest.mark.task(2)
 def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> None:
-    """What cannot be packed now comes back after a while.
+    """An order that cannot be packed now comes back after a while.
 
     Read: https://www.rabbitmq.com/docs/dlx
     """
@@ -126,7 +126,7 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
             + (
                 "it needs the argument x-message-ttl, in milliseconds."
                 if "x-message-ttl" not in arguments
-                else "its time is over, and it is dropped: where does it go? "
+                else "it expired, and was dropped: where should it go? "
                 "x-dead-letter-exchange is '', the default exchange."
                 if nowhere
                 else "x-dead-letter-routing-key has to be the name of the queue it came from."
@@ -136,20 +136,20 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
     )
     ttl = arguments.get("x-message-ttl")
     assert ttl == DELAY * 1000, (
-        f"With --delay {DELAY} a message waits {ttl} ms in your retry queue, and should wait "
+        f"With --delay {DELAY} a message waits {ttl} ms in your retry queue, but should wait "
         f"{DELAY * 1000:.0f}."
     )
 
 
 def declared(exercise: Exercise, end: str) -> dict:
-    """Return the arguments with which the program declared its queue of this ending."""
+    """Return the arguments of the program's queue whose name ends with `end`."""
     queues = [one.what for one in exercise.sent(Queue.Declare) if one.what.queue.endswith(end)]
     return (queues[-1].arguments if queues else None) or {}
 
 
 @pytest.mark.task(3)
 def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> None:
-    """What still cannot be packed at the third attempt is put aside, and nothing is lost.
+    """An order that still cannot be packed at the third attempt is parked, and nothing is lost.
 
     Read: https://www.rabbitmq.com/docs/dlx
     """
@@ -160,7 +160,7 @@ def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> N
     exercise.wait_until(
         lambda: exercise.client.ready(parked) or warehouse.find("Attempt 4"),
         lambda: (
-            "An order that fails again and again did not come into the queue of the parked ones."
+            "An order that fails again and again did not come into the queue for parked orders."
             if warehouse.find("Attempt 2")
             else "Task 3 cannot be judged before task 2 is done: there was no second attempt."
         ),
@@ -170,7 +170,7 @@ def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> N
         "Your warehouse makes a fourth attempt, and goes on: count them, three are enough."
     )
     attempts = len(warehouse.find("Attempt "))
-    assert attempts == 3, f"The order was parked after attempt {attempts}, and should be after 3."
+    assert attempts == 3, f"The order was parked after attempt {attempts}, but should be after 3."
     wait_for_acks(exercise, 4)
     retry = exercise.client.ready(f"{exercise.queue}-retry")
     assert not retry, "The order is parked, and comes back all the same: send it to one of the two."

@@ -4,7 +4,7 @@
     ./experiment.py away               # or one, four, killed
     ./experiment.py away --fanout      # the same without queues that stay
 
-The simulator and the workers are processes of their own. What they leave on the broker is deleted.
+The simulator and the workers are separate processes. Their queues are deleted at the end.
 """
 
 import argparse
@@ -35,13 +35,13 @@ EXAMPLES = """experiments:
 what the columns say:
   logged      records that the simulator has logged
   in files    rows that the workers have written, for these records
-  twice       rows too many, which tables.py leaves out
+  twice       surplus rows, which tables.py leaves out
   missing     records without a row
   seconds     from the start of the games until the workers have stopped"""
 HERE = Path(__file__).resolve().parent
 WAITING = "Waiting for records"
 CHANNELS = ("lobby", "combat")
-DEADLINE = 60  # seconds for what takes a few
+DEADLINE = 60  # seconds for a step that takes a few
 TITLES = ["", "logged", "in files", "twice", "missing", "seconds"]
 
 
@@ -57,7 +57,7 @@ class Pipeline:
         self.rows.mkdir()
 
     def start_workers(self, count: int) -> None:
-        """Start workers, and wait until they wait for records."""
+        """Start workers, and wait until they are ready for records."""
         source = ["--prefix", f"{self.name}.", "--channel", *CHANNELS]
         if self.options.fanout:
             source = ["--fanout", self.name]
@@ -75,7 +75,7 @@ class Pipeline:
         self.simulator = self.programs.start("simulator.py", *games, *where)
 
     def play(self) -> None:
-        """Play the games, to their end."""
+        """Play the games to the end."""
         self.start_simulator()
         self.simulator.wait_for("records logged", within=DEADLINE + self.options.players)
         self.simulator.wait(DEADLINE)
@@ -157,7 +157,7 @@ def killed(pipeline: Pipeline) -> None:
 EXPERIMENTS = {"one": one, "four": four, "away": away, "killed": killed}
 
 
-# ---- what came of it
+# ---- results
 
 
 def count_alike(known: list[dict], found: list[dict]) -> int:
@@ -206,7 +206,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 def parse() -> argparse.Namespace:
     parser = make_parser(__doc__, EXAMPLES, "experiment.py")
     parser.add_argument("experiment", choices=list(EXPERIMENTS), help="which one")
-    fanout_help = "no queues but those that the workers make for themselves"
+    fanout_help = "use only queues that the workers make for themselves"
     parser.add_argument("--fanout", action="store_true", help=fanout_help)
     add_game_options(parser, players=40, rounds=10)
     return parser.parse_args()

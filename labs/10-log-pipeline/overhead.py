@@ -42,7 +42,7 @@ DEADLINE = 120  # seconds for the workers
 
 
 class Size(NamedTuple):
-    """How much is measured: seconds a turn and players of each game, records, and how often."""
+    """How much to measure: (seconds a turn, players) of each game, records, and repetitions."""
 
     games: tuple[tuple[float, int], ...]
     times: int
@@ -95,7 +95,7 @@ def play(handler: logging.Handler, players: int, turn_seconds: float) -> float:
 def measure_game(
     prefix: str, broker: Broker, players: int, turn_seconds: float, times: int
 ) -> tuple[list[float], int]:
-    """Return the seconds with each handler, and how many records RabbitHandler dropped at most."""
+    """Return the median seconds with each handler, and the most records that were dropped."""
     handlers: list[Callable[[], logging.Handler]] = [
         logging.NullHandler,
         lambda: RabbitHandler(prefix=prefix, flush_seconds=60, broker=broker),
@@ -123,7 +123,7 @@ def fill(queue: str, body: str, count: int, broker: Broker) -> None:
 
 
 def measure_workers(prefix: str, broker: Broker, workers: int, records: int) -> float:
-    """Return how many records a second some workers take from a full queue."""
+    """Return how many records a second the workers take from a full queue."""
     fields = {"event": "hit", "run": "1", "game": 1, "player": 1, "target": 2, "damage": 10}
     body = json.dumps({"logger": "arena.combat", "message": "A hits B: 10", "fields": fields})
     fill(f"{prefix}combat", body, records, broker)
@@ -187,7 +187,7 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
 
 def parse() -> argparse.Namespace:
     parser = make_parser(__doc__, EXAMPLES, "overhead.py")
-    parser.add_argument("--quick", action="store_true", help="rougher figures, in seconds")
+    parser.add_argument("--quick", action="store_true", help="rougher figures, within seconds")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Ship log records to RabbitMQ; the program that logs never waits for it, nor fails because of it.
+"""Ship log records to RabbitMQ without delaying or breaking the program that logs.
 
     from rabbit_logging import RabbitHandler
 
@@ -7,8 +7,8 @@
 
 A record becomes a JSON message in the durable queue of its logger's last word, here `log.lobby`.
 One thread owns the connection; it connects again, and sends again what the broker did not confirm,
-with the same message_id. A program that forks must make its handler after the fork. A queue of that
-name with other settings ends the shipping, for all channels.
+with the same message_id. A program that forks must make its handler after the fork. If a queue
+of that name has other settings, the shipping ends, for all channels.
 """
 
 import copy
@@ -29,7 +29,7 @@ from kit.web.relay import Outgoing, Relay
 
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 LONGEST = 150  # bytes of a channel's name: a queue's name, with the prefix, has 255 at most
-AT_ONCE = 100  # messages that are taken from the buffer at a time
+BATCH = 100  # messages that are taken from the buffer at a time
 
 
 class Message(NamedTuple):
@@ -65,7 +65,7 @@ class RabbitHandler(logging.Handler):
         self._was_full = False
         broker = copy.copy(broker) if broker else Broker(**where)
         self.shipper = Shipper(broker, fanout, prefix, self.dropped)
-        self.addFilter(self._is_the_program_s)
+        self.addFilter(self._is_from_the_program)
         self._thread = threading.Thread(target=self.shipper.run, daemon=True)
         self._thread.start()
 
@@ -90,20 +90,20 @@ class RabbitHandler(logging.Handler):
             self.shipper.buffer.append(message)
 
     def close(self) -> None:
-        """Ship what is left, and say what could not be shipped."""
+        """Ship the rest, and report how many records could not be shipped."""
         if not self.shipper.stopping:
             self.shipper.stop()
             self._thread.join(self.flush_seconds)
-            if left := len(self.shipper.buffer):
+            if remaining := len(self.shipper.buffer):
                 within = "" if self.shipper.problem else f" within {self.flush_seconds:g} s"
-                say("!", f"{left} log records not shipped{within}")
+                say("!", f"{remaining} log records not shipped{within}")
             if self.dropped:
                 why = "the buffer was full" if self._was_full else "they came after the end"
                 say("!", f"{self.dropped.total()} log records dropped: {why}")
         super().close()
 
-    def _is_the_program_s(self, record: logging.LogRecord) -> bool:
-        """Leave out our own records: shipping one must not make another one to ship."""
+    def _is_from_the_program(self, record: logging.LogRecord) -> bool:
+        """Leave out our own records: shipping one must not create another one to ship."""
         ours = record.thread == self._thread.ident
         return not ours and record.name.partition(".")[0] != "pika"
 
@@ -119,7 +119,7 @@ class Shipper(Relay):
     def __init__(self, broker: Broker, fanout: str, prefix: str, dropped: Counter[str]) -> None:
         super().__init__(broker)
         self.buffer: deque[Message] = deque()  # the handler appends, we take from the left
-        self.problem: BrokerError | None = None  # why it gave up for good
+        self.problem: BrokerError | None = None  # why shipping ended for good
         self.shipped = 0  # what the broker has confirmed
         self._fanout, self._prefix = fanout, prefix
         self.broker.retry_for = math.inf
@@ -127,7 +127,7 @@ class Shipper(Relay):
         self._declared: set[str] = set()
 
     def run(self) -> None:
-        """Ship until told to stop, and say why if that is impossible."""
+        """Ship until told to stop, or report why that is impossible."""
         try:
             super().run()
         except Exception as error:
@@ -151,8 +151,8 @@ class Shipper(Relay):
 
     def unpublished(self) -> list[Outgoing]:
         if not self.buffer:
-            self._note_what_was_dropped()
-        oldest = [self.buffer[place] for place in range(min(AT_ONCE, len(self.buffer)))]
+            self._note_dropped()
+        oldest = [self.buffer[place] for place in range(min(BATCH, len(self.buffer)))]
         return [
             Outgoing(None, self._fanout, self._prefix + channel, body, id, not self._fanout)
             for channel, id, body in oldest
@@ -162,8 +162,8 @@ class Shipper(Relay):
         self.buffer.popleft()
         self.shipped += 1
 
-    def _note_what_was_dropped(self) -> None:
-        """Put a message in the place of those that are missing."""
+    def _note_dropped(self) -> None:
+        """Append a message that stands for those that are missing."""
         for channel, total in self._dropped.copy().items():
             if count := total - self._noted[channel]:
                 self._noted[channel] = total
@@ -191,7 +191,7 @@ def as_message(record: logging.LogRecord) -> Message:
         whole["stack"] = record.stack_info
     try:
         text = _encode(whole)
-    except Exception:  # a key that is no text, a list that contains itself, an infinite number
+    except Exception:  # a key that is not a string, a list that contains itself, an infinite number
         whole["fields"] = {str(key): show(value) for key, value in whole["fields"].items()}
         text = json.dumps(whole)
     # RabbitMQ removes line ends from a queue's name, and pika would wait for the original one.
@@ -201,7 +201,7 @@ def as_message(record: logging.LogRecord) -> Message:
 
 
 def note_of_dropped(channel: str, count: int) -> Message:
-    """Return the message that stands where others are missing."""
+    """Return the message that stands for dropped ones."""
     record = logging.makeLogRecord(
         {
             "name": f"rabbit_logging.{channel}",
@@ -215,12 +215,12 @@ def note_of_dropped(channel: str, count: int) -> Message:
 
 
 def show(value: object) -> str:
-    """Return the repr of a value that JSON has no form for."""
+    """Return the repr of a value that JSON cannot represent."""
     return attempt(lambda: repr(value), f"<{type(value).__name__}>")
 
 
 def attempt(make: Callable[[], str], otherwise: str) -> str:
-    """Return what a foreign function makes, or `otherwise` if it fails."""
+    """Return the result of a function that may fail, or `otherwise` and the type of its error."""
     try:
         return make()
     except Exception as error:

@@ -2,7 +2,7 @@
 """Play superhero combats, and ship their log to RabbitMQ.
 
     ./simulator.py --players 12 --rounds 10 --seed 7
-    ./simulator.py --no-shipping                   # the same games, and no log
+    ./simulator.py --no-shipping                   # the same games, without shipping the log
 
 Each logger has a durable queue: log.lobby and log.combat. worker.py makes tables of them.
 """
@@ -26,7 +26,7 @@ except ImportError as missing:
 
 EXAMPLES = """examples:
   ./simulator.py --turn-seconds 0 --players 400   # as fast as it can
-  ./simulator.py --truth truth.json               # and write down what tables.py should say"""
+  ./simulator.py --truth truth.json               # write what tables.py should print to a file"""
 
 
 def parse() -> argparse.Namespace:
@@ -37,11 +37,11 @@ def parse() -> argparse.Namespace:
     add("--no-shipping", action="store_true", help="ship no log records")
     fanout_help = "ship to this fanout exchange, not to queues"
     add("--fanout", type=queue_name, metavar="EXCHANGE", help=fanout_help)
-    buffer_help = "records that wait for the broker, at most (default: %(default)s)"
+    buffer_help = "at most N records wait for the broker (default: %(default)s)"
     add("--buffer", type=number(int, 1), default=10_000, metavar="N", help=buffer_help)
     flush_help = "at the end, ship the rest for this long (default: %(default)s)"
     add("--flush-seconds", type=SECONDS, default=10, metavar="SECONDS", help=flush_help)
-    add("--truth", type=Path, metavar="FILE", help="write down what happened, as JSON")
+    add("--truth", type=Path, metavar="FILE", help="write the expected tables, as JSON")
     options = parser.parse_args()
     try:
         if options.truth:
@@ -52,7 +52,7 @@ def parse() -> argparse.Namespace:
 
 
 def play(arena: Arena) -> dict:
-    """Play all games, with a line for each; return what happened, as the tables should have it."""
+    """Play all games, printing a line for each; return the tables that are expected."""
     truth = {"participants": [], "podium": []}
     for game in arena.play():
         winner = game.podium[0]

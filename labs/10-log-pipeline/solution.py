@@ -1,4 +1,4 @@
-"""Lab 10: a log sink that may be killed at any moment; each record is in its files, and once.
+"""Lab 10: a log sink that can be killed at any moment, with each record in its files exactly once.
 
 python labs/10-log-pipeline/solution.py --queue mine --output /tmp/mine
 """
@@ -15,7 +15,7 @@ BATCH = 5  # records in a file, at most
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
@@ -50,7 +50,7 @@ class Sink:
         self.begun = 0.0  # when the first record of the batch came
 
     def on_message(self, channel, method, properties, body: bytes) -> None:
-        """Take a record in hand."""
+        """Add a record to the batch."""
         record = json.loads(body)
         print(f" [x] Received {record['id']!r}")
         self.begun = self.begun if self.batch else time.monotonic()
@@ -60,7 +60,7 @@ class Sink:
             self.save(channel)
 
     def save(self, channel) -> None:
-        """Write what is in hand."""
+        """Write the batch."""
         print(f" [*] Writing what {len(self.batch)} messages have brought")
         rows = []
         for record in self.batch:
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--queue", required=True, help="where the records come from")
     parser.add_argument("--output", type=Path, required=True, help="a folder, for this sink only")
     parser.add_argument("--batch-seconds", type=float, default=2,
-        help="until a batch is written though it is not full (default: %(default)s)")  # fmt: skip
+        help="until a batch that is not full is written (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seconds-per-row", type=float, default=0,
         help="write slowly, so that there is time to look (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()

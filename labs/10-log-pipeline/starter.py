@@ -1,4 +1,4 @@
-"""Lab 10: a log sink that may be killed at any moment; each record is in its files, and once.
+"""Lab 10: a log sink that can be killed at any moment, with each record in its files exactly once.
 
 python labs/10-log-pipeline/exercise.py --queue mine --output /tmp/mine
 """
@@ -15,7 +15,7 @@ BATCH = 5  # records in a file, at most
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
@@ -29,13 +29,13 @@ def known_ids(folder: Path) -> set[str]:
 
 def write(path: Path, rows: list[dict], seconds_per_row: float) -> None:
     """Write a file of rows, one JSON object a line."""
-    # TODO(3): until it is written to its end, a reader sees half a file; and if we are killed,
-    # for ever. Write under another name.
+    # TODO(3): until all rows are written, a reader sees half a file, and if we are killed, it stays
+    # that way. Write under another name.
     with path.open("w") as file:
         for row in rows:
             time.sleep(seconds_per_row)
             file.write(json.dumps(row) + "\n")
-    # TODO(3): now it is whole. See that it is on the disk, and give it its name.
+    # TODO(3): now it is complete. Make sure that it is on the disk, and give it its name.
 
 
 class Sink:
@@ -49,19 +49,19 @@ class Sink:
         self.begun = 0.0  # when the first record of the batch came
 
     def on_message(self, channel, method, properties, body: bytes) -> None:
-        """Take a record in hand."""
+        """Add a record to the batch."""
         record = json.loads(body)
         print(f" [x] Received {record['id']!r}")
         self.begun = self.begun if self.batch else time.monotonic()
         self.batch.append(record)
         self.last_tag = method.delivery_tag
-        # TODO(1): acknowledged, and in our memory only. Not here, but where it is in a file.
+        # TODO(1): acknowledged, but in our memory only. Do it where the record is in a file.
         channel.basic_ack(method.delivery_tag)
         if len(self.batch) == BATCH:
             self.save(channel)
 
     def save(self, channel) -> None:
-        """Write what is in hand."""
+        """Write the batch."""
         print(f" [*] Writing what {len(self.batch)} messages have brought")
         # TODO(2): a message may come twice. Take only records whose id is not among self.ids, and
         # remember theirs.
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--queue", required=True, help="where the records come from")
     parser.add_argument("--output", type=Path, required=True, help="a folder, for this sink only")
     parser.add_argument("--batch-seconds", type=float, default=2,
-        help="until a batch is written though it is not full (default: %(default)s)")  # fmt: skip
+        help="until a batch that is not full is written (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seconds-per-row", type=float, default=0,
         help="write slowly, so that there is time to look (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the tables that the workers' files add up to, each record taken once.
+"""Print the tables from the workers' files, counting each record once.
 
 ./tables.py rows
 ./tables.py rows --game 3
@@ -24,8 +24,8 @@ def parse() -> argparse.Namespace:
     parser = plain_parser(__doc__, EXIT_CODES)
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="where worker.py writes: its --output")
-    add("--game", type=number(int, 1), metavar="N", help="of this game only, of each run")
-    add("--json", action="store_true", help="for a program to read")
+    add("--game", type=number(int, 1), metavar="N", help="only this game of each run")
+    add("--json", action="store_true", help="print JSON")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What labs/check.py 10 looks at."""
+"""The checks that labs/check.py 10 runs."""
 
 import json
 from collections import Counter
@@ -38,7 +38,7 @@ def rows(folder: Path) -> list[dict]:
     try:
         return list(map(json.loads, lines))
     except ValueError:
-        raise AssertionError("A line in a file of yours is no whole JSON object.") from None
+        raise AssertionError("A line in a file of yours is not a complete JSON object.") from None
 
 
 def acknowledged(exercise: Exercise, before: int = 0) -> bool:
@@ -51,7 +51,7 @@ def acknowledged(exercise: Exercise, before: int = 0) -> bool:
 
 @pytest.mark.task(1)
 def test_a_killed_sink_loses_nothing(exercise: Exercise, tmp_path: Path) -> None:
-    """What a killed sink had in hand goes back to the queue; what is in a file does not.
+    """Records that a killed sink held go back to the queue; those in a file do not.
 
     Read: https://www.rabbitmq.com/docs/confirms#consumer-acks-multiple-parameter
     """
@@ -129,7 +129,7 @@ def test_each_record_is_written_once(exercise: Exercise, tmp_path: Path) -> None
 
 @pytest.mark.task(3)
 def test_no_file_is_torn(exercise: Exercise, tmp_path: Path) -> None:
-    """A file has its name only once it is whole, whenever the sink is killed.
+    """A file gets its name only when it is complete, whenever the sink is killed.
 
     Read: https://docs.python.org/3/library/os.html#os.replace
     """
@@ -141,7 +141,7 @@ def test_no_file_is_torn(exercise: Exercise, tmp_path: Path) -> None:
     sink.end()
     assert not early, (
         f"While your sink wrote, there was a {early[0].name} with {len(rows(folder))} of 5 rows: a "
-        "reader takes it for whole."
+        "reader takes it for complete."
     )
     assert not rows(folder), "Your sink was killed in the middle of writing, and left half a file."
     exercise.wait_until(

@@ -36,7 +36,7 @@ def parse() -> argparse.Namespace:
     add = source.add_argument
     channel_help = "a logger whose queue to read; may be repeated"
     add("--channel", type=queue_name, action="extend", nargs="+", metavar="NAME", help=channel_help)
-    fanout_help = "read a copy of all that goes to this exchange meanwhile"
+    fanout_help = "read a copy of what goes to this exchange while we run"
     add("--fanout", type=queue_name, metavar="EXCHANGE", help=fanout_help)
     add = parser.add_argument_group("files").add_argument
     add("--output", type=Path, required=True, metavar="DIR", help="the folder for the files")
@@ -61,13 +61,13 @@ class Worker(Consumer):
         self.options, self.sink = options, sink
         self.prefetch = 2 * options.batch  # the next batch comes while we write one
         self.records = 0  # in files
-        self.batch: list[Row] = []  # in hand, in no file yet
+        self.batch: list[Row] = []  # received, but in no file yet
         self._began = 0.0  # when the first of them came
         self._last: Message | None = None  # the last of them
         self._queues: list[str] = []
-        self._is_empty = False  # there is no record left in them
-        self._handled = self._looked = 0  # records: so far, and when we last looked
-        self._kinds: set[str] = set()  # of records that no transform is for
+        self._is_empty = False  # no record waits in them
+        self._handled = self._looked = 0  # records: until now, and until we last looked
+        self._kinds: set[str] = set()  # of records without a transform
 
     def declare(self, channel) -> list[str]:
         """Declare the queues to read; with --fanout one of our own."""
@@ -90,11 +90,11 @@ class Worker(Consumer):
             self._save()
 
     def is_done(self) -> bool:
-        """Return True if it is time to stop. A queue of our own goes when we go: empty it first."""
+        """Return True if it is time to stop. Our own queue is deleted with us: empty it first."""
         return self._is_empty or (self.stopping and not self.options.fanout)
 
     def look(self, channel) -> None:
-        """Write a batch that has waited long enough; see whether there is more to come."""
+        """Write a batch that has waited long enough; see if there are more records."""
         if self.batch and time.monotonic() - self._began >= self.options.batch_seconds:
             self._save()
         if self.stopping or self.options.exit_when_empty:
@@ -123,7 +123,7 @@ class Worker(Consumer):
             self._save()
 
     def _save(self) -> None:
-        """Write the batch, then acknowledge it, all up to its last record at once."""
+        """Write the batch, then acknowledge all of it at once."""
         try:
             path = self.sink.write(self.batch)
         except OSError as error:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Ask a service something, and print its answer.
+"""Send a request to a service, and print its answer.
 
     ./ask.py monolith POST accounts email=ada@example.com name="Ada Lovelace"
     ./ask.py attendees GET accounts/ada@example.com
 
-A browser can do the same: each service shows at /docs what it answers.
+A browser can do the same: each service shows its requests at /docs.
 """
 
 import argparse
@@ -43,11 +43,11 @@ def field(text: str) -> tuple[str, str]:
 def parse() -> argparse.Namespace:
     parser = plain_parser(__doc__, EXAMPLES)
     add = parser.add_argument
-    add("service", choices=SERVICES, help="whom to ask")
+    add("service", choices=SERVICES, help="the service to ask")
     method_help = "what to do: read, add, change, set, close"
     add("method", type=str.upper, choices=METHODS, help=method_help)
-    add("path", help="what comes after the address, such as accounts")
-    add("fields", nargs="*", type=field, metavar="NAME=VALUE", help="what to send")
+    add("path", help="the path after the address, such as accounts")
+    add("fields", nargs="*", type=field, metavar="NAME=VALUE", help="fields to send, as JSON")
     return parser.parse_args()
 
 
@@ -89,7 +89,7 @@ def show(value: object) -> str:
 
 
 def explain(detail: object) -> str:
-    """Return why a request was refused; FastAPI names each field that is not right."""
+    """Return why a request was refused; FastAPI names each field that is wrong."""
     if isinstance(detail, str):
         return detail
     return "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in detail)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Who comes to the conference: badges, and a copy of the monolith's accounts.
+"""The attendees service: badges, and a copy of the monolith's accounts.
 
     ./attendees.py --via polling --every 5     # ask the monolith for all accounts, again and again
-    ./attendees.py                             # be told of every change by a message
+    ./attendees.py                             # get every change as a message
 
-Either way the copy is here: this service answers every request without the monolith.
+Either way this service has a copy: it answers every request without the monolith.
 """
 
 import argparse
@@ -39,8 +39,8 @@ except ImportError as missing:
 EXAMPLES = """examples:
   ./attendees.py --monolith http://monolith:8011     # where the accounts are
 
-http://127.0.0.1:8012/docs shows what may be asked."""
-PAUSE = 1  # seconds before the monolith is asked again, when messages need all accounts first
+http://127.0.0.1:8012/docs shows the requests that it takes."""
+PAUSE = 1  # seconds between requests for all accounts, which must come before the messages
 
 
 class Polling:
@@ -63,7 +63,7 @@ class Polling:
 
 
 class Listening(Consumer):
-    """Hears of every change from a durable queue; runs in a thread of its own."""
+    """Gets every change from a durable queue; runs in a thread of its own."""
 
     prefetch = 100
 
@@ -74,7 +74,7 @@ class Listening(Consumer):
     def declare(self, channel) -> list[str]:
         """Make sure that all changes so far are in the copy, and all later ones in our queue."""
         if not self.names.has_copy(channel.connection):
-            self.copies.not_complete()  # first: if we die after the next line, we still know
+            self.copies.mark_incomplete()  # first, so that we still know after a crash
         self.names.declare_copy(channel)
         while not (self.copies.complete or self.stopping):
             self.copies.fetch(PAUSE)
@@ -83,7 +83,7 @@ class Listening(Consumer):
         return [self.names.copy]
 
     def handle(self, message: Message) -> None:
-        """Put a change into the copy, then acknowledge."""
+        """Apply a change to the copy, then acknowledge."""
         try:
             self.copies.take(Account.model_validate_json(message.body))
         except pydantic.ValidationError:

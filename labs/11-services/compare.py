@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Make the same changes known by polling and by messages, and measure the costs.
+"""Propagate the same changes by polling and by messages, and measure the costs.
 
     ./compare.py
 
-One monolith and several attendees services, all of them processes of their own, with data and
-queues of their own. At the end the monolith goes away just after a change, and comes back.
+One monolith and several attendees services run as separate processes, with data and queues of their
+own. At the end the monolith stops just after a change, and comes back.
 """
 
 import argparse
@@ -30,15 +30,15 @@ except ImportError as missing:
 
 EXAMPLES = """what the columns say:
   requests       how often the service asked the monolith
-  delay in ms    from when a change is asked for to when the service has it
-  last change    made just before the monolith goes away: does the service know it meanwhile?
+  delay in ms    from requesting a change until the service has it
+  last change    made just before the monolith stops: does the service know it meanwhile?
                  And how long after the change did it know?"""
 HERE = Path(__file__).resolve().parent
 EMAIL = "ada@example.com"
 EVERY = number(float, 0.05, 10)  # seconds
 PAUSE = (0.05, 0.35)  # seconds from one change to the next: at least, at most
 AWAY = 1  # seconds without the monolith
-DEADLINE = 30  # seconds for what takes one
+DEADLINE = 30  # seconds for a step that takes one
 TITLES = [
     ["", "requests", "mean delay", "worst delay", "last change", "known"],
     ["", "", "ms", "ms", "meanwhile", "after ms"],
@@ -62,7 +62,7 @@ class Contender:
         return None
 
     def row(self, made: dict[int, float]) -> list[str]:
-        """Return the row of the table; `made` has the time at which each version was asked for."""
+        """Return the row of the table; `made` has the time of the request for each version."""
         delays = [1000 * (self.knows_since(version) - asked) for version, asked in made.items()]
         requests = re.search(r"requests to the monolith: (\d+)", self.service.text())[1]
         *delays, last = delays
@@ -81,7 +81,7 @@ class Comparison:
             for every in polls
         ]
         self.contenders.append(Contender("messages"))
-        self.made: dict[int, float] = {}  # version -> when it was asked for
+        self.made: dict[int, float] = {}  # version -> when it was requested
         self.random = random.Random(11)  # the same pauses in every run
 
     def start(self, name: str, *arguments: object, port: int = 0) -> Script:
@@ -138,7 +138,7 @@ class Comparison:
 
 
 def address_in(service: Script) -> str:
-    """Wait until a service answers; return where."""
+    """Wait until a service answers; return its address."""
     return re.search(r"http://[\w.:]+\d", service.wait_for("Answering", within=DEADLINE).text)[0]
 
 

@@ -3,8 +3,8 @@
 
     ./mail.py
 
-One line a mail, a page that shows them, and /mails as JSON. A mail that comes again, with the same
-Message-ID, is not delivered again.
+It prints a line for each mail, and shows them on a page and, as JSON, at /mails. A mail that comes
+again, with the same Message-ID, is not delivered again.
 """
 
 import argparse
@@ -35,7 +35,7 @@ except ImportError as missing:
 
 EXAMPLES = """examples:
   ./mail.py --refuse nobody@example.com     # 550 for this address: there is no such mailbox
-  ./mail.py --busy ada@example.com          # 450 for this one: later, perhaps
+  ./mail.py --busy ada@example.com          # 450 for this one: try later
   ./mail.py --forget                        # keep nothing on disk
 
 exit codes: 0 stopped, 1 unexpected, 2 usage"""
@@ -49,7 +49,7 @@ MAIL_ON_PAGE = "<article><b>{to}</b>: {subject}<pre>{text}</pre></article>"
 
 
 class Mails:
-    """The mails that have come; the handler of aiosmtpd."""
+    """The mails received; aiosmtpd calls its handle_ methods."""
 
     def __init__(self, folder: Path | None, refuse: list[str], busy: list[str]) -> None:
         self.refuse, self.busy = set(refuse), set(busy)
@@ -59,7 +59,7 @@ class Mails:
         self.mails = {one["id"]: one for one in map(read, kept)}
 
     async def handle_RCPT(self, server, session, envelope, address: str, options) -> str:  # noqa: N802
-        """Take an address, unless the options say no."""
+        """Accept a recipient, unless the options refuse it."""
         if address in self.refuse:
             return "550 no such mailbox here"
         if address in self.busy:
@@ -77,7 +77,7 @@ class Mails:
             return "250 OK, known already"
         if self.box is not None:
             try:
-                self.box.add(envelope.content)  # on disk before we say so
+                self.box.add(envelope.content)  # on disk before we confirm it
             except OSError as error:
                 say("!", f"Cannot keep a mail to {what} ({reason(error)})")
                 return "451 cannot keep it now"
@@ -155,8 +155,8 @@ def parse() -> argparse.Namespace:
     port = port_of(SMTP, FIRST_PORT)
     port_help = "0 for any free one (default: %(default)s)"
     add("--smtp-port", type=PORT, metavar="PORT", default=port, help=port_help)
-    add("--refuse", action="append", default=[], metavar="ADDRESS", help="refuse it for good: 550")
-    add("--busy", action="append", default=[], metavar="ADDRESS", help="put it off: 450")
+    add("--refuse", action="append", default=[], metavar="ADDRESS", help="refuse its mail: 550")
+    add("--busy", action="append", default=[], metavar="ADDRESS", help="defer its mail: 450")
     add("--forget", action="store_true", help="do not keep mails in the folder of --data")
     return parser.parse_args()
 

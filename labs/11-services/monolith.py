@@ -3,7 +3,7 @@
 
     ./monolith.py
 
-A change and its message are stored together; the message is published when the broker is there.
+A change and its message are stored together; the message is published once the broker is reachable.
 """
 
 try:
@@ -33,7 +33,7 @@ except ImportError as missing:
 EXAMPLES = """examples:
   ./monolith.py --http-port 0 --data /tmp/site      # any free port; the data elsewhere
 
-http://127.0.0.1:8011/docs shows what may be asked."""
+http://127.0.0.1:8011/docs shows the requests that it takes."""
 
 
 def application(site: Site, relay: SiteRelay) -> FastAPI:

@@ -3,9 +3,9 @@
 
     ./run.py                          # all four
     ./run.py workflow attendees       # these two, in this order
-    ./run.py --delete                 # what the site has left: its queues and its data
+    ./run.py --delete                 # delete the site's queues and data
 
-Each is a process of its own. When one of them ends, all end.
+Each is a separate process. When one of them ends, all end.
 """
 
 import argparse
@@ -34,17 +34,17 @@ EXAMPLES = """examples:
 
 
 def command(service: str, options: argparse.Namespace) -> list:
-    words = [sys.executable, HERE / f"{service}.py", "--data", options.data]
-    words += ["--verbose"] if options.verbose else []
+    arguments = [sys.executable, HERE / f"{service}.py", "--data", options.data]
+    arguments += ["--verbose"] if options.verbose else []
     if service != "mail":
-        words += ["--prefix", options.prefix]
+        arguments += ["--prefix", options.prefix]
     if service == "attendees":
-        words += ["--via", options.via, "--every", options.every]
-    return words
+        arguments += ["--via", options.via, "--every", options.every]
+    return arguments
 
 
 def delete(options: argparse.Namespace, broker: Broker) -> int:
-    """Delete what the site has left, unless it runs; return the exit code."""
+    """Delete the site's queues and data, unless it runs; return the exit code."""
     for path in options.data.glob("*.sqlite3"):
         Database(path.parent, path.name, "").close()  # fails if its service runs
     connection = broker.connect()
@@ -61,7 +61,7 @@ def delete(options: argparse.Namespace, broker: Broker) -> int:
     for path in options.data.glob("*.sqlite3*"):
         path.unlink()
     shutil.rmtree(options.data / "mail", ignore_errors=True)
-    with contextlib.suppress(OSError):  # it is not there, or something else is in it
+    with contextlib.suppress(OSError):  # it does not exist, or is not empty
         options.data.rmdir()
         say("*", f"The folder {options.data} is deleted")
     return OK
@@ -80,7 +80,7 @@ def options() -> argparse.Namespace:
     add = parser.add_argument
     services_help = f"{', '.join(SERVICES)} (default: all)"
     add("services", nargs="*", metavar="SERVICE", help=services_help)
-    add("--delete", action="store_true", help="delete the queues and the data, and end")
+    add("--delete", action="store_true", help="delete the queues and the data, and exit")
     add_via(parser)
     options = parse(parser)
     if unknown := [name for name in options.services if name not in SERVICES]:

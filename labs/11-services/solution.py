@@ -12,14 +12,14 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def load(file: Path) -> dict:
-    """Return the copy as it was when it was last saved: an account for each e-mail address."""
+    """Return the copy that was last saved: an account for each e-mail address."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
@@ -31,10 +31,10 @@ def save(file: Path, copy: dict) -> None:
 
 
 def take(copy: dict, account: dict) -> bool:
-    """Take an account into the copy; return whether that was news.
+    """Put an account into the copy; return False if it was old news.
 
     An account has an email, a name, a version, which grows with every change, and active, which is
-    false once it was closed.
+    false once it is closed.
     """
     email = account["email"]
     if email in copy and account["version"] <= copy[email]["version"]:

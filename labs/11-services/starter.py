@@ -12,14 +12,14 @@ import pika
 
 
 def connect() -> pika.BlockingConnection:
-    """Connect to the broker of AMQP_URL, or to the one on this machine."""
+    """Connect to the broker at AMQP_URL, or to the one on this machine."""
     return pika.BlockingConnection(
         pika.URLParameters(os.environ.get("AMQP_URL", "amqp://localhost"))
     )
 
 
 def load(file: Path) -> dict:
-    """Return the copy as it was when it was last saved: an account for each e-mail address."""
+    """Return the copy that was last saved: an account for each e-mail address."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
@@ -31,18 +31,18 @@ def save(file: Path, copy: dict) -> None:
 
 
 def take(copy: dict, account: dict) -> bool:
-    """Take an account into the copy; return whether that was news.
+    """Put an account into the copy; return False if it was old news.
 
     An account has an email, a name, a version, which grows with every change, and active, which is
-    false once it was closed.
+    false once it is closed.
     """
     email = account["email"]
-    # TODO(2): a message may come late, after a newer one, and then what is old overwrites what is
-    # new. Take only a version that is higher than the one we have, and return False otherwise.
+    # TODO(2): a message may come late, after a newer one, and then old data overwrites new data.
+    # Take only a version that is higher than the one we have, and return False otherwise.
 
     copy[email] = account
-    # TODO(3): we forget what we remove, so a late message of this account looks like
-    # a new account, and it is open again. Keep the closed account, with its version.
+    # TODO(3): once removed, the account is forgotten, so a late message about it looks like
+    # a new account, and opens it again. Keep the closed account, with its version.
     if not account["active"]:
         del copy[email]
     return True
@@ -59,8 +59,8 @@ def main() -> None:
     connection = connect()
     channel = connection.channel()
     channel.exchange_declare(args.exchange, "fanout", durable=True)
-    # TODO(1): this queue goes when we go, and what changes until we are back is never told us. We
-    # want one that stays, also over a restart of the broker, with the name that --queue gives.
+    # TODO(1): this queue is deleted when we exit, and we never hear of changes until we are back.
+    # Declare one that survives us and a restart of the broker, with the name from --queue.
     queue = channel.queue_declare("", exclusive=True).method.queue
     channel.queue_bind(queue, args.exchange)
 

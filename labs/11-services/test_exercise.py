@@ -1,4 +1,4 @@
-"""What labs/check.py 11 looks at."""
+"""The checks that labs/check.py 11 runs."""
 
 import contextlib
 import json
@@ -14,12 +14,12 @@ from kit.exercise.program import Program
 
 
 def account(email: str, version: int, name: str, active: bool = True) -> dict:
-    """Return an account as messages have it."""
+    """Return an account as in a message."""
     return {"email": email, "name": name, "version": version, "active": active}
 
 
 class Site:
-    """An exchange of the check's own, and the copy that the program keeps of its messages."""
+    """An exchange of our own, and the program's copy of what is published to it."""
 
     def __init__(self, exercise: Exercise, folder: Path) -> None:
         self.exercise = exercise
@@ -27,11 +27,11 @@ class Site:
         self.markers = 0  # sent so far
 
     def start(self) -> Program:
-        """Start the program, and wait until it waits."""
+        """Start the program, and wait until it has subscribed."""
         return self.exercise.start_worker("--exchange", self.exchange, "--file", self.file)
 
     def tell(self, *accounts: dict) -> None:
-        """Publish changes of accounts, also if there is nobody to take them."""
+        """Publish changes of accounts, even if nobody takes them."""
         channel = self.exercise.client.connection.channel()
         for one in accounts:
             channel.basic_publish(self.exchange, "", json.dumps(one).encode())
@@ -59,7 +59,7 @@ class Site:
         return {}
 
     def delete(self) -> None:
-        """Leave nothing on the broker, not even queues that the broker has named."""
+        """Delete everything on the broker, even queues that the broker has named."""
         channel = self.exercise.client.connection.channel()
         for answer in self.exercise.received(Queue.DeclareOk):
             channel.queue_delete(answer.what.queue)
@@ -68,7 +68,7 @@ class Site:
 
 @pytest.fixture
 def site(exercise: Exercise, tmp_path: Path) -> Iterator[Site]:
-    """Return an exchange, and a file for the copy, of the check's own."""
+    """Return an exchange and a file for the copy, both our own."""
     site = Site(exercise, tmp_path)
     yield site
     for program in exercise.programs:
@@ -107,7 +107,7 @@ def test_hears_what_changed_meanwhile(exercise: Exercise, site: Site) -> None:
         "durable=True."
     )
     assert {queue.queue for queue in declared} == {exercise.queue}, (
-        "Your queue has another name than --queue gives."
+        "Your queue does not have the name that --queue gives."
     )
 
 
@@ -122,7 +122,7 @@ def test_old_news_changes_nothing(site: Site) -> None:
     site.tell_and_wait(account(ada, 1, "Ada"), account(ada, 3, "Ada King"))
     name = site.copy().get(ada, {}).get("name")
     assert name == "Ada King", (
-        f"Version 1 of an account was told, then version 3, and the copy has the name {name!r} of "
+        f"Version 1 of an account was sent, then version 3, and the copy has the name {name!r} of "
         "version 1: what is new has to get in."
     )
     site.tell_and_wait(account(ada, 2, "Ada Byron"))
@@ -131,7 +131,7 @@ def test_old_news_changes_nothing(site: Site) -> None:
     )
     site.tell_and_wait(account(ada, 3, "Ada Lovelace"))
     assert site.copy()[ada]["name"] == "Ada King", (
-        "Version 3 was told once more, and your copy took it as news: only a higher version is."
+        "Version 3 was sent again, and your copy took it as news: only a higher version is."
     )
 
 

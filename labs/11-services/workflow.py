@@ -31,14 +31,14 @@ except ImportError as missing:
 
 EXAMPLES = """examples:
   ./workflow.py --smtp mail.example:25        # another mail server
-  ./workflow.py --parked                      # what is parked, and why
-  ./workflow.py --parked --again              # and back into the queues with it"""
-LONGEST = 30  # seconds between two tries
-DELAY = number(float, 0.01, LONGEST)
+  ./workflow.py --parked                      # show what is parked, and why
+  ./workflow.py --parked --again              # and put it back into the queues"""
+LONGEST_DELAY = 30  # seconds between two tries
+DELAY = number(float, 0.01, LONGEST_DELAY)
 
 
 class Workflow(Consumer):
-    """Sends one mail after the other."""
+    """Sends the mails, one at a time."""
 
     def __init__(
         self, post: Post, names: Names, options: argparse.Namespace, broker: Broker
@@ -51,7 +51,7 @@ class Workflow(Consumer):
 
     def send_mails(self) -> int:
         """Send mails until SIGTERM or Ctrl-C; return the exit code."""
-        # After the mail in hand: half of it may be with the mail server.
+        # Finish the current mail first: the mail server may have half of it.
         self.stop_at(signal.SIGTERM, signal.SIGINT)
         with contextlib.suppress(KeyboardInterrupt):
             self.run()
@@ -73,7 +73,7 @@ class Workflow(Consumer):
         message.acknowledge()
 
     def _send(self, message: Message, decision: Decision) -> None:
-        """Send the mail of a decision, unless it is sent. Raises Pause."""
+        """Send the mail of a decision, unless it was sent before. Raises Pause."""
         status = "approved" if message.queue == self.names.approved else "rejected"
         mail = self.post.write(decision, status)
         what = f"presentation {decision.number}, {status}, to {decision.email}"
@@ -96,8 +96,8 @@ class Workflow(Consumer):
         say("x", f"Sent: {what}")
 
     def _later(self, why: str) -> Pause:
-        """Return a pause, each time a longer one."""
-        delay, self.delay = self.delay, min(2 * self.delay, LONGEST)
+        """Return a pause, longer each time."""
+        delay, self.delay = self.delay, min(2 * self.delay, LONGEST_DELAY)
         return Pause(why, delay)
 
     def _park(self, message: Message, why: str, what: str = "") -> None:
@@ -118,7 +118,7 @@ def show_parked(names: Names, broker: Broker, again: bool) -> int:
     channel.confirm_delivery()
     names.declare_presentations(channel)
     count = channel.queue_declare(names.failed, passive=True).method.message_count
-    for _ in range(count):  # and no more: a workflow that runs may park them again
+    for _ in range(count):  # not more: a running workflow may park them again
         method, properties, body = channel.basic_get(names.failed)
         if method is None:
             break  # somebody else has taken it
@@ -149,12 +149,12 @@ def options() -> argparse.Namespace:
     server = f"{LOCALHOST}:{port_of(SMTP, FIRST_PORT)}"
     server_help = "the mail server (default: %(default)s)"
     add("--smtp", type=host_and_port, metavar="HOST:PORT", default=server, help=server_help)
-    delay_help = "wait so long after a failure, then longer (default: %(default)s)"
+    delay_help = "first pause after a failure; it grows (default: %(default)s)"
     add("--retry-delay", type=DELAY, default=1, metavar="SECONDS", help=delay_help)
-    tries_help = "park a mail that was put off so often (default: %(default)s)"
+    tries_help = "park a mail that was deferred this often (default: %(default)s)"
     add("--tries", type=number(int, 1), default=8, metavar="N", help=tries_help)
-    add("--parked", action="store_true", help="show what is parked, and why, and end")
-    add("--again", action="store_true", help="with --parked: back into the queues with it")
+    add("--parked", action="store_true", help="show what is parked, and why, and exit")
+    add("--again", action="store_true", help="with --parked: put it back into the queues")
     options = parse(parser)
     if options.again and not options.parked:
         parser.error("--again goes with --parked")

@@ -1,1 +1,1 @@
-"""What the programs of lab 8 have in common."""
+"""The parts that the programs of lab 8 share."""

@@ -1,4 +1,4 @@
-"""What wakes the chat's main thread: signals, keys, and other threads."""
+"""Wake the chat's main thread: for signals, for keys, and from other threads."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import signal
 import socket
 
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
-REDRAW = 1  # seconds, when nothing wakes us
+REDRAW = 1  # seconds between redraws when nothing wakes us
 
 
 class Alarm:
@@ -24,17 +24,17 @@ class Alarm:
 
     def ring(self) -> None:
         """Wake the main thread; any thread may call this."""
-        with contextlib.suppress(BlockingIOError):  # rung often enough
+        with contextlib.suppress(BlockingIOError):  # full: the thread is already being woken
             self._far.send(b".")
 
     def catch_signals(self) -> None:
-        """Let signals wake us instead of ending the program wherever it is."""
+        """Make signals wake us instead of ending the program at once."""
         for name in STOPS:
             self._catch(name, "stopped")
         signal.set_wakeup_fd(self._far.fileno(), warn_on_full_buffer=False)
 
     def catch_terminal(self) -> None:
-        """Let Ctrl-Z and a new size wake us too."""
+        """Make Ctrl-Z and a new terminal size wake us too."""
         self._catch("SIGTSTP", "suspended")
         self._catch("SIGWINCH", "resized")
 
@@ -53,5 +53,5 @@ class Alarm:
             return None
 
     def _catch(self, name: str, what: str) -> None:
-        if number := getattr(signal, name, None):  # Windows has few
+        if number := getattr(signal, name, None):  # Windows lacks some
             signal.signal(number, lambda *_: setattr(self, what, True))

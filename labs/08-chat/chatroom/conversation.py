@@ -1,4 +1,4 @@
-"""What to show of a room: what was said, who is here, and the state of the connection."""
+"""What a room shows: what was said, who is here, and the state of the connection."""
 
 import collections
 import itertools
@@ -68,7 +68,7 @@ class Person:
 
 
 class Conversation:
-    """Takes the events of a room and keeps what follows from them."""
+    """Applies the events of a room; keeps its lines, its people and the state of the connection."""
 
     def __init__(self) -> None:
         self.lines: collections.deque[Said | Notice] = collections.deque(maxlen=KEPT_LINES)
@@ -79,7 +79,7 @@ class Conversation:
         self._looked = time.monotonic()  # when we last looked for silent people
 
     def take(self, event: object) -> list[Said | Notice]:
-        """Take an event in; return the lines that follow from it."""
+        """Apply an event; return the new lines."""
         lines: list[Said | Notice] = []
         if isinstance(event, Entered):
             lines = [self._said(message) for message in event.old]
@@ -91,7 +91,7 @@ class Conversation:
             self.away = event.why
         elif isinstance(event, Back):
             self.away = ""
-            self._give_time()
+            self._restart_silence()
             lines = [Notice("Connected again")]
         self.lines.extend(lines)
         return lines
@@ -102,11 +102,11 @@ class Conversation:
     def miss(self) -> list[Said | Notice]:
         """Remove those who have been silent for too long; return a line for each.
 
-        Nobody is missed while we are disconnected ourselves, or were stopped, as by Ctrl-Z.
+        Nobody is removed while we are disconnected, or just after we were stopped, as by Ctrl-Z.
         """
         now = time.monotonic()
         if now - self._looked > 2 * BEAT:  # the programs look at least once a beat
-            self._give_time()
+            self._restart_silence()
         self._looked = now
         too_long = now - SILENT
         gone = [who for who, one in self.people.items() if one.heard < too_long and not self.away]
@@ -114,13 +114,13 @@ class Conversation:
         self.lines.extend(lines)
         return lines
 
-    def _give_time(self) -> None:
-        """Wait for everybody anew: we could not have heard them."""
+    def _restart_silence(self) -> None:
+        """Count everybody's silence from now on: we could not have heard them."""
         for person in self.people.values():
             person.heard = time.monotonic()
 
     def _said(self, message: Message) -> Said:
-        """Return the line; names get the colours in the order in which they come."""
+        """Return the line; names get colours in order of appearance."""
         name = message.shown_name
         if name not in self._colours:
             self._colours[name] = next(self._palette)

@@ -1,6 +1,6 @@
 """The input line: keys come in as bytes, a text comes out.
 
-prompt_toolkit, which comes with ipython, knows what the keys of all terminals send.
+prompt_toolkit, which comes with ipython, knows the key codes of all terminals.
 """
 
 import codecs
@@ -26,7 +26,7 @@ class Line:
         self._parser = Vt100Parser(self._press)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         buffer = self._buffer
-        self._does: dict[str, Callable[[], object]] = {
+        self._actions: dict[str, Callable[[], object]] = {
             Keys.ControlM: self._enter,
             Keys.ControlJ: self._enter,
             Keys.ControlH: self._rub_out,
@@ -42,21 +42,21 @@ class Line:
         }
 
     def feed(self, typed: bytes) -> None:
-        """Take what the keyboard has sent; b"" means that it was idle for a while."""
+        """Take bytes from the keyboard; b"" means that it was idle for a while."""
         if typed:
             self._parser.feed(self._decoder.decode(typed))
         else:
             self._parser.flush()  # a lone Escape does not begin an arrow key
 
     def visible(self, width: int) -> tuple[str, str]:
-        """Return what stands before the cursor and what after it, as much as fits."""
+        """Return the text before the cursor and the text after it, as much as fits."""
         at = self._buffer.cursor_position
         before, after = self._buffer.text[:at], self._buffer.text[at:]
         before = _fitting(before[::-1], width - 1)[::-1]
         return before, _fitting(after, width - 1 - cell_len(before))
 
     def _press(self, key: KeyPress) -> None:
-        if action := self._does.get(key.key):
+        if action := self._actions.get(key.key):
             action()
         elif key.key == Keys.BracketedPaste:
             self._insert(" ".join(key.data.split()))
@@ -98,14 +98,14 @@ def _fitting(text: str, width: int) -> str:
 
 
 def _last_letter(text: str) -> int:
-    """Return how many characters make the last letter that a person sees."""
+    """Return how many characters the last visible letter has."""
     count = 1
-    while count < len(text) and (_clings(text[-count]) or text[-count - 1] in JOINERS):
+    while count < len(text) and (_combines(text[-count]) or text[-count - 1] in JOINERS):
         count += 1
     return count
 
 
-def _clings(character: str) -> bool:
+def _combines(character: str) -> bool:
     """Return True if a character is drawn onto the one before it: an accent, a skin tone."""
     is_tone = "\U0001f3fb" <= character <= "\U0001f3ff"
     return is_tone or character in JOINERS or unicodedata.category(character) in ("Mn", "Me")

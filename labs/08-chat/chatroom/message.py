@@ -1,4 +1,4 @@
-"""What people send each other, and how to show it without harm."""
+"""The messages of a room, and how to show them safely."""
 
 import json
 import re
@@ -13,7 +13,7 @@ HERE = "here"  # not kept: "I am still here"
 KINDS = {SAID, JOINED, LEFT, MARK, HERE}
 
 LONGEST_TEXT, LONGEST_NAME = 2000, 30  # characters
-JOINERS = "\u200c\u200d"  # invisible, and needed in some scripts and in emoji of several parts
+JOINERS = "\u200c\u200d"  # invisible, but needed in some scripts and in emoji of several parts
 
 
 def new_id() -> str:
@@ -22,7 +22,7 @@ def new_id() -> str:
 
 @dataclass(frozen=True)
 class Message:
-    """One message; `who` is the program that sent it, as two people may have the same name.
+    """One message; `who` is the program that sent it, because two people may have the same name.
 
     `proven` is not sent: it is True if the broker has checked the sender's name.
     """
@@ -47,15 +47,15 @@ class Message:
 
 
 def from_bytes(body: bytes, login: str | None = None, place: str = "") -> Message:
-    """Return the message in a body, made harmless: anybody can send anything.
+    """Parse a body and make the message harmless: anybody can send anything.
 
-    `login` is the user that the broker knows to have sent it. What is not JSON becomes the text;
-    its id is `place`, which must be the same if it comes again.
+    `login` is the sender, as the broker has checked it. A body that is not JSON becomes the text;
+    its id is `place`, which must be the same at every delivery.
     """
     try:
         sent = json.loads(body)
         if sent["kind"] not in KINDS:
-            raise ValueError("a kind of message that came later than this program")
+            raise ValueError("a kind of message that is newer than this program")
         when = float(sent["time"])
         time.localtime(when)  # raises if it is not a time
         return Message(
@@ -73,7 +73,7 @@ def from_bytes(body: bytes, login: str | None = None, place: str = "") -> Messag
 
 
 def harmless(text: str, most: int) -> str:
-    r"""Return a text with characters escaped (\x1b) that would move the cursor or hide letters."""
+    r"""Escape characters (as \x1b) that would move the cursor or hide letters; shorten the text."""
     safe = "".join(map(_visible, text[:most]))
     return safe if len(text) <= most else f"{safe} ... ({len(text) - most} more characters)"
 
@@ -81,13 +81,13 @@ def harmless(text: str, most: int) -> str:
 def _visible(character: str) -> str:
     if character.isprintable() or character in JOINERS:
         return character
-    if unicodedata.category(character) == "Zs":  # French types such a space before "?"
+    if unicodedata.category(character) == "Zs":  # French puts such a space before "?"
         return " "
     return character.encode("unicode_escape").decode()
 
 
 def checked_name(text: str) -> str:
-    """Return a valid name for a person. Raises ValueError with what is wrong with it."""
+    """Return a valid name for a person. Raises ValueError with the reason."""
     name = text.strip()
     if not 0 < len(name) <= LONGEST_NAME:
         raise ValueError(f"a name has 1 to {LONGEST_NAME} characters")
@@ -97,7 +97,7 @@ def checked_name(text: str) -> str:
 
 
 def checked_room(text: str) -> str:
-    """Return a valid name of a room. Raises ValueError with what is wrong with it."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text):  # no dots: our queues have them
+    """Return a valid name of a room. Raises ValueError with the reason."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text):  # dots separate parts of our names
         raise ValueError("a room's name has 1 to 40 letters a to z, digits, - and _")
     return text

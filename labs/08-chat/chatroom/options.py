@@ -11,12 +11,12 @@ from kit.amqp import Parser
 from kit.cli import UNEXPECTED, Trouble, lab_parser
 
 ASK = ""  # --password without WORD
-HEARTBEAT = 10  # seconds: people wait less patiently than machines for a broker that is silent
+HEARTBEAT = 10  # seconds: people are less patient with a silent broker than machines
 NOT_FOR_PUBSUB = ("host", "port", "vhost", "password", "url")
 
 
 def chat_parser(doc: str, examples: str, program: str, *, speaks: bool) -> Parser:
-    """Return a parser with what the programs have in common; those that speak have a name."""
+    """Return a parser with the common options; programs that speak also have a name."""
     parser = lab_parser(doc, examples, program)
     parser.set_defaults(heartbeat=HEARTBEAT, speaks=speaks)
     parser.conflict_handler = "resolve"  # --username and --password mean more here than elsewhere
@@ -79,7 +79,7 @@ def _pubsub_transport(parser: Parser, options: argparse.Namespace) -> Transport:
     project = options.project or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
         parser.error("--via pubsub needs --project P, the name of a Google Cloud project")
-    # What these log when a connection is lost would tear the screen of chat.py.
+    # Their log lines about a lost connection would garble the screen of chat.py.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.getLogger("google").addHandler(logging.NullHandler())
     try:
@@ -92,7 +92,7 @@ def _pubsub_transport(parser: Parser, options: argparse.Namespace) -> Transport:
 
 
 def _argument(check: Callable[[str], str]) -> Callable[[str], str]:
-    """Make an argparse type of a function that raises ValueError with the reason."""
+    """Make an argparse type from a function that raises ValueError with the reason."""
 
     def parse(text: str) -> str:
         try:

@@ -3,7 +3,7 @@
 chat.lobby       what is said; this topic keeps messages for a day, for those who come later
 chat.lobby.here  "I am still here"; this topic keeps nothing
 
-A subscription is created on joining and deleted on leaving; one that a crash has left behind
+A subscription is created on joining and deleted on leaving; one that is left behind by a crash
 expires. PUBSUB_EMULATOR_HOST=localhost:8085 uses an emulator instead.
 """
 
@@ -23,11 +23,11 @@ from kit.amqp import BrokerError
 from kit.cli import REFUSED, UNREACHABLE
 
 DAY = datetime.timedelta(days=1)
-HALF_A_DAY = datetime.timedelta(hours=12)  # a subscription keeps messages for so long
+HALF_A_DAY = datetime.timedelta(hours=12)  # how long a subscription keeps messages
 KEY = "room"  # messages with one ordering key are delivered in the order of their publishing
 PATIENCE = 5  # seconds for an answer
 REFUSALS = {
-    api.PermissionDenied: "ask whoever runs the project for the role Pub/Sub Editor",
+    api.PermissionDenied: "ask the owner of the project for the role Pub/Sub Editor",
     api.Unauthenticated: "gcloud auth application-default login",
     api.NotFound: "check --project",
     api.InvalidArgument: "check --project",
@@ -66,7 +66,7 @@ class PubSubTransport(Transport):
                     self._publisher.create_topic(request=topic, retry=None, timeout=PATIENCE)
 
     def listen(self, on_message: Callable[[Message], None]) -> None:
-        """Subscribe, or go on: our subscription has kept what we missed."""
+        """Subscribe, or resume: our subscription has kept what we missed."""
         self.open()
         self._on_message = on_message
         with self._explained():
@@ -91,7 +91,7 @@ class PubSubTransport(Transport):
             try:
                 result.result(2 * PATIENCE)
             except Exception:
-                if kept:  # after a failure it takes nothing more with this key, to keep the order
+                if kept:  # a failure blocks this key, to keep the order
                     self._publisher.resume_publish(topic, KEY)
                 raise
 
@@ -104,7 +104,7 @@ class PubSubTransport(Transport):
                 body = self._inbox.get_nowait()
         with self._explained():
             for stream in self._streams:
-                if stream.done():  # it ends only by an error that trying again does not help
+                if stream.done():  # it ends only with an error that a retry does not help
                     self._subscribed = False
                     stream.result()
 
@@ -117,7 +117,7 @@ class PubSubTransport(Transport):
         for stream in self._streams:
             stream.cancel()
         for stream in self._streams:
-            with contextlib.suppress(Exception):  # raises why it ended
+            with contextlib.suppress(Exception):  # re-raises the stream's error
                 stream.result(PATIENCE)
         self._streams = []
 
@@ -143,10 +143,10 @@ class PubSubTransport(Transport):
             }
             with contextlib.suppress(api.AlreadyExists):
                 self._subscriber.create_subscription(request, retry=None, timeout=PATIENCE)
-        # It would begin with what is published from now on: go back to what the topic has kept.
+        # A new subscription begins with new messages: go back to those that the topic has kept.
         back = datetime.datetime.now(datetime.timezone.utc) - DAY
         request = {"subscription": self.subscriptions[self.topic], "time": back}
-        with contextlib.suppress(api.MethodNotImplemented):  # by some emulators: no history then
+        with contextlib.suppress(api.MethodNotImplemented):  # some emulators have no history
             self._subscriber.seek(request=request, retry=None, timeout=PATIENCE)
         self._subscribed = True
 
@@ -157,7 +157,7 @@ class PubSubTransport(Transport):
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn the errors of Google's library into BrokerError, which says them in words."""
+        """Turn the errors of Google's library into BrokerError, which explains them."""
         try:
             yield
         except (api.GoogleAPIError, auth.GoogleAuthError, TimeoutError) as error:

@@ -2,8 +2,8 @@
 
 chat.lobby       fanout: a copy of each message to every queue that is bound
 chat.lobby.log   the stream: keeps what was said; everybody reads it, from wherever they like
-chat.lobby.here  fanout: "I am still here"; it is old a moment later, so each listener has a queue
-                 of its own for it, which is deleted when the listener leaves
+chat.lobby.here  fanout: "I am still here"; it is not kept, so each listener has a queue of its own
+                 for it, which is deleted when the listener leaves
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from kit.cli import UNEXPECTED, UNREACHABLE, first_broker
 
 # A stream that is too long drops its oldest segment. We read all of it whenever we join or come
 # back: a stream that was deleted and made again counts from 0, so we cannot resume at a place in
-# the old one. Room recognises by its id what comes twice.
+# the old one. Room recognises duplicates by their ids.
 STREAM = {
     "x-queue-type": "stream",
     "x-max-length-bytes": 1_000_000,
     "x-stream-max-segment-size-bytes": 200_000,
 }
 PATIENCE = 10  # seconds for a room to be created
-PREFETCH = 100  # a stream needs one; acknowledgements only ask it for more and remove nothing
+PREFETCH = 100  # a stream requires one; acknowledging only asks for more and removes nothing
 
 
 class RabbitMQTransport(Transport):
@@ -39,7 +39,7 @@ class RabbitMQTransport(Transport):
         self.broker = broker
         self.login = first_broker(broker).credentials.username
         self._connection: pika.BlockingConnection | None = None
-        self._careful = False
+        self._one_at_a_time = False
 
     def open(self) -> None:
         """Connect; declare the exchange, and the stream behind it."""
@@ -66,14 +66,14 @@ class RabbitMQTransport(Transport):
             )
 
     def wait(self, seconds: float) -> None:
-        """Receive; heartbeats are answered meanwhile."""
+        """Receive messages, and answer heartbeats."""
         with self._explained():
             self._connection.process_data_events(time_limit=seconds)
             if len(self._channel.consumer_tags) < 2:
                 raise pika.exceptions.ConsumerCancelled(f"queue {self.stream!r} was deleted")
 
     def wake(self) -> None:
-        """End a wait: the only thing that another thread may do with this connection."""
+        """End a wait; other threads may do nothing else with this connection."""
         with contextlib.suppress(AttributeError, pika.exceptions.AMQPError):  # no connection
             self._connection.add_callback_threadsafe(lambda: None)
 
@@ -100,7 +100,7 @@ class RabbitMQTransport(Transport):
         with self._explained():
             self._connection = self.broker.connect()
             self._channel = self._connection.channel()
-            # auto_delete: it goes with the last queue that was bound to it.
+            # auto_delete: it is deleted with the last queue that was bound to it.
             self._channel.exchange_declare(self.exchange, "fanout", durable=True, auto_delete=True)
             self._channel.queue_declare(self.stream, durable=True, arguments=STREAM)
             self._channel.queue_bind(self.stream, self.exchange)
@@ -113,9 +113,9 @@ class RabbitMQTransport(Transport):
             channel.exchange_declare(self.here, "fanout", durable=True, auto_delete=True)
             mine = channel.queue_declare("", exclusive=True).method.queue
             channel.queue_bind(mine, self.here)
-            # After a message that pika could not decode, take those before it one by one.
-            channel.basic_qos(prefetch_count=1 if self._careful else PREFETCH)
-            self._careful = False
+            # After a message that pika could not decode, take one at a time to get those before.
+            channel.basic_qos(prefetch_count=1 if self._one_at_a_time else PREFETCH)
+            self._one_at_a_time = False
             channel.basic_consume(mine, self._on_here, auto_ack=True)
             channel.basic_consume(
                 self.stream, self._on_said, arguments={"x-stream-offset": "first"}
@@ -134,12 +134,12 @@ class RabbitMQTransport(Transport):
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn pika's errors into BrokerError, which says them in words."""
+        """Turn pika's errors into BrokerError, which explains them."""
         try:
             yield
         except (pika.exceptions.AMQPError, OSError) as error:
             problem = explain(error, self.broker.where)
             if problem.code == UNEXPECTED:
-                self._careful = True
+                self._one_at_a_time = True
                 problem.hint = f"labs/queues.py --delete {self.stream}: the room begins anew"
             raise problem from error

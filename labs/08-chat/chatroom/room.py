@@ -15,16 +15,16 @@ from chatroom.transport import Transport
 from kit.amqp import BrokerError, reason
 from kit.cli import UNEXPECTED
 
-KEPT = 50  # messages that are shown to someone who joins late
+KEPT = 50  # old messages shown on joining
 BEAT = 5  # seconds between two "I am still here"
 RETRY = 0.5  # seconds between two tries to come back
-TRIES = 3  # to get past a message that cannot be decoded
-REMEMBERED = 50_000  # ids, to recognise what comes twice: more than a stream of 1 MB can hold
+TRIES = 3  # attempts to get past a message that cannot be decoded
+REMEMBERED = 50_000  # ids, to recognise duplicates: more than a stream of 1 MB can hold
 
 
 @dataclass(frozen=True)
 class Entered:
-    """We are in; `old` is what was said last."""
+    """We have joined; `old` holds the last messages."""
 
     old: list[Message]
 
@@ -38,7 +38,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Delivered:
-    """What we said has reached the room."""
+    """Our message has reached the room."""
 
     message: Message
 
@@ -89,11 +89,11 @@ class Room(threading.Thread):
 
     @property
     def unsent(self) -> list[Message]:
-        """What we have said and the room does not have yet."""
+        """Our messages that the room does not have yet."""
         return list(self._outbox)
 
     def leave(self, within: float = 2) -> list[Message]:
-        """Leave, politely if that does not take long; return what could not be sent."""
+        """Leave, with a last message if there is time (`within` seconds); return what is unsent."""
         self._leaving.set()
         self.transport.wake()
         self.join(within)
@@ -105,24 +105,24 @@ class Room(threading.Thread):
         """Stay until we leave, and come back whenever the connection is lost."""
         error = None
         try:
-            self._be_there()
+            self._stay_connected()
         except BaseException as problem:
             error = problem
         self.tell(Ended(error))
 
-    def _be_there(self) -> None:
+    def _stay_connected(self) -> None:
         entered, unreadable = False, 0
         while not self._leaving.is_set():
-            begun = time.monotonic()
+            started_at = time.monotonic()
             try:
                 self.transport.listen(self._on_message)
-                self._arrive(again=entered)
+                self._announce(again=entered)
                 entered = True
                 self._stay()
-                self._go()
+                self._say_goodbye()
             except BrokerError as error:
-                # What the room keeps comes at each try; what is in our own queue comes once.
-                if time.monotonic() - begun > BEAT:
+                # The room's history comes at each try, the messages in our own queue come once.
+                if time.monotonic() - started_at > BEAT:
                     unreadable = 0
                 unreadable += error.code == UNEXPECTED
                 # A broker that boots may refuse what it accepts a moment later.
@@ -135,8 +135,8 @@ class Room(threading.Thread):
                     raise
                 self._leaving.wait(RETRY)
 
-    def _arrive(self, again: bool) -> None:
-        """Announce ourselves; what comes before this message is old."""
+    def _announce(self, again: bool) -> None:
+        """Announce ourselves; messages that come before this one are old."""
         if again:
             self.tell(Back())
         elif self.me:
@@ -161,7 +161,7 @@ class Room(threading.Thread):
             self.transport.publish(self._outbox[0])
             self.tell(Delivered(self._outbox.popleft()))
 
-    def _go(self) -> None:
+    def _say_goodbye(self) -> None:
         if self.me:
             self.transport.publish(Message(LEFT, self.me, who=self.who))
         self.transport.close()
@@ -176,7 +176,7 @@ class Room(threading.Thread):
             self._sort(message)
 
     def _sort(self, message: Message) -> None:
-        """Report what is new; keep what is old until our own first message comes back to us."""
+        """Report a new message; keep old ones until our own first message comes back to us."""
         if self._old is not None:
             if message.who == self.who:
                 self.tell(Entered(list(self._old)))
@@ -185,6 +185,6 @@ class Room(threading.Thread):
                 self._old.append(message)
             return
         if message.kind == JOINED and message.who != self.who:
-            self._next_beat = 0  # lets the newcomer know of us
+            self._next_beat = 0  # so that the newcomer hears of us
         if message.kind != MARK:
             self.tell(Heard(message))

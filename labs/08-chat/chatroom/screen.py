@@ -1,6 +1,6 @@
 """The screen of chat.py: who is here, what was said, and the input line.
 
-Only the main thread draws it and reads the keys, so nothing that comes in can tear the line.
+Only the main thread draws it and reads the keys, so incoming messages cannot garble the line.
 """
 
 import errno
@@ -23,13 +23,13 @@ from kit.cli.terminal import keyboard
 PROMPT = "> "
 HELP = "Enter says it, Ctrl-C leaves"
 ERASE_ROW = Control((ControlType.ERASE_IN_LINE, 2))
-# rich cannot send these. Without wrapping, a letter that the terminal draws wider than we think
-# cannot push the lines below; a bracketed paste is not taken for the Enter key.
+# rich cannot send these. They turn line wrapping off, so that a letter wider than we think does not
+# push the lines below, and bracketed paste on, so that a pasted line end is not the Enter key.
 BEGIN, END = "\x1b[?7l\x1b[?2004h", "\x1b[?2004l\x1b[?7h"
 
 
 def fall_silent() -> None:
-    """Discard all that is printed from now on: the terminal is gone."""
+    """Discard all output from now on: the terminal is gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
@@ -54,7 +54,7 @@ class Screen:
         self.error: BaseException | None = None
 
     def wait_for_first_event(self) -> object:
-        """Wait until we are in, or cannot get in, or are stopped; return the event."""
+        """Wait until we have joined, failed to join, or are stopped; return the event."""
         while self.events.empty() and not self.alarm.stopped:
             self.alarm.wait(REDRAW)
         if self.events.empty():
@@ -64,7 +64,7 @@ class Screen:
         return event
 
     def show(self) -> None:
-        """Show it until the person leaves; pause at Ctrl-Z."""
+        """Show the screen until the person leaves; pause at Ctrl-Z."""
         self.alarm.catch_terminal()
         try:
             while not self._is_over():
@@ -112,7 +112,7 @@ class Screen:
             self.over, self.error = True, event.error
         self.conversation.take(event)
 
-    # ---- what it looks like
+    # ---- layout
 
     def rows(self, width: int, height: int) -> list[Text]:
         """Return all rows but the last, which is the input line."""
@@ -153,7 +153,7 @@ class Screen:
         return self.line.visible(self.console.width - len(PROMPT))
 
     def _draw(self, rows: list[Text], before: str, after: str) -> None:
-        """Send a whole picture at once; in the end the cursor stands in the input line."""
+        """Draw the whole screen at once; leave the cursor in the input line."""
         bottom = len(rows)
         with self.console as console:
             console.control(Control.show_cursor(False))

@@ -10,7 +10,7 @@ class Transport(ABC):
     """Carries the messages of a room. One thread calls this; only `wake` may be called from others.
 
     Every method may raise BrokerError. After one with the code UNREACHABLE, call `hang_up` and
-    `listen` again: then comes what was said meanwhile.
+    `listen` again: it also brings what was said meanwhile.
     """
 
     @abstractmethod
@@ -19,27 +19,27 @@ class Transport(ABC):
 
     @abstractmethod
     def listen(self, on_message: Callable[[Message], None]) -> None:
-        """Connect, and call `on_message` with all that was said before, then with what is new.
+        """Connect, and call `on_message` with the old messages, then with new ones.
 
         Messages come in the order in which they were said; one may come twice.
         """
 
     @abstractmethod
     def publish(self, message: Message) -> None:
-        """Publish a message; return when it is safe there."""
+        """Publish a message; return when the service has stored it."""
 
     @abstractmethod
     def wait(self, seconds: float) -> None:
-        """Receive for so many seconds, or until something has come or `wake` was called."""
+        """Receive for `seconds`, or until a message has come or `wake` was called."""
 
     @abstractmethod
     def wake(self) -> None:
-        """End a wait: the present one, or else the next."""
+        """End the current wait, or else the next one."""
 
     @abstractmethod
     def hang_up(self) -> None:
         """Drop the connection, to come back later. Never raises."""
 
     def close(self) -> None:
-        """Leave for good, with nothing of our own left behind."""
+        """Leave for good, and delete what is only ours."""
         self.hang_up()

@@ -1,1 +1,1 @@
-"""The shop of lab 9: what its programs have in common."""
+"""The shop of lab 9: the parts that its programs share."""

@@ -1,4 +1,4 @@
-"""What a number of requests came to, as a row of a table."""
+"""The figures for a series of requests, as a row of a table."""
 
 import statistics
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ TITLES = [
 
 @dataclass
 class Figures:
-    """What one way to process orders came to."""
+    """The measurements of one way to process orders."""
 
     title: str
-    answers: list[tuple[bool, float]]  # of each request: was the order taken, after how long
+    answers: list[tuple[bool, float]]  # per request: was the order taken; seconds to the answer
     seconds: float  # until all were answered
-    done: float  # seconds until all that was taken was done
+    done: float  # seconds until all orders that were taken were done
 
     def row(self) -> list[str]:
         took = [1000 * seconds for _, seconds in self.answers]

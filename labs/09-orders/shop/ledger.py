@@ -5,7 +5,7 @@ import httpx
 from shop.order import Hopeless, NewOrder, Order, TryLater
 
 PATIENCE = 20  # seconds for an answer: less than the broker waits for a heartbeat
-NOT_NOW = (408, 425, 429)  # refusals that may pass
+NOT_NOW = (408, 425, 429)  # refusals that may be temporary
 
 
 class Ledger:

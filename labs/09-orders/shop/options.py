@@ -11,14 +11,14 @@ from kit.web.address import port_of, web_address
 
 DELAYS = "1,4,16"
 SHOP_PORT = 8009
-SHOP, ERP = range(2)  # places in the row of ports
+SHOP, ERP = range(2)  # offsets from the first port
 
 
 def shop_parser(doc: str, examples: str, name: str, *, stays: bool = True) -> Parser:
-    """Return a parser with the options for the broker; a program that stays waits for it."""
+    """Return a parser with the broker's options; a program that `stays` waits for the broker."""
     parser = lab_parser(doc, examples, name)
     add = parser.add_argument
-    exchange_help = "what our names on the broker begin with (default: %(default)s)"
+    exchange_help = "prefix of our names on the broker (default: %(default)s)"
     add("--exchange", type=exchange_name, default="orders", metavar="NAME", help=exchange_help)
     if stays:
         parser.set_defaults(retry_for=math.inf)
@@ -29,7 +29,7 @@ def shop_parser(doc: str, examples: str, name: str, *, stays: bool = True) -> Pa
 
 
 def add_data(parser: Parser) -> None:
-    data_help = "folder for what is kept (default: %(default)s)"
+    data_help = "folder for the data (default: %(default)s)"
     parser.add_argument("--data", type=Path, default="orders-data", metavar="DIR", help=data_help)
 
 
@@ -61,7 +61,7 @@ def delays(text: str) -> list[float]:
 
 
 def folder(path: Path) -> Path:
-    """Create the folder for what is kept, if it is missing. Raises Trouble."""
+    """Create the folder for the data, if it is missing. Raises Trouble."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,11 +1,11 @@
-"""What travels through the shop: an order, and what became of one of its steps."""
+"""The shop's messages: an order, and the outcome of one of its steps."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 MOST_PRODUCTS = 100
-LARGEST = 2**53 - 1  # beyond it JavaScript, and so the page, rounds
+LARGEST = 2**53 - 1  # JavaScript, and so the page, rounds larger numbers
 PLAIN = {  # pydantic's names for the two most common mistakes, and words for people
     "string_too_short": "a name is needed",
     "too_short": "at least one product is needed",
@@ -31,7 +31,7 @@ class Order(NewOrder):
 
 
 class Event(BaseModel):
-    """What became of a step; `note` is for people."""
+    """The outcome of a step; `note` is for people."""
 
     number: Number
     step: str

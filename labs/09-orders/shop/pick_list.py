@@ -10,15 +10,14 @@ from fpdf import FPDF
 
 from shop.order import Order
 
-# PDF's own fonts have Latin-1 only; matplotlib brings DejaVu. We only look for the package:
+# PDF's own fonts have only Latin-1; matplotlib brings DejaVu. We only look for the package:
 # importing it would take a third of a second.
 if not (MATPLOTLIB := find_spec("matplotlib")):
     raise ModuleNotFoundError("No module named 'matplotlib'")
 FONT = Path(MATPLOTLIB.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
 A5 = (148, 210)  # millimetres
-MISSING = (
-    "\N{REPLACEMENT CHARACTER}"  # for what the font lacks; the warehouse needs the number only
-)
+# For characters that the font lacks; the warehouse needs the number only.
+MISSING = "\N{REPLACEMENT CHARACTER}"
 
 
 def print_pick_list(order: Order, folder: Path) -> str:

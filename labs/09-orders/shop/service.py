@@ -1,6 +1,6 @@
-"""A service: takes orders from its queue, one at a time, and does its step of each.
+"""A service: takes orders from its queue, one at a time, and does its step for each.
 
-The order of actions keeps the promises: do the step, tell the API and wait for the confirm, then
+The order of actions keeps the promises: do the step, report the API and wait for the confirm, then
 acknowledge the message. A service that dies in between gets the message again and does the step
 again, so its work must be safe to repeat.
 """
@@ -23,7 +23,7 @@ from shop.topology import KEYS, STEPS
 class Service(Consumer):
     """One of the services; `work` does its step of an order and returns a line about it.
 
-    What `work` raises is tried again after each of the options' pauses, Hopeless never.
+    If `work` raises, the order is tried again after each of the options' pauses; Hopeless parks it.
     """
 
     ready = "Waiting for orders on {}. To exit press CTRL+C"
@@ -49,7 +49,7 @@ class Service(Consumer):
         return [topology.queue_of(self.exchange, self.name)]
 
     def handle(self, message: Message) -> None:
-        """Do the step of one order, tell of it, then acknowledge its message."""
+        """Do the step of one order, report it, then acknowledge its message."""
         attempt = attempts_before(message.properties) + 1
         try:
             order = Order.model_validate_json(message.body)
@@ -67,40 +67,40 @@ class Service(Consumer):
         say("*", f"Order {order.number}" + (f", attempt {attempt}" if attempt > 1 else ""))
         try:
             note = self.work(order)
-        except Exception as error:  # of whatever kind: it must not stop the orders behind it
+        except Exception as error:  # of any kind: it must not block the orders behind it
             why = str(error) or type(error).__name__
             if isinstance(error, Hopeless) or attempt > len(self.delays):
-                self.tell(message, order, "parked", why)
+                self.report(message, order, "parked", why)
                 self.park(message, why, attempt)
                 say("!", f"Order {order.number}: {why}; parked after attempt {attempt}")
             else:
                 delay = self.delays[attempt - 1]
-                # Tell first: another service may have the message before this line is done.
-                self.tell(message, order, "retrying", why)
+                # Report first: the message may come back before the next line is done.
+                self.report(message, order, "retrying", why)
                 self.retry(message, attempt, delay)
                 say("!", f"Order {order.number}: {why}; again in {delay:g} s")
         else:
-            self.tell(message, order, "done", "")
+            self.report(message, order, "done", "")
             say("x", f"Order {order.number}: {note}")
 
-    def tell(self, message: Message, order: Order, state: str, note: str) -> None:
+    def report(self, message: Message, order: Order, state: str, note: str) -> None:
         event = Event(number=order.number, step=self.step, state=state, note=note)
         key = KEYS[state].format(step=self.step)
         topology.publish(message.channel, self.exchange, key, event)
 
     def retry(self, message: Message, attempt: int, delay: float) -> None:
-        """Let the broker give the message back after `delay` seconds."""
+        """Make the broker give the message back after `delay` seconds."""
         queue = topology.declare_retry(message.channel, self.exchange, self.name, delay)
         topology.publish(message.channel, "", queue, message.body, {"attempts": attempt})
 
     def park(self, message: Message, why: str, attempt: int) -> None:
-        """Put the message where a person looks."""
+        """Put the message into the queue that a person looks at."""
         queue = topology.declare_parked(message.channel, self.exchange, self.name)
         headers = {"attempts": attempt, "reason": why[:500]}
         topology.publish(message.channel, "", queue, message.body, headers)
 
 
 def attempts_before(properties: pika.BasicProperties) -> int:
-    """Return how often a message was tried before, as its headers say."""
+    """Return how often a message was tried before, according to its headers."""
     attempts = (properties.headers or {}).get("attempts")
     return attempts if isinstance(attempts, int) and attempts > 0 else 0

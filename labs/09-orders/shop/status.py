@@ -1,4 +1,4 @@
-"""The API's consumer: notes which steps are done, and watches which services are there."""
+"""The API's consumer: notes which steps are done, and watches which services run."""
 
 import sqlite3
 import time
@@ -15,8 +15,8 @@ from shop.store import Store, pause_after
 
 LOOK_EVERY = 1  # second
 AWAY = {"broker": False, "services": {}, "stuck": 0}
-ANOTHER = "exclusive use"  # the broker's words for a queue that has an exclusive consumer
-TURN = 1  # second after which we ask whether another API has ended
+IN_USE = "exclusive use"  # the broker's words for a queue that has an exclusive consumer
+RETRY = 1  # second between tries while another API has the queue
 
 
 class Status(Consumer):
@@ -26,7 +26,7 @@ class Status(Consumer):
     """
 
     prefetch = 100
-    exclusive = True  # a second API has another database, and would take what is ours
+    exclusive = True  # a second API has another database, and would take our events
     tick = LOOK_EVERY
     ready = "Connected to the broker; waiting for events on {}"
 
@@ -34,7 +34,7 @@ class Status(Consumer):
         super().__init__(broker)
         self.exchange, self.store, self.stream = exchange, store, stream
         self.services: dict = AWAY
-        self.oldest: list = []  # what waited longest in the outbox when we last looked
+        self.oldest: list = []  # the first message of the outbox when we last looked
         self.looked = 0.0
 
     def run(self) -> None:
@@ -44,15 +44,15 @@ class Status(Consumer):
             try:
                 return super().run()
             except BrokerError as error:
-                if ANOTHER not in str(error):
+                if IN_USE not in str(error):
                     say("!", f"Orders are taken, but their steps are not ticked off: {error}")
                     say("!", f"try: {error.hint}")
                     return
                 if not said:
                     say("!", f"Another API has the events of {self.exchange!r}; waiting")
                 said = True
-                self.broker.short_lived = 0  # the broker is well, it has only refused us
-                time.sleep(TURN)
+                self.broker.short_lived = 0  # the broker is fine, it has only refused us
+                time.sleep(RETRY)
 
     def declare(self, channel) -> list[str]:
         topology.declare(channel, self.exchange)
@@ -68,7 +68,7 @@ class Status(Consumer):
             self.show(AWAY)
 
     def handle(self, message: Message) -> None:
-        """Note what became of a step, then acknowledge."""
+        """Note the outcome of a step, then acknowledge."""
         try:
             event = Event.model_validate_json(message.body)
         except ValidationError:
@@ -79,7 +79,7 @@ class Status(Consumer):
         self.stream.changed()
 
     def note(self, event: Event) -> None:
-        """Note what became of a step, and say so."""
+        """Note the outcome of a step, and print it."""
         step = f"Order {event.number}: {event.step}"
         before = self.store.mark(event)
         if before is None:
@@ -91,7 +91,7 @@ class Status(Consumer):
             say("x", f"{step} {event.state}" + (", and with that all of it" if all_done else ""))
 
     def look(self, channel) -> None:
-        """Ask the broker how many of each service are there, and how many orders wait for them."""
+        """Ask the broker how many of each service run, and how many orders wait for them."""
         if time.monotonic() - self.looked < LOOK_EVERY:
             return
         services = {}
@@ -106,7 +106,7 @@ class Status(Consumer):
         self.looked = time.monotonic()
 
     def show(self, services: dict) -> None:
-        """Let the pages know what has changed about the services."""
+        """Update the pages if the state of the services has changed."""
         if services != self.services:
             self.services = services
             self.stream.changed()

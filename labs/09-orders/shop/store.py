@@ -1,6 +1,6 @@
 """The API's database: orders, their steps, and the outbox, in one SQLite file.
 
-An order, its steps and its message are stored in one transaction: all of it or nothing. Once
+An order, its steps and its message are stored in one transaction: all of them or none. Once
 place() has returned, not even a power cut loses the order: synchronous=FULL waits for the disk.
 """
 
@@ -78,9 +78,9 @@ class Store:
         return order
 
     def mark(self, event: Event) -> str | None:
-        """Note what became of a step; return what was noted before, None if there is no such step.
+        """Note the state of a step; return the state before, None if there is no such step.
 
-        Done stays done.
+        A step that is done stays done.
         """
         one = event.model_dump()
         with self._lock, self._database as database:
@@ -134,8 +134,8 @@ class Store:
             query = "SELECT number, message FROM outbox ORDER BY number LIMIT ?"
             return self._database.execute(query, (count,)).fetchall()
 
-    def sent(self, number: int) -> None:
-        """Take an order's message out of the outbox: the broker has it."""
+    def mark_sent(self, number: int) -> None:
+        """Delete an order's message from the outbox: the broker has it."""
         with self._lock, self._database as database:
             database.execute("DELETE FROM outbox WHERE number = ?", (number,))
 

@@ -1,10 +1,10 @@
-"""What the shop has on the broker: one topic exchange, and a durable queue for each service.
+"""The shop's names on the broker: one topic exchange, and a durable queue for each service.
 
     orders           order.placed, order.printed, order.booked, order.counted, order.retried, ...
     orders.printer   bound by order.placed; orders.booking and orders.marketing likewise
-    orders.status    bound by all the others: the API reads there what became of an order
+    orders.status    bound by all the others: the API reads the outcome of each step from it
     orders.printer.retry-4   waits 4 s, then the broker puts the message back into orders.printer
-    orders.printer.parked    what was tried too often, or is no order
+    orders.printer.parked    messages that were tried too often, or are not orders
 
 All names begin with that of the exchange, so another --exchange is another shop.
 """
@@ -65,7 +65,7 @@ def declare_retry(channel: BlockingChannel, exchange: str, service: str, delay: 
 
 
 def declare_parked(channel: BlockingChannel, exchange: str, service: str) -> str:
-    """Declare the queue in which a service parks; return its name."""
+    """Declare the queue for the messages that a service parks; return its name."""
     name = parked_queue(exchange, service)
     channel.queue_declare(name, durable=True)
     return name
@@ -80,7 +80,7 @@ def publish(
 ) -> None:
     """Publish on a channel with confirms; return when the broker has the message in a queue.
 
-    Raises UnroutableError or NackError if it has not.
+    Raises UnroutableError or NackError otherwise.
     """
     if isinstance(body, BaseModel):
         body = body.model_dump_json().encode()

@@ -30,8 +30,8 @@ def make_app(
 ) -> FastAPI:
     """Return the web service.
 
-    `services` returns what is known of the services; `do_it_all`, if it is not None, does the steps
-    of an order inside the request.
+    `services` returns the state of the services; `do_it_all`, if it is not None, does the steps of
+    an order inside the request.
     """
     app = FastAPI(title="Orders", docs_url=None, redoc_url=None)  # these load from the internet
 

@@ -1,1 +1,1 @@
-"""What the programs of this lab have in common: the game, the tables, and the sink between them."""
+"""The parts that this lab's programs share: the game, the tables, and the sink between them."""

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-SEATS = 4  # players of a game; who is left over joins the last one
+SEATS = 4  # players of a game; a single one left over joins the last game
 HEALTH = 100
 FIRST = "Night Iron Thunder Crimson Silent Golden Atomic Frozen Shadow Solar Velvet Turbo".split()
 SECOND = "Falcon Panther Comet Mantis Phoenix Badger Oracle Ranger Titan Viper Wombat Ghost".split()
@@ -29,7 +29,7 @@ class Fighter:
     player: int
     hero: str
     health: int = HEALTH
-    rounds: int = 0  # played, the one in which they fell included
+    rounds: int = 0  # played, including the one in which they fell
     dealt: int = 0
     taken: int = 0
 
@@ -46,7 +46,7 @@ class Game:
 class Arena:
     """All games of an evening, one after the other.
 
-    `logged` counts the records by channel: what a sink must have in the end. Each record carries
+    `logged` counts the records by channel: a sink must have as many in the end. Each record carries
     `run`, since the next evening has a game 1 too.
     """
 

@@ -10,12 +10,12 @@ SECONDS = number(float, 0)  # an argparse type
 
 
 def make_parser(doc: str, examples: str, name: str, *, gives_up: bool = True) -> Parser:
-    """Return a parser with the options for the broker; not all programs give up waiting for it."""
+    """Return a parser with the broker's options; one that `gives_up` waits only so long for it."""
     parser = lab_parser(doc, examples, name)
     add = parser.add_argument
     add("--name", default=name, help="the connection's name on the management page")
     if gives_up:
-        retry_help = "keep trying to reach the broker so long (default: %(default)s)"
+        retry_help = "keep trying to reach the broker for this long (default: %(default)s)"
         add("--retry-for", type=SECONDS, default=60, metavar="SECONDS", help=retry_help)
     return parser
 
@@ -34,7 +34,7 @@ def add_game_options(parser: Parser, players: int, rounds: int) -> None:
 
 def add_prefix(parser: Parser) -> None:
     add = parser.add_argument
-    prefix_help = "how the names of the queues begin (default: %(default)s)"
+    prefix_help = "prefix of the queues' names (default: %(default)s)"
     add("--prefix", type=queue_name, default="log.", metavar="TEXT", help=prefix_help)
 
 

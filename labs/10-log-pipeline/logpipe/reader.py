@@ -1,4 +1,4 @@
-"""Make the tables of all the rows in a folder, each record taken once."""
+"""Make the tables from all the rows in a folder, counting each record once."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from logpipe.transforms import Row
 
 @dataclass
 class Tables:
-    """What is in a folder: the rows of each table, and how many came more than once."""
+    """The contents of a folder: the rows of each table, and how many were duplicates."""
 
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     records: int = 0  # with different ids
-    twice: int = 0  # rows of records that had a row already
+    twice: int = 0  # surplus rows, of records that had one already
 
     def participants(self) -> list[Row]:
         """Return who played, by run, game and player."""
@@ -41,7 +41,7 @@ class Tables:
 
 
 def game(row: Row) -> tuple:
-    """Return which game a row is of: each run has a game 1."""
+    """Return the run and the game of a row: each run has a game 1."""
     return row["run"], row["game"]
 
 

@@ -1,4 +1,4 @@
-"""A folder of files full of rows: a file is there with all its rows, or it is not there.
+"""A folder of files full of rows: each file appears with all its rows, or not at all.
 
 Any number of workers may write into one folder.
 """
@@ -16,7 +16,7 @@ from logpipe.transforms import Row
 
 ENDINGS = {"jsonl": ".jsonl", "gzip": ".jsonl.gz"}
 PART = ".part"  # of a file that is being written
-STALE = 60  # seconds after which such a file is what a dead worker has left
+STALE = 60  # seconds after which such a file must be from a dead worker
 
 
 class Sink:
@@ -25,7 +25,7 @@ class Sink:
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder, self.ending = folder, ENDINGS[kind]
         self.files = 0
-        self._name = uuid.uuid4().hex[:8]  # no other worker's file has it
+        self._name = uuid.uuid4().hex[:8]  # unique to this worker
         folder.mkdir(parents=True, exist_ok=True)
         self._clean()
 
@@ -52,7 +52,7 @@ class Sink:
         return path
 
     def _sync_folder(self) -> None:
-        """Write the folder to the disk, too: the new name stands there, not in the file."""
+        """Write the folder to the disk, too: it holds the new name, the file does not."""
         if os.name == "nt":  # Windows has no such call
             return
         folder = os.open(self.folder, os.O_RDONLY)

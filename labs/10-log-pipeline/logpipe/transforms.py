@@ -1,4 +1,4 @@
-"""Make the row of a table of each log record: a transform for each kind of record."""
+"""Turn each log record into a row of a table, with a transform for each kind of record."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 Row = dict[str, object]  # its "table", the "id" of its record, and its columns
 
-REJECTS, OTHER = "rejects", "other"  # what is no record, and records that no transform is for
+REJECTS, OTHER = "rejects", "other"  # messages that are not records; records without a transform
 
 
 def columns(table: str, **kinds: type) -> Callable[[dict], Row]:
@@ -25,7 +25,7 @@ def columns(table: str, **kinds: type) -> Callable[[dict], Row]:
     return transform
 
 
-# Channel and event of a record, and what becomes of it. A new kind of record is a new line here.
+# (channel, event) of a record: its transform. For a new kind of record, add a line here.
 TRANSFORMS = {
     ("lobby", "joined"): columns("participants", game=int, player=int, hero=str),
     ("lobby", "started"): columns("games", game=int, seats=int),
@@ -37,10 +37,10 @@ TRANSFORMS = {
 def to_row(record_id: str | bytes | None, body: bytes) -> Row:
     """Return the row of a message; nothing is thrown away.
 
-    A message that is no record of ours goes to a table, too. Back in the queue it would come again
-    for ever, and nobody looks into a dead letter queue.
+    A message that is not one of our records goes to a table, too. Requeued, it would come again for
+    ever, and nobody looks into a dead letter queue.
     """
-    if isinstance(record_id, bytes):  # as pika leaves what is not UTF-8
+    if isinstance(record_id, bytes):  # from pika, if it is not UTF-8
         record_id = record_id.decode(errors="backslashreplace")
     try:
         if not record_id:
@@ -53,5 +53,5 @@ def to_row(record_id: str | bytes | None, body: bytes) -> Row:
             row = {"table": OTHER, "kind": "/".join(map(str, kind)), "record": record}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         row = {"table": REJECTS, "why": str(error), "body": body.decode(errors="backslashreplace")}
-    # Without an id of its own, the same text is the same message when it comes again.
+    # A message without an id gets the same one, from its text, when it comes again.
     return row | {"id": record_id or hashlib.sha256(body).hexdigest()}

@@ -1,9 +1,9 @@
-"""What the services of the conference site share, and the work that each of them does.
+"""The parts that the conference site's services share, and the work of each service.
 
-options      the options of a service: the broker, its port, its data, where the others are
-web          what the applications answer when something is missing, or is in conflict
+options      the options of a service: the broker, its port, its data, the addresses of the others
+web          the HTTP answers for missing things and conflicts
 database     a transaction on a service's own SQLite file
-names        what the exchange and the queues are called
+names        the names of the exchange and the queues
 messages     the messages between the services, and the requests to them
 site         the monolith's accounts and presentations, and its outbox
 relay        publishes the outbox: kit.web.relay does the work

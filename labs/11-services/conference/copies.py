@@ -1,7 +1,7 @@
 """The attendees service's own copy of the accounts, and the badges that refer to it.
 
 The copy begins with all accounts, fetched over HTTP. From then on a change counts if its version is
-higher than ours, so it does not matter if a message comes late or twice.
+higher than ours, so a message that comes late or twice does no harm.
 """
 
 import time
@@ -40,10 +40,10 @@ class Copies:
         self.requests = 0  # to the monolith, since the start
         self._silent = False  # it did not answer the last request
 
-    # ---- what comes in
+    # ---- updates
 
     def fetch(self, every: float) -> None:
-        """Ask the monolith for all accounts and take them in, or say once that it does not answer.
+        """Fetch all accounts from the monolith, or print once that it does not answer.
 
         `every` is the caller's pause in seconds, for this message.
         """
@@ -75,7 +75,7 @@ class Copies:
             say("*", f"Copied all accounts: {len(accounts)}, {len(new)} of them new to us")
 
     def take(self, account: Account, *, quietly: bool = False) -> bool:
-        """Take in an account, unless our version is as high; return True if it was new."""
+        """Store an account, unless our version is as high; return True if it was new."""
         with self.database.transaction() as db:
             is_new = db.execute(PUT, account.model_dump()).rowcount == 1
         if is_new and not quietly:
@@ -85,16 +85,16 @@ class Copies:
 
     @property
     def complete(self) -> bool:
-        """Return True if the copy has begun with all accounts."""
+        """Return True if all accounts were fetched once, and no change was missed since."""
         with self.database.reading() as db:
             return db.execute("SELECT 1 FROM complete").fetchone() is not None
 
-    def not_complete(self) -> None:
+    def mark_incomplete(self) -> None:
         """Remember that we may have missed changes."""
         with self.database.transaction() as db:
             db.execute("DELETE FROM complete")
 
-    # ---- what is asked for
+    # ---- requests
 
     def accounts(self) -> list[Account]:
         with self.database.reading() as db:

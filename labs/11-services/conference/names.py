@@ -1,4 +1,4 @@
-"""What the exchange and the queues of the site are called, and how they are declared.
+"""The names of the site's exchange and queues, and their declarations.
 
 Every service declares what it needs in the same way, so any of them may start first.
 """
@@ -12,14 +12,14 @@ from kit.web.connection import NOT_FOUND
 
 
 class Names:
-    """The names; with a prefix, a second site fits on the same vhost."""
+    """The names; another prefix makes room for a second site on the same vhost."""
 
     def __init__(self, prefix: str = "") -> None:
         self.accounts = f"{prefix}accounts"  # fanout exchange: every change of an account
         self.copy = f"{prefix}attendees.accounts"  # the attendees service's queue behind it
         self.approved = f"{prefix}presentations.approved"
         self.rejected = f"{prefix}presentations.rejected"
-        self.failed = f"{prefix}presentations.failed"  # e-mails that no mail server takes
+        self.failed = f"{prefix}presentations.failed"  # decisions whose e-mail was refused for good
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ class Names:
         channel.exchange_declare(self.accounts, "fanout", durable=True)
 
     def has_copy(self, connection: pika.BlockingConnection) -> bool:
-        """Return True if the attendees service's queue is there."""
+        """Return True if the attendees service's queue exists."""
         channel = connection.channel()
         try:
             channel.queue_declare(self.copy, passive=True)

@@ -1,4 +1,4 @@
-"""Writes e-mails and hands them to the mail server, and remembers which it has taken.
+"""Writes e-mails and hands them to the mail server, and remembers which ones it has taken.
 
 A mail's Message-ID is made of the presentation's number and the decision: if it is sent twice, a
 mail server can see that it is the same mail.
@@ -22,7 +22,7 @@ TEXTS = {
 
 
 class NoMailServer(Exception):
-    """Raised when the mail server does not answer, or serves nobody at present."""
+    """Raised when the mail server does not answer, or is unavailable."""
 
 
 class Refused(Exception):
@@ -65,7 +65,7 @@ class Post:
         try:
             with smtplib.SMTP(self.host, self.port, "localhost", PATIENCE) as server:
                 server.send_message(mail)
-                self.remember(mail)  # first: an error in saying goodbye does not matter
+                self.remember(mail)  # before QUIT, whose errors do not matter
         except smtplib.SMTPRecipientsRefused as error:
             raise Refused(*next(iter(error.recipients.values()))) from error
         except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:

@@ -38,4 +38,4 @@ class SiteRelay(Relay):
         ]
 
     def published(self, message: Outgoing) -> None:
-        self.site.published(message.key)
+        self.site.mark_published(message.key)

@@ -1,7 +1,7 @@
 """The monolith's accounts and presentations.
 
-A change and its message are stored in one transaction, the message in the outbox: whatever dies,
-there is never one without the other.
+A change and its message are stored in one transaction, the message in the outbox: whatever
+crashes, there is never one without the other.
 """
 
 import json
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS outbox (
 
 
 class Site:
-    """What the monolith knows and does."""
+    """The monolith's data, and the changes to it."""
 
     def __init__(self, database: Database, names: Names) -> None:
         self.database, self.names = database, names
@@ -45,7 +45,7 @@ class Site:
             return _account(db, email)
 
     def open_account(self, new: NewAccount) -> Account:
-        """Open an account. Raises Conflict if there is one."""
+        """Open an account. Raises Conflict if it exists."""
         with self.database.transaction() as db:
             old = db.execute("SELECT active FROM accounts WHERE email = ?", [new.email]).fetchone()
             if old:
@@ -73,7 +73,7 @@ class Site:
             "REPLACE INTO accounts VALUES (:email, :name, :active, :version, :changed)",
             account.model_dump(),
         )
-        self._tell(db, self.names.accounts, "", account.model_dump_json())
+        self._enqueue(db, self.names.accounts, "", account.model_dump_json())
 
     # ---- presentations
 
@@ -112,13 +112,13 @@ class Site:
             name = _account(db, presentation.email).name
             decision = Decision(**presentation.model_dump(), name=name)
             queue = {"approved": self.names.approved, "rejected": self.names.rejected}[status]
-            self._tell(db, "", queue, decision.model_dump_json())
+            self._enqueue(db, "", queue, decision.model_dump_json())
         say("x", f"Presentation {number} {status}")
         return presentation.model_copy(update={"status": status})
 
     # ---- the outbox
 
-    def _tell(self, db: sqlite3.Connection, exchange: str, key: str, body: str) -> None:
+    def _enqueue(self, db: sqlite3.Connection, exchange: str, key: str, body: str) -> None:
         db.execute(
             "INSERT INTO outbox (exchange, routing_key, message_id, body) VALUES (?, ?, ?, ?)",
             [exchange, key, str(uuid.uuid4()), body],
@@ -133,7 +133,7 @@ class Site:
         with self.database.reading() as db:
             return db.execute("SELECT * FROM outbox ORDER BY number LIMIT 500").fetchall()
 
-    def published(self, number: int) -> None:
+    def mark_published(self, number: int) -> None:
         with self.database.transaction() as db:
             db.execute("DELETE FROM outbox WHERE number = ?", [number])
 

@@ -1,4 +1,4 @@
-"""What the site's applications answer when something is missing, or is in conflict."""
+"""The HTTP answers of the site's applications for missing things and conflicts."""
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -9,7 +9,7 @@ class Missing(Exception):
 
 
 class Conflict(Exception):
-    """Raised when a request is in conflict with what is there: 409."""
+    """Raised when a request conflicts with existing data: 409."""
 
 
 def new_application(title: str) -> FastAPI:
