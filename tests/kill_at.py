@@ -1,6 +1,6 @@
 """Run a lab's program and kill it, as kill -9 does, before or after its first call of a function.
 
-python tests/kill_at.py "before shop.service:Service.tell" labs/09-orders/printer.py
+python tests/kill_at.py "before shop.service:Service.report" labs/09-orders/printer.py
 """
 
 import functools

@@ -289,7 +289,7 @@ def test_201_means_stored_whoever_dies_then(shop: Shop) -> None:
         client.post("/orders", json=ORDER, headers=key)
     assert api.wait() == -9
     # The relay dies with the first order published and not noted, and another goes on.
-    assert shop.start("relay", kill_at="before shop.store:Store.sent").wait() == -9
+    assert shop.start("relay", kill_at="before shop.store:Store.mark_sent").wait() == -9
     shop.relay().wait_for("Order 2 is with the broker")
     for queue in ("orders.printer", "orders.booking", "orders.marketing"):
         assert [order["number"] for order in shop.queued(queue)] == [1, 1, 2]
@@ -318,7 +318,7 @@ def test_a_service_killed_at_every_step_does_its_work_once(name: str, shop: Shop
     shop.lab.publish(order.model_dump_json(), queue=queue, persistent=True)
     service = "shop.service:Service"
     acknowledge = "kit.web.consumer:Message.acknowledge"
-    for step in (f"{service}.try_order", MIDDLE[name], f"{service}.tell", acknowledge):
+    for step in (f"{service}.try_order", MIDDLE[name], f"{service}.report", acknowledge):
         killed = shop.start(name, *QUICK, kill_at=f"before {step}")
         assert killed.wait() == -9, killed.text()
     done = shop.service(name)

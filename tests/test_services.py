@@ -354,7 +354,7 @@ def test_the_monolith_is_killed_between_publishing_and_forgetting(services: Serv
     script, attendees = services.web("attendees", "--monolith", web.address)
     script.wait_for("Waiting for messages")
     leave(monolith)
-    monolith, web = services.dying_monolith("before conference.site:Site.published")
+    monolith, web = services.dying_monolith("before conference.site:Site.mark_published")
     with contextlib.suppress(httpx.TransportError):
         web.ask("POST", "accounts", 201, **PERSON)
     assert monolith.wait() == -signal.SIGKILL

@@ -65,7 +65,7 @@ class OrderRelay(Relay):
             for order, message in self.store.unsent(BATCH)
         ]
 
-    def published(self, message: Outgoing) -> None:
+    def mark_published(self, message: Outgoing) -> None:
         self.store.mark_sent(message.key)
         say("x", f"Order {message.key} is with the broker")
 

@@ -158,7 +158,7 @@ class Shipper(Relay):
             for channel, id, body in oldest
         ]
 
-    def published(self, message: Outgoing) -> None:
+    def mark_published(self, message: Outgoing) -> None:
         self.buffer.popleft()
         self.shipped += 1
 

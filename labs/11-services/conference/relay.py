@@ -37,5 +37,5 @@ class SiteRelay(Relay):
             for row in self.site.unpublished()
         ]
 
-    def published(self, message: Outgoing) -> None:
+    def mark_published(self, message: Outgoing) -> None:
         self.site.mark_published(message.key)

@@ -45,7 +45,7 @@ class Relay(Reconnecting):
         """Return the oldest messages of the outbox, a handful at a time."""
         raise NotImplementedError
 
-    def published(self, message: Outgoing) -> None:
+    def mark_published(self, message: Outgoing) -> None:
         """Remove a message from the outbox: the broker has it."""
         raise NotImplementedError
 
@@ -91,6 +91,6 @@ class Relay(Reconnecting):
             channel.connection.sleep(REFUSED_PAUSE)
         else:
             self.refused = False
-            self.published(message)
+            self.mark_published(message)
             return True
         return False
