@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests of pages: one that is installed, or else one of Debian's."""
+"""A headless Chromium for the tests of pages: an installed one, or else Debian's."""
 
 import platform
 import shutil
@@ -17,18 +17,18 @@ UNPACKED = Path(__file__).parents[1] / ".broker" / "unpacked" / "chromium"
 
 
 def chromium() -> tuple[Path, list[str]]:
-    """Return a Chromium and the options that it needs. Raises kit.say.Trouble."""
-    # The tests open only pages of their own; as root there is no sandbox.
+    """Return a Chromium and the options that it needs. Raises kit.cli.Trouble."""
+    # Chromium has no sandbox for root; the tests open their own pages only.
     options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
     for name in INSTALLED:
         if program := shutil.which(name):
             return Path(program), options
-    # Other systems with apt (Ubuntu) have only a way to their store under that name.
+    # On other systems with apt (Ubuntu), that package only installs from their store.
     suite = None if platform.freedesktop_os_release()["ID"] == "debian" else "trixie"
     packages = ["chromium-headless-shell", "fonts-dejavu-core"]
     tree = unpack(packages, UNPACKED, suite=suite, provided=[*PROVIDED, *DESKTOP])
     program = tree / "usr/lib/chromium/chromium-headless-shell"
-    # It starts its other processes by the name of its loader, unless told otherwise.
+    # Unless told otherwise, it starts its other processes by the name of its loader.
     return program, [*options, "--no-zygote", f"--browser-subprocess-path={program}"]
 
 
@@ -44,7 +44,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """Return an empty page, without cookies or memories of another test."""
+    """Return an empty page, without cookies or storage of another test."""
     context = browser.new_context()
     context.set_default_timeout(20_000)  # milliseconds
     yield context.new_page()

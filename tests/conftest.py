@@ -1,4 +1,4 @@
-"""A private broker, a fresh vhost for each test, and a way to run a script and watch it.
+"""Fixtures: a private broker, a fresh vhost for each test, and running and watching scripts.
 
 The process that collects the tests starts one broker that they all share. Tests that stop, kill or
 freeze a broker take one of their own, `own_broker`, which each pytest-xdist worker starts once.
@@ -37,9 +37,9 @@ from kit.exercise.proxy import Proxy, proxy_before
 from kit.exercise.queue import QueueClient
 
 ROOT = Path(__file__).parent.parent
-# Fixtures that start a broker once in each worker of pytest-xdist that uses them.
+# Fixtures that start a broker, once in each pytest-xdist worker that uses them.
 BROKERS = {"breakable_broker", "denying_broker", "tls_lab", "node"}
-BREAKABLE_BROKERS = 3  # are enough
+BREAKABLE_BROKERS = 3  # how many groups of tests share one each
 LONG_PAGES = "06", "11", "04", "05", "09", "10", "02"  # worksheets, the longest first
 
 
@@ -48,7 +48,7 @@ LONG_PAGES = "06", "11", "04", "05", "09", "10", "02"  # worksheets, the longest
 
 @dataclass
 class Broker:
-    """A broker for tests. A worker of pytest-xdist does not have the shared broker's `node`."""
+    """A broker for tests. In a pytest-xdist worker the shared broker has no `node`."""
 
     port: int
     management_port: int
@@ -70,13 +70,13 @@ class Broker:
         return json.loads(text) if text else None
 
     def add_vhost(self, name: str) -> None:
-        """Make a vhost in which guest may do everything."""
+        """Create a vhost in which guest may do everything."""
         self.api("PUT", f"vhosts/{name}", {})
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self.api("PUT", f"permissions/{name}/guest", everything)
 
-    def write_down(self) -> None:
-        """Write what was declared to disk, so that it is there after a kill.
+    def flush_to_disk(self) -> None:
+        """Flush all declarations to disk, so that they survive a kill.
 
         Mnesia's log and the names of quorum queues are otherwise written up to 2 s later.
         """
@@ -88,7 +88,7 @@ class Broker:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Freeze the node meanwhile: it neither answers nor hangs up."""
+        """Freeze the node for the block: it neither answers nor hangs up."""
         os.kill(self.node.pid, signal.SIGSTOP)
         try:
             yield
@@ -97,7 +97,7 @@ class Broker:
 
     @contextlib.contextmanager
     def short_of_memory(self) -> Iterator[None]:
-        """Tell the node meanwhile that its memory is used up: it blocks publishers."""
+        """Make the node believe for the block that it has no memory left: it blocks publishers."""
         self.node.ctl("set_vm_memory_high_watermark", "0")
         try:
             yield
@@ -106,7 +106,7 @@ class Broker:
 
 
 def start_broker(folder: Path, options: dict, settings: str = "") -> Broker:
-    """Start a private node in `folder` on free ports, as the command line asks for it."""
+    """Start a private node in `folder` on free ports, with pytest's command-line options."""
     prefix = versions.get(ROOT / ".broker" / "unpacked", options["version"])
     settings += "collect_statistics_interval = 1000\n"  # ms; tests wait for counts
     if options["deny_transient"]:
@@ -129,7 +129,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Collect test_docker.py with --docker only, and then nothing else."""
+    """Collect test_docker.py only with --docker, and nothing else then."""
     is_file = collection_path.suffix == ".py"
     is_docker = collection_path.name == "test_docker.py"
     return True if is_file and is_docker != config.getoption("--docker") else None
@@ -143,7 +143,7 @@ def broker_options(config: pytest.Config) -> dict:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the shared broker where the tests are collected, not in every worker."""
+    """Start the shared broker in the main process, not in every worker."""
     if hasattr(config, "workerinput"):
         return
     if config.getoption("collectonly") or config.getoption("docker"):
@@ -154,7 +154,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests with the same broker run together, and what takes long begin first."""
+    """Group the tests that share a broker, and start the longest tests first."""
     breakable = itertools.cycle(f"breakable-{number}" for number in range(BREAKABLE_BROKERS))
     groups: dict[pytest.Item, str] = {}
     for item in items:
@@ -172,14 +172,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure_node(node) -> None:
-    """Tell a worker of pytest-xdist where the shared broker is, and where to start others."""
+    """Pass to a pytest-xdist worker the shared broker, and the folder for its own brokers."""
     broker = node.config.lab_broker
     node.workerinput["broker"] = [broker.port, broker.management_port]
     node.workerinput["folder"] = str(node.config.lab_folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End every broker, those too of workers that were ended by Ctrl-C."""
+    """Kill every broker, including those of workers that Ctrl-C ended."""
     if folder := getattr(config, "lab_folder", None):
         for state in folder.glob("**/node.json"):
             Node(state.parent).kill()
@@ -188,7 +188,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def brokers_folder(request: pytest.FixtureRequest) -> Path:
-    """Return a folder in which a worker's brokers end with the tests, however these end."""
+    """Return a folder for a worker's brokers, which are killed however the tests end."""
     config = request.config
     folder = Path(getattr(config, "workerinput", {}).get("folder") or config.lab_folder)
     return Path(tempfile.mkdtemp(dir=folder))
@@ -196,7 +196,7 @@ def brokers_folder(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest) -> Broker:
-    """Return the broker that all tests share: leave it running."""
+    """Return the broker that all tests share; a test must leave it running."""
     if hasattr(request.config, "workerinput"):
         return Broker(*request.config.workerinput["broker"])
     return request.config.lab_broker
@@ -220,40 +220,40 @@ def own_broker(breakable_broker: Broker) -> Broker:
 
 
 class Lab(QueueClient):
-    """A vhost of the test's own, a queue name, and a connection to look with."""
+    """A vhost for one test, a queue name, and a connection to inspect them with."""
 
     def __init__(self, broker: Broker, vhost: str) -> None:
         self.broker, self.vhost = broker, vhost
         super().__init__(f"amqp://guest:guest@127.0.0.1:{broker.port}/{vhost}")
 
     def connections(self, name: str) -> list[dict]:
-        """Return the open connections of this name."""
+        """Return the open connections with this name."""
         every = self.broker.api("GET", f"vhosts/{self.vhost}/connections")
         return [one for one in every if one["client_properties"].get("connection_name") == name]
 
     def declare(self, queue: str | None = None, durable: bool = True, **arguments) -> None:
-        """Declare a queue; a durable one, as some brokers refuse others."""
+        """Declare a queue; durable by default, as some brokers refuse transient ones."""
         self.connection.channel().queue_declare(queue or self.queue, durable=durable, **arguments)
 
     def peek(self, queue: str | None = None) -> list[dict]:
-        """Return the waiting messages without pika, which may be unable to decode them."""
+        """Return the waiting messages, without pika, which may be unable to decode them."""
         request = {"count": 10_000, "ackmode": "ack_requeue_true", "encoding": "auto"}
         return self.broker.api("POST", f"queues/{self.vhost}/{queue or self.queue}/get", request)
 
     def consumers(self, queue: str | None = None) -> int:
-        """Return how many consumers the queue has."""
+        """Return the number of consumers of a queue."""
         channel = self.connection.channel()
         count = channel.queue_declare(queue or self.queue, passive=True).method.consumer_count
         channel.close()
         return count
 
     def acknowledged(self, queue: str | None = None) -> int:
-        """Return how many messages of the queue were acknowledged; counted once a second."""
+        """Return the number of acknowledged messages, which the broker counts once a second."""
         counts = self.broker.api("GET", f"queues/{self.vhost}/{queue or self.queue}")
         return counts.get("message_stats", {}).get("ack", 0)
 
     def remains(self, queue: str | None = None) -> list[tuple[bytes, bool]]:
-        """Wait until the queue has no consumer; take its messages: body, if redelivered."""
+        """Wait until the queue has no consumer; take its messages as (body, redelivered)."""
         channel, messages = self.connection.channel(), []
         name = queue or self.queue
         wait_until(
@@ -268,7 +268,7 @@ class Lab(QueueClient):
 
 @pytest.fixture
 def transient_queues(request: pytest.FixtureRequest) -> None:
-    """Skip a test where the broker was asked to refuse transient queues."""
+    """Skip the test if pytest was started with --deny-transient."""
     if broker_options(request.config)["deny_transient"]:
         pytest.skip("this broker refuses transient queues")
 
@@ -300,7 +300,7 @@ def own_lab(own_broker: Broker) -> Iterator[Lab]:
 
 @pytest.fixture
 def proxied(lab: Lab) -> Iterator[tuple[Proxy, str]]:
-    """Return a proxy before the shared broker, and the URL of the lab's vhost through it."""
+    """Return a proxy in front of the shared broker, and the URL of the lab's vhost through it."""
     proxy, url = proxy_before(lab.url)
     yield proxy, url
     proxy.close()
@@ -314,12 +314,12 @@ Run = Callable[..., Script]
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Return a function that starts a script against the test's vhost; what still runs is killed.
+    """Return a function that starts a script on the test's vhost; scripts still running are killed.
 
     run("producer.py", "--queue", "q", "aaa", lab=lab, stdin=b"...", url=..., cwd=..., env={...})
 
-    `stdin` may be subprocess.PIPE, to be written to later; `shell` is what a shell's command line
-    has after the command, such as "| head -1" or ">&-".
+    `stdin` may be subprocess.PIPE, to write to it later; `shell` is the rest of a shell's command
+    line after the command, such as "| head -1" or ">&-".
     """
     scripts: list[Script] = []
 
@@ -334,7 +334,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         shell: str = "",
     ) -> Script:
         environment = {key: value for key, value in os.environ.items() if key != "AMQP_URL"}
-        if undecodable_is_fine():  # pika 1.5 warns of BlockingConnection, which 2.0 will not have
+        if undecodable_is_fine():  # pika 1.5 warns that 2.0 drops BlockingConnection
             environment["PYTHONWARNINGS"] = "ignore::DeprecationWarning"
         environment |= env or {}
         if url or lab:
@@ -359,13 +359,13 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 
 @dataclass
 class Gate:
-    """A copy of qprocessor.py whose tasks last until the gate is opened."""
+    """A copy of qprocessor.py whose tasks last until the gate opens."""
 
     script: Path
     path: Path
 
     def open(self) -> None:
-        """Let the task in hand end, and all that come after it."""
+        """Let the task in hand and all later tasks end."""
         self.path.touch()
 
 
@@ -399,25 +399,25 @@ def worker(run: Run) -> Iterator[Run]:
 
 
 def fates(worker: Script) -> dict[str, int]:
-    """Return the counts of a worker's last line: worked, lost, returned, failed."""
+    """Return the counts from a worker's last line: worked, lost, returned, failed."""
     (line,) = worker.find(" [*] Stopped: ")
     return {fate: int(count) for count, fate in re.findall(r"(\d+) (\w+)", line.text)}
 
 
 def read_journal(path: Path) -> list[dict]:
-    """Return the lines of a journal; each must be whole."""
+    """Return the lines of a journal; the last one must be complete."""
     text = path.read_text(encoding="utf-8")
     assert text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def of(lines: list[dict], event: str) -> list[dict]:
-    """Return the lines of a journal about one event."""
+    """Return the journal's lines with this event."""
     return [line for line in lines if line["event"] == event]
 
 
 def events(lines: list[dict], message: str) -> list[str]:
-    """Return what happened to a message, in order."""
+    """Return the events of a message, in order."""
     return [line["event"] for line in lines if line.get("message") == message]
 
 
@@ -425,7 +425,7 @@ class UndecodableProperties(pika.BasicProperties):
     """Properties with a timestamp in milliseconds in a header, which pika 1.4 cannot decode."""
 
     def encode(self) -> list[bytes]:
-        """Return the property flags and a table of one header, as they go over the wire."""
+        """Return the property flags and a table with one header, in wire format."""
         header = b"\x04when" + b"T" + struct.pack(">Q", 1_764_336_000_000)
         return [struct.pack(">H", self.FLAG_HEADERS), struct.pack(">I", len(header)) + header]
 
@@ -437,7 +437,7 @@ def undecodable_is_fine() -> bool:
 
 
 class Terminal:
-    """A script at a terminal, as if a person had started it."""
+    """A script in a terminal, as if a person had started it."""
 
     def __init__(self, command: list, environment: dict) -> None:
         self._master, slave = pty.openpty()
@@ -465,31 +465,31 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def wait(self, within: float = DEADLINE) -> int:
-        """Wait for the end; return the exit code."""
+        """Wait for the script's end; return its exit code."""
         end = time.monotonic() + within
         while self._read(0.1):
             assert time.monotonic() < end, f"still running after {within} s:\n{self.text}"
         return self.process.wait(within)
 
     def close(self) -> None:
-        """End it if it still runs."""
+        """Kill the script if it still runs."""
         self.process.kill()
         self.process.wait()
         os.close(self._master)
 
     def _read(self, seconds: float) -> bool:
-        """Read what was printed; return False at its end."""
+        """Read new output; return False at its end."""
         if select.select([self._master], [], [], seconds)[0]:
             try:
                 self.text += os.read(self._master, 65536).decode(errors="backslashreplace")
-            except OSError:  # all who could write to it are gone
+            except OSError:  # no process is left that could write to it
                 return False
         return True
 
 
 @pytest.fixture
 def terminal() -> Iterator[Callable[..., Terminal]]:
-    """Return a function that starts a command before a terminal of its own."""
+    """Return a function that starts a command in its own terminal."""
     terminals: list[Terminal] = []
 
     def start(*command: object, lab: Lab | None = None) -> Terminal:

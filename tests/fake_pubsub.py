@@ -1,12 +1,11 @@
-"""A small server of Google Pub/Sub, in this process: the eight calls that lab 8 makes, over gRPC.
+"""A small Google Pub/Sub server in this process: the eight calls that lab 8 makes, over gRPC.
 
-It is real where the lab leans on it: what is published reaches every subscription once, and in
-order; what is not acknowledged when a stream ends, or is refused, comes again, with all that came
-after it under the same key; seek brings back what the topic has kept.
+It implements what the lab relies on: every subscription gets each published message once, in order;
+a message that is refused, or unacknowledged when a stream ends, is delivered again, as are later
+messages with the same key; seek brings back the messages that the topic has kept.
 
-It does without the rest: no accounts or rights, no deadlines for acknowledgements that run out, no
-expiry of subscriptions or of what a topic keeps, no filters, no snapshots, no dead letters, and
-nothing is written to disk.
+It omits the rest: accounts and rights, acknowledgement deadlines that run out, expiry of
+subscriptions and of kept messages, filters, snapshots and dead letters. Nothing is written to disk.
 """
 
 import collections
@@ -28,7 +27,7 @@ WORKERS = 200  # each stream keeps one busy
 
 @dataclass
 class Kept:
-    """A message and its number: the order in which they came."""
+    """A message and its number in order of arrival."""
 
     number: int
     message: types.PubsubMessage
@@ -36,7 +35,7 @@ class Kept:
 
 @dataclass
 class Topic:
-    """What was published, if it is to be kept."""
+    """A topic, with its published messages if it keeps them."""
 
     keeps: bool
     log: list[Kept] = field(default_factory=list)
@@ -44,21 +43,21 @@ class Topic:
 
 @dataclass
 class Subscription:
-    """What is to be delivered, and what was delivered and is not acknowledged."""
+    """The messages still to deliver, and those delivered but not acknowledged."""
 
     topic: str
     waiting: collections.deque[Kept] = field(default_factory=collections.deque)
     delivered: dict[str, Kept] = field(default_factory=dict)  # by ack id
 
     def put_back(self, ack_ids: set[str]) -> None:
-        """Let messages come again, in their old order."""
+        """Queue messages for redelivery, in their old order."""
         back = [self.delivered.pop(ack_id) for ack_id in ack_ids]
         self.waiting = collections.deque(
             sorted([*back, *self.waiting], key=lambda kept: kept.number)
         )
 
     def refuse(self, ack_id: str) -> None:
-        """Let a message come again, and what was delivered after it with the same key."""
+        """Redeliver a message, and the later ones with the same key."""
         refused = self.delivered[ack_id]
         key = refused.message.ordering_key
         later = {
@@ -70,7 +69,7 @@ class Subscription:
 
 
 class FakePubSub:
-    """The server; what it knows outlives `stop` and `start`, which keep the port."""
+    """The server; its state and port survive `stop` and `start`."""
 
     def __init__(self) -> None:
         self.topics: dict[str, Topic] = {}
@@ -82,25 +81,24 @@ class FakePubSub:
 
     @property
     def address(self) -> str:
-        """What PUBSUB_EMULATOR_HOST is to be."""
+        """The value for PUBSUB_EMULATOR_HOST."""
         return f"{HERE}:{self.port}"
 
     def start(self) -> None:
-        """Listen."""
-        # Without reuse, two servers on one port would be a mistake that nobody notices.
+        # By default gRPC lets two servers share a port, and nobody would notice the mistake.
         self._server = grpc.server(ThreadPoolExecutor(WORKERS), options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((self._publisher(), self._subscriber()))
         self.port = self._server.add_insecure_port(f"{HERE}:{self.port}")
         self._server.start()
 
     def stop(self) -> None:
-        """Hang up on everybody, and listen no more."""
+        """Close all connections and stop listening."""
         self._server.stop(None).wait()
 
     # ---- the calls of a publisher
 
     def create_topic(self, request: types.Topic, context) -> types.Topic:
-        """Make a topic; one that keeps its messages if it is told for how long."""
+        """Create a topic; it keeps its messages if the request says for how long."""
         with self._changed:
             if request.name in self.topics:
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, "Resource already exists")
@@ -108,7 +106,7 @@ class FakePubSub:
         return request
 
     def publish(self, request: types.PublishRequest, context) -> types.PublishResponse:
-        """Give each subscription of the topic a copy."""
+        """Give a copy to each subscription of the topic."""
         with self._changed:
             topic = self._find(self.topics, request.topic, context)
             copies = []
@@ -127,7 +125,7 @@ class FakePubSub:
     # ---- the calls of a subscriber
 
     def create_subscription(self, request: types.Subscription, context) -> types.Subscription:
-        """Make a subscription: it gets what is published from now on."""
+        """Create a subscription; it gets the messages published from now on."""
         with self._changed:
             self._find(self.topics, request.topic, context)
             if request.name in self.subscriptions:
@@ -140,7 +138,7 @@ class FakePubSub:
         return request
 
     def delete_subscription(self, request: types.DeleteSubscriptionRequest, context) -> Empty:
-        """Forget a subscription; its streams end."""
+        """Delete a subscription, which ends its streams."""
         with self._changed:
             self._find(self.subscriptions, request.subscription, context)
             del self.subscriptions[request.subscription]
@@ -148,7 +146,7 @@ class FakePubSub:
         return Empty()
 
     def seek(self, request: types.SeekRequest, context) -> types.SeekResponse:
-        """Go back to a time: what the topic has kept since then is delivered."""
+        """Go back to a time: deliver again all messages that the topic has kept since then."""
         with self._changed:
             subscription = self._find(self.subscriptions, request.subscription, context)
             log = self.topics[subscription.topic].log
@@ -161,7 +159,7 @@ class FakePubSub:
         return types.SeekResponse()
 
     def acknowledge(self, request: types.AcknowledgeRequest, context) -> Empty:
-        """Forget what was delivered; an id that is not known any more is none to complain of."""
+        """Acknowledge deliveries; ids that are no longer known are ignored."""
         with self._changed:
             subscription = self._find(self.subscriptions, request.subscription, context)
             for ack_id in request.ack_ids:
@@ -169,7 +167,7 @@ class FakePubSub:
         return Empty()
 
     def modify_ack_deadline(self, request: types.ModifyAckDeadlineRequest, context) -> Empty:
-        """With a deadline of 0: deliver again. Other deadlines mean nothing here."""
+        """Redeliver if the deadline is 0; other deadlines are ignored."""
         with self._changed:
             subscription = self._find(self.subscriptions, request.subscription, context)
             for ack_id in request.ack_ids if request.ack_deadline_seconds == 0 else []:
@@ -179,7 +177,7 @@ class FakePubSub:
         return Empty()
 
     def streaming_pull(self, requests, context):
-        """Deliver messages as they come; when the stream ends, what it held goes back."""
+        """Deliver messages as they come; put back unacknowledged ones when the stream ends."""
         name = next(requests).subscription
         mine: set[str] = set()
         context.add_callback(self._wake)
@@ -219,7 +217,7 @@ class FakePubSub:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Resource not found (resource={name})")
         return things[name]
 
-    # ---- what gRPC wants to know
+    # ---- registration with gRPC
 
     def _publisher(self) -> grpc.GenericRpcHandler:
         calls = {
@@ -251,7 +249,7 @@ class FakePubSub:
 
 
 def _call(function, request, response) -> grpc.RpcMethodHandler:
-    """Return a function as gRPC calls it: a request's bytes in, a response's bytes out."""
+    """Wrap a method for gRPC: a request's bytes in, a response's bytes out."""
     as_bytes = Empty.SerializeToString if response is Empty else response.serialize
     return grpc.unary_unary_rpc_method_handler(function, request.deserialize, as_bytes)
 

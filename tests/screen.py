@@ -1,4 +1,4 @@
-"""A terminal in tmux for a program that draws on the whole of it."""
+"""A terminal in tmux for a full-screen program."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from test_worksheets import ROOT, UNPACKED
 
 @contextlib.contextmanager
 def stages() -> Iterator[Callable[[dict[str, str], tuple[int, int]], Stage]]:
-    """Give a function that opens a terminal with an environment and a size; close them all."""
+    """Yield a function that opens a terminal of some size and environment; close all in the end."""
     opened: list[Stage] = []
 
     def open_stage(environment: dict[str, str], size: tuple[int, int]) -> Stage:
@@ -25,7 +25,7 @@ def stages() -> Iterator[Callable[[dict[str, str], tuple[int, int]], Stage]]:
 
 
 class Screen:
-    """The terminal in which `command` is typed."""
+    """A terminal in which `command` is typed."""
 
     command = ""
     patience: float = DEADLINE  # seconds
@@ -34,7 +34,7 @@ class Screen:
         self.stage, self.pane = stage, stage.panes["t"]
 
     def start(self, *arguments: object) -> None:
-        """Type the command, and what shows its exit code."""
+        """Type the command, followed by one that prints its exit code."""
         self.pane.type(f"clear; {self.command} {' '.join(map(str, arguments))}; echo code $?")
         self.pane.press("Enter")
 
@@ -44,12 +44,12 @@ class Screen:
         return view.lines[view.top :]
 
     def shows(self, *parts: str) -> bool:
-        """Return True if all these are visible."""
+        """Return True if all these texts are visible."""
         text = "\n".join(self.rows())
         return all(part in text for part in parts)
 
     def wait(self, *parts: str, within: float | None = None) -> None:
-        """Wait until all these are visible."""
+        """Wait until all these texts are visible."""
         try:
             wait_until(lambda: self.shows(*parts), within=within or self.patience)
         except AssertionError:

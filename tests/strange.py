@@ -1,6 +1,6 @@
-"""Properties of a message as a stranger may send them."""
+"""Unusual message properties that a foreign program may send."""
 
-ODD = {  # names and values that are not UTF-8, a table in a table, and what others have set before
+ODD = {  # names and values that are not UTF-8, a nested table, and headers of others
     "message_id": b"\xe9t\xe9",
     "correlation_id": b"\xff",
     "type": b"\xe9",

@@ -1,4 +1,4 @@
-"""labs/broker.py and the private node beneath it, tried on real brokers."""
+"""Test labs/broker.py, and the private node that it starts, on real brokers."""
 
 import json
 import os
@@ -25,7 +25,7 @@ CACHE = ROOT / ".broker" / "unpacked"
 
 @pytest.fixture(scope="module")
 def version(pytestconfig):
-    """Return the series asked for with --rabbitmq; None is what `up` would take."""
+    """Return the series asked for with --rabbitmq, or None for the default of `up`."""
     return pytestconfig.getoption("--rabbitmq")
 
 
@@ -36,7 +36,7 @@ def prefix(version):
 
 @pytest.fixture(scope="module")
 def node(prefix, tmp_path_factory):
-    """Return a node that runs, in a folder with a space in its name; tests leave it running."""
+    """Return a running node in a folder with a space in its name; tests must leave it running."""
     folder = tmp_path_factory.mktemp("a broker") / "my lab"
     node = Node(folder, port=0, management_port=0, prefix=prefix)
     node.start()
@@ -46,7 +46,7 @@ def node(prefix, tmp_path_factory):
 
 @pytest.fixture
 def make_node(tmp_path, prefix):
-    """Return a function that makes a node of the test's own, without the management page."""
+    """Return a function that makes a node for one test, without the management page."""
     nodes = []
 
     def make(**more):
@@ -60,7 +60,7 @@ def make_node(tmp_path, prefix):
 
 @pytest.fixture
 def broker(tmp_path, prefix):
-    """Return a function that runs labs/broker.py with a folder for brokers of its own."""
+    """Return a function that runs labs/broker.py with its own folder for brokers."""
     folder = tmp_path / "brokers"
     folder.mkdir()
     (folder / "unpacked").symlink_to(CACHE)
@@ -82,8 +82,8 @@ def broker(tmp_path, prefix):
 
 
 @pytest.fixture
-def our_way(prefix, version):
-    """Return the options that make `up` take a private node, also where Docker runs."""
+def private_options(prefix, version):
+    """Return the options that make `up` start a private node even if Docker runs."""
     return ["--via", "unpacked" if prefix else "installed"] + (
         ["--version", version] if version and prefix else []
     )
@@ -94,7 +94,7 @@ def connect(port):
 
 
 def listening_addresses(pid):
-    """Return the addresses on which a process listens, as /proc writes them (hexadecimal)."""
+    """Return the addresses on which a process listens, in /proc's hexadecimal form."""
     mine = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
     lines = [
         line.split()
@@ -109,11 +109,11 @@ def listening_addresses(pid):
 # ---- the command line ----
 
 
-def test_up_kill_restart_and_down_keep_the_data_and_wipe_removes_them(broker, our_way):
+def test_up_kill_restart_and_down_keep_the_data_and_wipe_removes_them(broker, private_options):
     port = free_port()
-    up = broker("up", "--port", str(port), *our_way)
+    up = broker("up", "--port", str(port), *private_options)
     assert up.returncode == 0, up.stderr
-    assert f"way: {our_way[1]}" in up.stdout
+    assert f"way: {private_options[1]}" in up.stdout
     assert f"./producer.py --port {port} --queue hello aaa bb c" in up.stdout
     assert f"amqp://guest:guest@localhost:{port}/%2F" in up.stdout
     with connect(port) as connection:
@@ -135,13 +135,13 @@ def test_up_kill_restart_and_down_keep_the_data_and_wipe_removes_them(broker, ou
     status = broker("status")
     assert (status.returncode, "queues and messages are kept" in status.stderr) == (3, True)
 
-    up = broker("up")  # by the same way as before, and on the same ports
+    up = broker("up")  # the same transport and ports as before
     assert (up.returncode, f"port {port} " in up.stdout) == (0, True), up.stderr
     with connect(port) as connection:
         assert connection.channel().basic_get("kept", auto_ack=True)[2] == b"still here"
 
     assert broker("down").returncode == 0
-    assert broker("down").returncode == 0  # once more does no harm
+    assert broker("down").returncode == 0  # a second time does no harm
     assert (broker.folder / "lab" / "data").exists()
     assert broker("down", "--wipe").returncode == 0
     assert not (broker.folder / "lab").exists()
@@ -165,10 +165,10 @@ def test_up_uses_a_broker_that_is_there_and_leaves_it_alone(broker, node):
     assert (wrong.returncode, f"not {other}" in wrong.stderr) == (3, True)
 
 
-def test_a_port_that_is_taken_is_named(broker, our_way):
+def test_a_port_that_is_taken_is_named(broker, private_options):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        for way in ([], our_way):
+        for way in ([], private_options):
             up = broker("up", "--port", str(port), *way)
             assert up.returncode == 3
             assert f"port {port} is taken" in up.stderr
@@ -196,10 +196,10 @@ def test_what_cannot_be_done_is_one_clear_line(broker, arguments, code, said):
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_during_up_leaves_nothing_running(broker, our_way, tmp_path):
+def test_ctrl_c_during_up_leaves_nothing_running(broker, private_options, tmp_path):
     port = free_port()
     up = Script(
-        [sys.executable, ROOT / "labs" / "broker.py", "up", "--port", str(port), *our_way],
+        [sys.executable, ROOT / "labs" / "broker.py", "up", "--port", str(port), *private_options],
         os.environ | {"QUEUE_LAB_BROKER_DIR": str(broker.folder)},
         own_session=True,
     )
@@ -238,7 +238,7 @@ def test_docker_compose_gets_the_ports_and_a_project_for_each_node(broker, node,
         assert up.returncode == 0, up.stderr
         assert "way: docker" in up.stdout
         assert f"compose {project}up --detach --wait {seen}" in log.read_text()
-        # From here on it remembers the way and the ports.
+        # From here on it remembers the transport and the ports.
         assert "way: docker" in broker("status", "--node", name, **here).stdout
         for verb in ("restart", "kill", "logs", "down"):
             done = broker(verb, "--node", name, **here)
@@ -260,7 +260,7 @@ def test_a_node_is_private_to_its_machine_and_its_user(node):
     assert node.version >= (3, 10)
     assert page_answers(node.management_port)
     assert "guest" in node.ctl("-q", "list_users")
-    assert os.getsid(node.pid) == node.pid  # no terminal's end, no terminal's Ctrl-C reaches it
+    assert os.getsid(node.pid) == node.pid  # out of reach of a terminal's Ctrl-C and hangup
     allowed = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
     for pid in (node.pid, node.state["epmd"][0]):
         assert set(listening_addresses(pid)) <= allowed
@@ -277,7 +277,7 @@ def test_any_process_can_control_a_node_and_kill_leaves_nothing(make_node):
     node = make_node(settings="heartbeat = 17\n")
     node.start()
     pids = [node.pid, node.state["epmd"][0], *process.descendants(node.pid)]
-    assert len(pids) > 2  # Erlang's helpers too
+    assert len(pids) > 2  # including Erlang's helpers
     assert "{heartbeat,17}" in node.ctl("-q", "environment")
 
     same = Node.load(node.folder)
@@ -287,7 +287,7 @@ def test_any_process_can_control_a_node_and_kill_leaves_nothing(make_node):
     same.kill()
     assert not node.is_running()
     assert not any(process.birth(pid) for pid in pids)
-    same.kill()  # dead is dead
+    same.kill()  # killing it twice does no harm
 
 
 def test_a_start_that_fails_gives_the_reason(make_node):
@@ -327,7 +327,7 @@ def test_an_old_rabbitmq_does_not_get_the_keys_it_does_not_know(
     monkeypatch.setattr(Node, "version", version)
     lines = Node(tmp_path, settings="loopback_users.guest = true\n")._configuration()
     assert any(key.startswith("deprecated_features.") for key in lines) is there
-    assert lines["loopback_users.guest"] == "loopback_users.guest = true"  # ours win
+    assert lines["loopback_users.guest"] == "loopback_users.guest = true"  # our settings win
 
 
 def test_a_free_port_is_given_to_one_program_only(monkeypatch):
@@ -345,7 +345,7 @@ def test_a_free_port_is_given_to_one_program_only(monkeypatch):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Return a package of one file, and let apt seem to have downloaded it."""
+    """Return a package of one file that apt seems to have downloaded."""
     content = tmp_path / "hello"
     (content / "DEBIAN").mkdir(parents=True)
     (content / "DEBIAN" / "control").write_text(

@@ -1,4 +1,4 @@
-"""qprocessor.py when the connection, the queue, the broker or a worker goes away."""
+"""Test qprocessor.py when the connection, the queue, the broker or a worker goes away."""
 
 import collections
 import random
@@ -24,15 +24,15 @@ def bodies(script: Script, mark: str = "[x] Received") -> list[str]:
 
 
 def trouble(script: Script) -> list[str]:
-    """Return what a worker said of trouble, but for what it said about messages."""
+    """Return a worker's lines of trouble, without those about messages."""
     about = " [!] 'task"
     return [line.text for line in script.find(" [!] ") if not line.text.startswith(about)]
 
 
 def comes_back(script: Script, within: float = DEADLINE) -> None:
-    """Wait until a worker consumes again; it has said in one line that it did not."""
+    """Wait until a worker consumes again, having reported the loss in one line."""
     script.wait_for("Waiting for messages", count=2, within=within)
-    script.wait_for("[!] Lost")  # said before, but on the other stream
+    script.wait_for("[!] Lost")  # printed earlier, but on the other stream
     (lost,) = trouble(script)
     assert lost.startswith(" [!] Lost RabbitMQ at 127.0.0.1:")
     assert lost.endswith("); connecting again")
@@ -117,7 +117,7 @@ def proxy(proxied: tuple[Proxy, str]) -> Proxy:
 
 @pytest.fixture
 def url(proxied: tuple[Proxy, str]) -> str:
-    """Return the address of the broker through the proxy."""
+    """Return the broker's URL through the proxy."""
     return proxied[1]
 
 
@@ -185,7 +185,7 @@ def test_the_last_of_a_limit_in_hand_when_the_connection_is_cut_takes_no_others(
     assert len(script.find("Received")) == 1
     others = [message for message in lab.remains() if not message[0].startswith(b"task")]
     assert [body.decode() for body, _ in others] == list("abcde")
-    if options:  # else one may have been on its way when the connection was cut
+    if options:  # otherwise one may have been in flight at the cut
         assert not any(redelivered for _, redelivered in others)
 
 
@@ -309,7 +309,7 @@ def test_a_task_longer_than_the_delivery_timeout_is_told_so_and_handed_out_again
 ):
     lab, node = own_lab, own_lab.broker.node
     eval_timeout = "application:set_env(rabbit, consumer_timeout, {})."
-    if node.version < (4, 3):  # it is read when a channel is opened
+    if node.version < (4, 3):  # the broker reads it when a channel opens
         node.ctl("eval", eval_timeout.format(2000))
     arguments = {"x-queue-type": queue_type}
     if node.version >= (4, 3) and queue_type == "quorum":
@@ -319,7 +319,7 @@ def test_a_task_longer_than_the_delivery_timeout_is_told_so_and_handed_out_again
         script = worker(lab, *ONE_BY_ONE, script=gate.script)
         lab.publish("task", "after")
         script.wait_for("Received")
-        if queue_type == "classic" and node.version >= (4, 3):  # has no such timeout any more
+        if queue_type == "classic" and node.version >= (4, 3):  # no longer has this timeout
             gate.open()
             script.wait_for("Received 'after'")
             assert trouble(script) == []
@@ -339,7 +339,7 @@ def test_a_task_longer_than_the_delivery_timeout_is_told_so_and_handed_out_again
 
 
 def outage(lab: Lab, how: str) -> float:
-    """Stop or kill the broker and start it again; return when it was gone."""
+    """Stop or kill the broker and start it again; return the time at which it was gone."""
     lab.broker.node.stop() if how == "stop" else lab.broker.node.kill()
     gone = time.monotonic()
     lab.broker.node.start()
@@ -361,7 +361,7 @@ def test_idle_and_busy_workers_come_back_with_the_broker(
     lab = own_lab
     lab.declare(arguments={"x-queue-type": queue_type})
     lab.declare("idle", arguments={"x-queue-type": queue_type})
-    lab.broker.write_down()
+    lab.broker.flush_to_disk()
     lab.publish("task A", persistent=True)
     busy = worker(lab, *ONE_BY_ONE, script=gate.script)
     busy.wait_for("Received 'task A")
@@ -440,12 +440,12 @@ def test_sigterm_ends_a_worker_whose_broker_has_been_frozen_for_long(own_lab: La
     lab.reconnect()
 
 
-# ---- all of it at once
+# ---- all failures at once
 
 
 @dataclass
 class Try:
-    """One worker's try at one task."""
+    """One worker's attempt at a task."""
 
     worker: str
     begun: float
@@ -455,7 +455,7 @@ class Try:
 
 
 def tries(journal: Path) -> dict[str, list[Try]]:
-    """Return the tries at each task, in the order in which they began."""
+    """Return the attempts at each task, in order of their start."""
     by_task: dict[str, list[Try]] = collections.defaultdict(list)
     by_delivery: dict[tuple, Try] = {}
     last: dict[tuple, Try] = {}
@@ -474,7 +474,7 @@ def tries(journal: Path) -> dict[str, list[Try]]:
 
 
 class Breaker(threading.Thread):
-    """Restarts a broker politely once 300 tasks are done, and by a kill once 600 are."""
+    """Restarts a broker politely after 300 done tasks, and by a kill after 600."""
 
     def __init__(self, lab: Lab, done: Callable[[], int]) -> None:
         super().__init__(daemon=True)
@@ -493,7 +493,7 @@ def test_1000_tasks_survive_workers_killed_at_random_and_two_restarts_of_the_bro
 ):
     lab, dice, journal = own_lab, random.Random(7), tmp_path / "run.jsonl"
     lab.declare(arguments={"x-queue-type": queue_type})
-    lab.broker.write_down()
+    lab.broker.flush_to_disk()
     tasks = {f"task {n}" for n in range(1000)}
     lab.publish(*tasks, persistent=True)
     options = ("--queue", "q", *ONE_BY_ONE, "--seconds-per-character", 0.004, "--journal", journal)
@@ -542,7 +542,7 @@ def test_1000_tasks_survive_workers_killed_at_random_and_two_restarts_of_the_bro
     for several in tries(journal).values():
         assert several[-1].is_done
         for one in several[:-1]:
-            # A classic queue also forgets acknowledgements that it did not write down yet.
+            # A classic queue also loses acknowledgements that it has not written to disk yet.
             forgotten = queue_type == "classic" and one.begun < crash
             assert one.is_last or forgotten, (several, breaker.outages)
             cause = "a killed worker" if one.worker in killed else "a lost connection"

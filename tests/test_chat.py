@@ -1,4 +1,4 @@
-"""The chat of lab 8: the same tests for both transports, and what only one of them does.
+"""Test the chat of lab 8: the same tests for both transports, then some for each.
 
 Google Pub/Sub is tested with Google's own client over gRPC, against the small
 server of fake_pubsub.py.
@@ -54,18 +54,18 @@ FOLDER = ROOT / "labs" / "08-chat"
 SAYS, LISTENS, CHATS = "labs/08-chat/say.py", "labs/08-chat/listen.py", "labs/08-chat/chat.py"
 REQUIREMENTS = "labs/08-chat/requirements-pubsub.txt"
 HOSTILE = "\x1b[2J\x1b]0;gone\x07\r\b[red]bold[/red]\u202eback\n"
-SHOWN = r"\x1b[2J\x1b]0;gone\x07\r\x08[red]bold[/red]\u202eback\n"
+ESCAPED = r"\x1b[2J\x1b]0;gone\x07\r\x08[red]bold[/red]\u202eback\n"
 BOTH = pytest.mark.parametrize("net", ["rabbitmq", "pubsub"], indirect=True)
 
 
 @dataclass
 class Net:
-    """What carries a chat in a test: how to reach it from here, and from a program."""
+    """The network of a chat in a test: how to reach it from here and from a program."""
 
     transport: Callable[[], Transport]
     options: list[str]
     environment: dict[str, str]
-    publish: Callable[[bytes], None]  # anything, past all that is careful
+    publish: Callable[[bytes], None]  # publishes any bytes, without checks
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def net_of_pubsub(server: FakePubSub) -> Net:
 
 @pytest.fixture
 def net(request) -> Net:
-    """Return a chat's network: a fresh vhost on the shared broker, or a server of Pub/Sub."""
+    """Return a chat's network: a fresh vhost on the shared broker, or a Pub/Sub server."""
     if request.param == "rabbitmq":
         return net_of_rabbitmq(request.getfixturevalue("lab"))
     return net_of_pubsub(request.getfixturevalue("pubsub"))
@@ -112,7 +112,7 @@ def net(request) -> Net:
 
 @pytest.fixture
 def away(request) -> tuple[Net, Callable, Callable]:
-    """Return a network that one may take down and bring back, and how."""
+    """Return a network, and functions that take it down and bring it back."""
     if request.param == "rabbitmq":
         lab = request.getfixturevalue("own_lab")
         return net_of_rabbitmq(lab), lab.broker.node.stop, lab.broker.node.start
@@ -129,7 +129,7 @@ class Chatter:
         self.room.start()
 
     def wait_for(self, kind: type, count: int = 1) -> object:
-        """Wait for so many events of a kind; return the last of them."""
+        """Wait for a number of events of a kind; return the last one."""
 
         def found() -> list:
             events = list(self.events)
@@ -140,22 +140,22 @@ class Chatter:
         return wait_until(lambda: len(found()) >= count and found(), f"{count} {kind}")[count - 1]
 
     def old(self) -> list[str]:
-        """Return what was there before us."""
+        """Return the messages from before we entered."""
         return [message.text for message in self.wait_for(Entered).old]
 
     def heard(self, kind: str = SAID) -> list[Message]:
-        """Return the messages of a kind that have come since."""
+        """Return the messages of a kind that came after we entered."""
         events = [event.message for event in list(self.events) if isinstance(event, Heard)]
         return [message for message in events if message.kind == kind]
 
     def texts(self) -> list[str]:
-        """Return what was said since we came."""
+        """Return the texts said after we entered."""
         return [message.text for message in self.heard()]
 
 
 @pytest.fixture
 def enter() -> Iterator[Callable[[Net, str | None], Chatter]]:
-    """Return a function that lets somebody enter and waits until they are in."""
+    """Return a function that lets a person enter, and waits until they are in."""
     chatters: list[Chatter] = []
 
     def start(net: Net, name: str | None = None) -> Chatter:
@@ -175,7 +175,7 @@ def program(net: Net, script: str, *arguments: object) -> list[str]:
     return [script, *net.options, *map(str, arguments)]
 
 
-# ---- both ways: everybody hears everything
+# ---- both transports: everybody hears everything
 
 
 @BOTH
@@ -208,7 +208,7 @@ def test_twenty_chatters_hear_every_message_once_and_in_its_sender_s_order(net, 
         for sender in chatters:
             said = [m.text for m in listener.heard() if m.name == sender.name]
             assert said == expected
-    # No chatter hears more than that, and all hear it in one order.
+    # Each chatter hears exactly that, and all in the same order.
     chatters[0].room.say("the end")
     for listener in chatters:
         wait_until(lambda listener=listener: listener.texts()[-1] == "the end")
@@ -226,7 +226,7 @@ def test_who_comes_late_is_shown_the_last_fifty_and_then_the_rest(net, enter):
     assert late.old() == [str(number) for number in range(20, KEPT + 20)]
     early.room.say("now")
     wait_until(lambda: late.texts() == ["now"])
-    assert late.old()[-1] == str(KEPT + 19)  # nothing twice, nothing lost between old and new
+    assert late.old()[-1] == str(KEPT + 19)  # no message repeated or lost between old and new
 
 
 @BOTH
@@ -251,7 +251,7 @@ def test_message_whose_confirm_was_lost_is_said_again_and_heard_once(net, enter)
 
 @BOTH
 def test_who_is_here_is_known_to_newcomers_at_once(net, enter, monkeypatch):
-    monkeypatch.setattr(room, "BEAT", 3600)  # so it is not the next beat that tells
+    monkeypatch.setattr(room, "BEAT", 3600)  # so that no beat can tell it
     here = [enter(net, name) for name in ("ada", "bob")]
     carl, conversation = enter(net, "carl"), Conversation()
 
@@ -311,7 +311,7 @@ def test_broker_goes_away_in_the_middle_of_a_conversation(away, enter):
     assert ada.room.unsent == []
 
 
-# ---- both ways: what is hostile
+# ---- both transports: hostile input
 
 
 @BOTH
@@ -338,7 +338,7 @@ def test_hostile_input_is_shown_and_does_nothing(net, enter, run):
     output = listener.text("stdout")
     for character in "\x1b\x07\x08\r\u202e":
         assert character not in output
-    assert f": {SHOWN}" in output
+    assert f": {ESCAPED}" in output
     assert "~eve: " + "a" * 2000 + " ... (998000 more characters)\n" in output
     assert "~?: nobody" in output
     assert r"~?: \xff\xfe not JSON \x1b[31m" in output
@@ -357,7 +357,7 @@ def test_say_says_it_to_those_who_listen(net, enter, run):
     assert script.text() == " [x] Said 'é 👍' in 'lobby'"
     wait_until(lambda: ada.texts() == ["é 👍"])
     assert re.fullmatch(r"\d\d:\d\d ~bob: é 👍", listener.wait_for("~bob").text)
-    ada.room.say("a long line " * 50)  # is one line where the output is no terminal
+    ada.room.say("a long line " * 50)  # one line if the output is no terminal
     assert listener.wait_for("a long line").text.count("long") == 50
 
 
@@ -383,7 +383,7 @@ def test_say_refuses_what_could_not_be_read(net, run, arguments, says):
     assert says in problem and hint == "  try: say.py --help"
 
 
-# ---- a room, in the small
+# ---- a room by itself
 
 
 def test_name_is_proven_only_by_the_login():
@@ -466,7 +466,7 @@ def test_message_that_comes_twice_is_heard_once():
 
 @contextlib.contextmanager
 def student(lab: Lab, rights: str) -> Iterator[str]:
-    """Give the URL of a user with these rights on the test's vhost."""
+    """Yield the URL of a user with these rights on the test's vhost."""
     user = f"u{uuid.uuid4().hex[:8]}"
     lab.broker.api("PUT", f"users/{user}", {"password": "p-w", "tags": ""})
     try:
@@ -574,7 +574,7 @@ def test_a_room_whose_stream_is_deleted_is_made_anew(lab, enter):
 
 @pytest.fixture
 def breakable(lab, proxied) -> tuple[Net, Proxy]:
-    """Return a network whose connections can be cut, and what cuts them."""
+    """Return a network whose connections can be cut, and the function that cuts them."""
     proxy, url = proxied
     net = net_of_rabbitmq(lab)
     net.transport = rabbitmq_transport(url)
@@ -634,7 +634,7 @@ def test_no_broker_is_a_line(run, script):
 
 
 def publish(lab: Lab, exchange: str, body: bytes, properties: pika.BasicProperties) -> None:
-    """Publish what our own programs would not."""
+    """Publish a message that our own programs would not send."""
     channel = lab.connection.channel()
     channel.confirm_delivery()
     channel.basic_publish(exchange, "", body, properties, mandatory=True)
@@ -711,13 +711,13 @@ def test_all_that_was_received_is_acknowledged(pubsub, enter):
 
 
 def test_what_is_not_acknowledged_comes_again_in_its_order(pubsub):
-    """What fake_pubsub.py promises, and the lab leans on."""
+    """fake_pubsub.py promises this order, and the lab relies on it."""
     transport, heard = PubSubTransport("lobby", "p"), []
     transport.listen(heard.append)
     subscription = transport.subscriptions[transport.topic]
     transport.publish(
         Message(SAID, "ada", "is the stream open?")
-    )  # cancelled earlier, it would stay
+    )  # a stream cancelled before it opens would stay
     wait_until(lambda: transport.wait(0.1) or heard)
     wait_until(lambda: not pubsub.subscriptions[subscription].delivered, "acknowledged")
     transport.hang_up()
@@ -728,7 +728,7 @@ def test_what_is_not_acknowledged_comes_again_in_its_order(pubsub):
         stream = transport._subscriber.subscribe(subscription, callback=came.put)
         seen = [came.get(timeout=30)]
         while acknowledges and len(seen) < 5:
-            seen[-1].ack()  # only then does the library pass on what has the same key
+            seen[-1].ack()  # only then does the library pass on the next one with this key
             seen.append(came.get(timeout=30))
         assert from_bytes(seen[0].data).text == "0"
         if acknowledges:
@@ -752,7 +752,7 @@ def test_no_pubsub_is_a_line(run):
 
 
 def test_no_credentials_are_a_line(run, tmp_path):
-    # Without a home there are none; without the name of a metadata server none are looked for.
+    # An empty home has none, and NO_GCE_CHECK stops the search on a metadata server.
     environment = {
         "HOME": str(tmp_path),
         "CLOUDSDK_CONFIG": str(tmp_path),
@@ -805,7 +805,7 @@ def test_missing_package_is_a_line(tmp_path):
 
 
 def test_the_page_shows_what_comes_via_pubsub(pubsub, run):
-    """It needs an emulator, so this part of the page is played here and not in tmux."""
+    """Play the part of the page that needs an emulator, which the panes in tmux lack."""
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     part = page.partition("\n## With Google Pub/Sub\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```(console|text)\n(.*?)```", part, re.DOTALL)
@@ -844,7 +844,7 @@ def test_help_and_how_to_enter_the_environment(script):
 
 @pytest.fixture
 def stage():
-    """Return a function that opens a terminal of some size."""
+    """Return a function that opens a terminal of a given size."""
     with stages() as open_stage:
         yield lambda url, size=(80, 24), **more: ChatScreen(
             open_stage(pane_environment(url, **more), size)
@@ -857,7 +857,7 @@ class ChatScreen(Screen):
     command = CHATS
 
     def is_restored(self) -> bool:
-        """Return True if the first screen is back, and typing is echoed."""
+        """Return True if the primary screen is back and typing is echoed."""
         self.pane.type("clear; stty -a | tr ' ' '\\n' | grep -E '^-?(echo|icanon);?$'; echo .")
         self.pane.press("Enter")
         self.wait("\n.")
@@ -910,12 +910,12 @@ def test_line_that_one_types_is_never_torn_on_a_narrow_terminal(lab, enter, stag
     assert rows[0].startswith(" lobby, 2 here: ~ada, ~bob") and len(rows) == 12 - 1
     assert all(cell_len(row) <= 40 for row in rows if "👩" not in row and "🏳" not in row), rows
     bob.room.say(HOSTILE)
-    # Both rows are as wide as the terminal, to the last letter.
+    # Both rows fill the width of the terminal exactly.
     screen.wait("\n      \\x1b[2J\\x1b]0;gone\\x07\\r\\x08[red]b\n      old[/red]\\u202eback\\n\n")
     assert screen.rows()[-1].endswith(visible)
     screen.pane.press("Enter")
     wait_until(lambda: bob.texts()[-1] == typed)
-    screen.pane.press("C-d")  # of an empty line
+    screen.pane.press("C-d")  # on an empty line
     screen.wait("code 0")
     assert screen.is_restored()
 
@@ -1026,7 +1026,7 @@ def test_screen_via_pubsub(pubsub, enter, stage):
     pubsub.start()
     screen.wait("Connected again", "Enter says it")
     ours = re.compile(r" lobby, .*|\d\d:\d\d .*|      .*|Enter says it.*|>|")
-    assert [row for row in screen.rows() if not ours.fullmatch(row)] == []  # no words of a library
+    assert [row for row in screen.rows() if not ours.fullmatch(row)] == []  # no output of a library
     screen.pane.press("C-c")
     screen.wait("code 0")
     assert screen.is_restored()

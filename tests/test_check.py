@@ -1,4 +1,4 @@
-"""labs/check.py, as a student types it: on a copy without git, as a zip download is."""
+"""Test labs/check.py as a student runs it, on a copy without git, like a zip download."""
 
 import json
 import os
@@ -45,14 +45,13 @@ class Student:
         self.environment.pop("LAB_EXERCISE", None)
 
     def start(self, *arguments: object, stdin: int = -3, **environment: str) -> Script:
-        """Start check.py."""
         command = [sys.executable, self.labs / "check.py", *map(str, arguments)]
         script = Script(command, self.environment | environment, stdin, self.folder)
         self.scripts.append(script)
         return script
 
     def run(self, *arguments: object, code: int, **environment: str) -> str:
-        """Run check.py; return all that it printed."""
+        """Run check.py; return its output."""
         script = self.start(*arguments, **environment)
         assert script.wait(60) == code, script.text()
         for noise in ("Traceback", "pytest", "_pytest", "=====", "assert "):
@@ -166,7 +165,7 @@ def test_no_broker(student: Student, lab: Lab, url: str, code: int, says: str):
     url = url.format(where=f"127.0.0.1:{lab.broker.port}")
     printed = student.run(1, code=code, AMQP_URL=url)
     assert says in printed and "  try: " in printed
-    assert len(printed.splitlines()) == 4  # the exercise is made, the lab, the error, what to try
+    assert len(printed.splitlines()) == 4  # exercise created, lab, error, hint
     assert not (student.folder / ".progress.json").exists()
 
 
@@ -195,7 +194,7 @@ def test_hints(student: Student):
     first = student.run(1, "--hint", code=1)
     assert " [!] 1" in first and "Hint for task 1:\n\n    Declare it." in first
     again = student.run(1, "--hint", code=1, AMQP_URL="amqp://localhost:1")
-    assert "Declare it." in again and "[!]" not in again  # not checked again: nothing has changed
+    assert "Declare it." in again and "[!]" not in again  # not checked again: no change
 
     declared = "    channel.queue_declare(args.queue, durable=True)\n    if args.texts"
     student.exercise.write_text(student.starter.replace("    if args.texts", declared))
@@ -212,7 +211,7 @@ def test_reset(student: Student):
     assert not list(student.hello.glob("*.bak*"))
 
     student.exercise.write_text("mine")
-    assert "Nothing is changed" in student.run(1, "--reset", code=1)  # nobody answers
+    assert "Nothing is changed" in student.run(1, "--reset", code=1)  # the question gets no answer
     asked = student.start(1, "--reset", stdin=-1)
     asked.process.stdin.write(b"n\n")
     asked.process.stdin.close()
@@ -234,7 +233,7 @@ def test_watch(student: Student):
     student.exercise.write_text("def")
     watching.wait_for("is not Python yet")
     watching.wait_for("Waiting for you to save", count=2)
-    new = student.exercise.with_name("new")  # as most editors save
+    new = student.exercise.with_name("new")  # most editors save this way
     new.write_text(student.solution)
     new.replace(student.exercise)
     assert watching.wait() == 0
@@ -277,7 +276,7 @@ def test_stopped_in_the_middle(student: Student, lab: Lab, number: int):
 
 
 def processes_with(part: str) -> list[int]:
-    """Return the processes that have this in their command line."""
+    """Return the processes with this text in their command line."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -1,4 +1,4 @@
-"""The compose files and .env.example: valid, safe by default, and in step with the rest."""
+"""Test the compose files and .env.example: valid, safe by default, consistent with the rest."""
 
 import json
 import os
@@ -25,29 +25,29 @@ def service() -> dict:
 
 
 def defaults() -> dict[str, str]:
-    """Return the variables of docker-compose.yml and what each is where .env says nothing."""
+    """Return the variables of docker-compose.yml and their default values."""
     return dict(re.findall(r"\$\{(\w+):-([^}]*)\}", COMPOSE.read_text(encoding="utf-8")))
 
 
 def in_place(text: str, **chosen: str) -> str:
-    """Put the variables' values where docker-compose.yml names them."""
+    """Substitute the variables in docker-compose.yml by their values."""
     values = defaults() | chosen
     return re.sub(r"\$\{(\w+):-[^}]*\}", lambda found: values[found[1]], text)
 
 
 def mounts() -> dict[str, str]:
-    """Return the files that are mounted into the container: source, and target there."""
+    """Return the files mounted into the container, as source and target."""
     volumes = [volume for volume in service()["volumes"] if isinstance(volume, dict)]
     return {volume["source"]: volume["target"] for volume in volumes}
 
 
 def call(*command: str, **options) -> subprocess.CompletedProcess:
-    """Run a command in the kit's folder and keep what it prints."""
+    """Run a command in the kit's folder, and capture its output."""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
 
 
 def validate(file: Path) -> subprocess.CompletedProcess:
-    """Hold a file against the Compose specification's own schema."""
+    """Validate a file against the schema of the Compose specification."""
     schema = ["--builtin-schema", "vendor.compose-spec"]
     return call(sys.executable, "-m", "check_jsonschema", *schema, str(file))
 
@@ -58,7 +58,7 @@ def health_check(node: Node) -> int:
     assert how == "CMD"
     environment = {
         "PATH": f"{node.rabbitmq.erlang}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(node.folder / "home"),  # where the node's cookie is
+        "HOME": str(node.folder / "home"),  # the folder of the node's cookie
         "ERL_EPMD_PORT": str(node.state["epmd_port"]),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODENAME": f"{node.name}@localhost",
@@ -150,7 +150,7 @@ def test_the_kit_has_the_last_word_after_the_image_s_own_settings():
     for target in mounts().values():
         folder, name = target.rsplit("/", 1)
         assert folder == "/etc/rabbitmq/conf.d"
-        assert name.endswith(".conf")  # RabbitMQ reads no others there
+        assert name.endswith(".conf")  # RabbitMQ reads no other files there
         assert name > "10-defaults.conf"
 
 
@@ -177,7 +177,7 @@ def test_the_file_with_the_password_stays_out_of_git():
 
 
 def stages() -> dict[str, str]:
-    """Return the stages of labs/Dockerfile, and what each of them says."""
+    """Return the stages of labs/Dockerfile, with the lines of each."""
     parts = re.split(r"^FROM \S+ AS (\S+)\n", IMAGES.read_text(encoding="utf-8"), flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -193,7 +193,7 @@ def lab_file(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def programs(lab_file: Path) -> dict[str, dict]:
-    """Return the services of a lab's file, but for the broker."""
+    """Return the services of a lab's compose file, except the broker."""
     services = YAML(typ="safe").load(lab_file)["services"]
     del services["rabbitmq"]
     return services

@@ -1,4 +1,4 @@
-"""consumer.py: the simplest reader."""
+"""Test consumer.py, the simplest reader."""
 
 import signal
 from pathlib import Path
@@ -22,7 +22,7 @@ WAITING = "Waiting for messages on 'q'. To exit press CTRL+C"
 
 
 def received(reader: Script) -> list[str]:
-    """Return the messages that a reader has printed, as it printed them."""
+    """Return the messages that a reader has printed, as they appear in its output."""
     return [line.text.removeprefix(" [x] Received ") for line in reader.find(" [x] Received ")]
 
 
@@ -124,7 +124,7 @@ def test_what_a_killed_reader_held_goes_back(lab: Lab, run: Run, options, left, 
     reader = run("consumer.py", "--queue", "q", *options, lab=lab)
     reader.wait_for(WAITING)
     wait_until(lab.consumers, "it consumes")
-    freeze(reader)  # it prints no more, but the broker goes on handing over
+    freeze(reader)  # it prints no more, but the broker goes on delivering
     lab.publish(*"abcde")
     wait_until(lambda: lab.ready() == left, f"{left} are left")
     reader.kill()
@@ -136,7 +136,7 @@ def test_what_was_printed_is_acknowledged(lab: Lab, run: Run):
     lab.declare()
     lab.publish(*"abc")
     reader = run("consumer.py", "--queue", "q", "--acknowledge", "--prefetch", "1", lab=lab)
-    reader.wait_for("Received 'c'")  # which came when the two others were acknowledged
+    reader.wait_for("Received 'c'")  # delivered once the two others were acknowledged
     reader.kill()
     wait_until(lambda: not lab.connections("consumer.py"), "the broker notices")
     assert set(lab.take()) <= {b"c"}
@@ -290,7 +290,7 @@ def test_a_limit_is_kept_though_the_connection_is_lost_at_the_last_message(
     assert {body for body, _ in lab.remains()} >= {b"c", b"d", b"e"}
 
 
-# Reads the first line, hangs up, and says so.
+# Reads the first line, closes the pipe, and says so.
 HEAD = '| { read -r line; echo "$line"; exec <&-; echo hung up; }'
 
 
@@ -326,7 +326,7 @@ def test_it_reads_on_when_the_broker_is_back(own_lab: Lab, run: Run, how):
     own_lab.publish("a", persistent=True)
     reader = run("consumer.py", "--queue", "q", "--acknowledge", lab=own_lab)
     reader.wait_for("Received 'a'")
-    own_lab.broker.write_down()
+    own_lab.broker.flush_to_disk()
     node = own_lab.broker.node
     node.stop() if how == "stop" else node.kill()
     node.start()
@@ -412,7 +412,7 @@ def test_an_undecodable_header_ends_it_with_its_cause_and_harms_no_other_message
     assert reader.wait() == 1
     assert not reader.find("Lost RabbitMQ")
     said = [line.text for line in reader.find(" [!] ")]
-    assert 1 <= len(said) <= 4  # connections that were lost
+    assert 1 <= len(said) <= 4  # lost connections
     assert all(line.startswith(" [!] Pika cannot decode the next message") for line in said)
     error, advice = reader.text("stderr").splitlines()[-2:]
     assert error.startswith("consumer.py: error: pika cannot decode the next message of queue 'q'")

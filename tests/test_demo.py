@@ -1,4 +1,4 @@
-"""labs/demo.py: on a broker of its own, several at a time, and nothing stays behind."""
+"""Test labs/demo.py: on its own broker, several at a time, leaving nothing behind."""
 
 import json
 import os
@@ -19,7 +19,7 @@ NOT_COPIED = shutil.ignore_patterns(".*", "*-data", "*.egg-info", "demo", "__pyc
 
 @pytest.fixture
 def kit(tmp_path: Path) -> Path:
-    """Return a copy of the kit, whose demo draws its pictures there and not into ours."""
+    """Return a copy of the kit, so that the demo draws its pictures there and not in ours."""
     shutil.copytree(ROOT, tmp_path / "kit", ignore=NOT_COPIED)
     (tmp_path / "brokers").mkdir()
     (tmp_path / "brokers" / "unpacked").symlink_to(ROOT / ".broker" / "unpacked")
@@ -37,26 +37,26 @@ def start(run: Run, kit: Path) -> Iterator[Run]:
         return demos[-1]
 
     yield begin
-    for demo in demos:  # a test that failed leaves no broker running either
+    for demo in demos:  # leave no broker running even if a test failed
         if demo.process.poll() is None:
             demo.terminate()
             demo.wait(within=60)
 
 
 def port_of(demo: Script) -> int:
-    """Wait for the private broker; return its port."""
+    """Wait until the private broker is up; return its port."""
     line = demo.wait_for(" [*] RabbitMQ ", within=120).text
     return int(re.search(r"is up after .* on port (\d+)$", line)[1])
 
 
 def assert_nothing_runs(demo: Script, kit: Path) -> None:
-    """Check that no program, no broker and no data of a demo stay behind."""
+    """Check that a demo leaves no programs, no broker and no data behind."""
     queues = set(re.findall(r"'(demo-\w+)'", demo.text()))
     commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             commands.append(path.read_bytes().decode(errors="replace"))
-            commands.append(os.readlink(path.with_name("cwd")))  # epmd's command names no folder
+            commands.append(os.readlink(path.with_name("cwd")))  # epmd's command has no folder
         except OSError:  # it has just ended
             continue
     marks = {*queues, str(kit.parent / "brokers" / "demo-")}
@@ -66,7 +66,7 @@ def assert_nothing_runs(demo: Script, kit: Path) -> None:
 
 
 def assert_killed_in_the_middle(journal: Path) -> None:
-    """Check that worker-1 had worked for half of its task when the broker gave it to another."""
+    """Check that worker-1 was half through its task when the broker gave the task to another."""
     events = [json.loads(line) for line in journal.read_text().splitlines()]
     working, *more = [event for event in events if event["worker"] == "worker-1"][2:]
     assert (working["event"], more) == ("working", [])
@@ -82,13 +82,13 @@ def the_error(demo: Script) -> tuple[str, str]:
 
 
 def test_two_demos_at_once_run_on_brokers_of_their_own_and_leave_nothing(start: Run, kit: Path):
-    with socket.socket() as other:  # whatever has the usual port, it is not asked
+    with socket.socket() as other:  # the demo must ignore any program on the usual port
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             other.bind(("127.0.0.1", 5672))
             other.listen()
         except OSError:
-            pass  # a broker is there already
+            pass  # a broker uses the port already
         demos = [start(), start()]
         assert port_of(demos[0]) != port_of(demos[1])
         for demo in demos:

@@ -1,9 +1,9 @@
-"""The compose files on a real Docker Engine: come up, are used, restart, and leave nothing.
+"""Test the compose files on a real Docker Engine: up, used, restarted, and gone.
 
 make test-docker    (python -m pytest --docker), with Docker Engine 25 or newer and its compose
 
-Each project has a name of the test's own, so no volume of yours is touched. The labs' ports are
-those of their compose files, and must be free.
+Each test uses its own project name, so your volumes are not touched. The labs use the ports of
+their compose files, which must be free.
 """
 
 import json
@@ -21,13 +21,13 @@ import pytest
 from conftest import ROOT, wait_until
 from kit.broker.network import free_port
 
-PATIENCE = 600  # seconds to fetch images and build others
+PATIENCE = 600  # seconds to pull and build images
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "AMQP_URL"}
 Compose = Callable[..., str]
 
 
 def call(*command: object, **environment: str) -> str:
-    """Run a command in the kit's folder, which must end well; return what it prints."""
+    """Run a command in the kit's folder, which must exit with 0; return its output."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=ROOT,
@@ -41,27 +41,25 @@ def call(*command: object, **environment: str) -> str:
     return done.stdout
 
 
-def those_of(project: str, *kind: str) -> list[str]:
+def ids_of(project: str, *kind: str) -> list[str]:
     """Return the ids of a project's containers ("ps", "--all"), volumes or networks."""
     label = f"label=com.docker.compose.project={project}"
     return call("docker", *kind, "--quiet", "--filter", label).split()
 
 
 def volumes(project: str) -> list[str]:
-    return those_of(project, "volume", "ls")
+    return ids_of(project, "volume", "ls")
 
 
 def left_behind(project: str) -> list[str]:
-    """Return what there still is of a project: containers, volumes and networks."""
-    containers, networks = (
-        those_of(project, *kind) for kind in (("ps", "--all"), ("network", "ls"))
-    )
+    """Return the remaining containers, volumes and networks of a project."""
+    containers, networks = (ids_of(project, *kind) for kind in (("ps", "--all"), ("network", "ls")))
     return containers + volumes(project) + networks
 
 
 @pytest.fixture(scope="session", autouse=True)
 def engine() -> None:
-    """Fail where there is no Docker: these tests are run only when they are asked for."""
+    """Fail without Docker: these tests run only on request."""
     try:
         call("docker", "version")
         call("docker", "compose", "version")
@@ -104,12 +102,12 @@ def test_the_broker_comes_up_keeps_its_messages_and_goes(tmp_path: Path):
 
         run("producer.py", "--persistent", "kept for long")
         broker("down")
-        assert those_of(project, "ps", "--all") == []
+        assert ids_of(project, "ps", "--all") == []
         assert len(volumes(project)) == 1
         broker("up", "--via", "docker")
         assert " [x] Received 'kept for long'" in receive()
 
-        # A queue that dies with the broker is refused by RabbitMQ 4.3, unless the kit permits it.
+        # RabbitMQ 4.3 refuses transient queues unless the kit permits them.
         call(sys.executable, "producer.py", "--port", port, "--queue", "transient", "a")
 
         broker("down", "--wipe")
@@ -127,7 +125,7 @@ def test_compose_reads_the_file_as_we_do(tmp_path: Path):
     assert ports == ["127.0.0.1:5680:5672", "127.0.0.1:15672:15672"]
     assert broker["environment"] == {
         "RABBITMQ_DEFAULT_USER": "guest",
-        "RABBITMQ_DEFAULT_PASS": "a $$ and a #",  # printed as one would write it in the file
+        "RABBITMQ_DEFAULT_PASS": "a $$ and a #",  # printed as it would be written in the file
     }
     assert broker["restart"] == "no"
 
@@ -137,7 +135,7 @@ def test_compose_reads_the_file_as_we_do(tmp_path: Path):
 
 @pytest.fixture
 def compose() -> Iterator[Callable[[str], Compose]]:
-    """Return a function that gives a `docker compose` for a lab; its project goes in the end."""
+    """Return a function that returns a lab's `docker compose`; remove its project in the end."""
     projects: list[tuple[str, Compose]] = []
 
     def start(lab: str) -> Compose:
@@ -149,7 +147,7 @@ def compose() -> Iterator[Callable[[str], Compose]]:
             try:
                 return call(*ours, *command)
             except AssertionError:
-                print(call(*ours, "logs", "--no-color", "--tail", 5))  # why, in the report
+                print(call(*ours, "logs", "--no-color", "--tail", 5))  # the reason, for the report
                 raise
 
         projects.append((project, run))
@@ -162,7 +160,7 @@ def compose() -> Iterator[Callable[[str], Compose]]:
 
 
 def answer(url: str) -> dict | None:
-    """Return what a service says, None while it says nothing good."""
+    """Return a service's answer, or None while it has no good one."""
     try:
         page = httpx.get(url, timeout=10)
     except httpx.TransportError:

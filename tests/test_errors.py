@@ -1,4 +1,4 @@
-"""What a person can do wrong: one clear line, what to try, and the right exit code."""
+"""Test user errors: one clear line, a hint, and the right exit code."""
 
 import contextlib
 import itertools
@@ -28,22 +28,22 @@ Fail = Callable[..., tuple[str, str]]
 
 
 def in_turn(name: str, values: list) -> pytest.MarkDecorator:
-    """Parametrize over values, each with one of the scripts: the code they meet is the block's."""
+    """Parametrize over values, each with the next script, as all share the tested block."""
     return pytest.mark.parametrize(("script", name), list(zip(itertools.cycle(SCRIPTS), values)))
 
 
 def message(script: str) -> list[str]:
-    """Return what a script needs besides options: a producer needs a message."""
+    """Return the arguments that a script needs besides options: a producer needs a message."""
     return ["aaa"] if script == "producer.py" else []
 
 
 @pytest.fixture
 def fail(run: Run) -> Fail:
-    """Return a function that runs a script that must fail: gives its error line and its hint.
+    """Return a function that runs a script that must fail, and returns its error line and hint.
 
-    fail(script, *options, code=..., queue=..., and what `run` takes)
+    fail(script, *options, code=..., queue=..., and the options of `run`)
 
-    Whatever is not worth another try ends within the deadline, which is half of --retry-for.
+    An error that is not worth a retry ends the script within the deadline, half of --retry-for.
     """
 
     def check(script, *options, code: int, queue="q", **how):
@@ -55,7 +55,7 @@ def fail(run: Run) -> Fail:
 
 
 def the_error(done: Script) -> tuple[str, str]:
-    """Check that a script has said one error, and nothing that does not belong there."""
+    """Check that a script printed one error with its hint, and otherwise only trouble lines."""
     assert "Traceback" not in done.text()
     error, hint = done.text("stderr").splitlines()[-2:]
     assert re.match(r"\w+\.py: error: \S", error), done.text()
@@ -68,7 +68,7 @@ def the_error(done: Script) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def user(broker: Broker, vhost: str, **rights: str) -> Iterator[list[str]]:
-    """Make a user with few rights; give the options to log in."""
+    """Create a user with few rights; yield the options to log in."""
     name = f"u-{uuid.uuid4().hex[:8]}"
     broker.api("PUT", f"users/{name}", {"password": PASSWORD, "tags": ""})
     if rights:
@@ -257,7 +257,7 @@ def test_an_exclusive_queue_of_someone_else_is_named(fail: Fail, lab: Lab, scrip
 
 @pytest.fixture(scope="session")
 def denying_broker(brokers_folder: Path) -> Iterator[Broker]:
-    """Return a broker as today's official image is: it refuses transient queues."""
+    """Return a broker that refuses transient queues, like today's official image."""
     options = {"version": "4.3", "deny_transient": True}
     broker = start_broker(brokers_folder / "denying" / "node", options)
     yield broker
@@ -325,7 +325,7 @@ def test_a_misspelt_option_is_named_and_the_one_that_was_meant(
 
 @in_turn("name", ["hello\r", "hello\n", "a\tb", "\x1b[31mred", "\x7f"])
 def test_a_queue_name_with_control_characters_is_a_usage_error(fail: Fail, lab: Lab, script, name):
-    error, _ = fail(script, queue=name, code=2, lab=lab)  # RabbitMQ would take them out
+    error, _ = fail(script, queue=name, code=2, lab=lab)  # RabbitMQ would remove them
     assert "--queue" in error and repr(name) in error
 
 
@@ -446,7 +446,7 @@ def test_a_password_is_never_shown_not_even_with_verbose(lab: Lab, run: Run, scr
     assert done.wait() == (4 if trouble == "refused" else 3)
     assert PASSWORD not in done.text()
     assert len(done.find(f"{script}: error: ")) == 1
-    assert done.find("Traceback")  # which is what --verbose is for
+    assert done.find("Traceback")  # --verbose shows it
 
 
 @each_script
@@ -496,7 +496,7 @@ def openssl(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory) -> Path:
-    """Return a folder with an authority of our own and its certificate for "localhost"."""
+    """Return a folder with our own authority and its certificate for "localhost"."""
     folder = tmp_path_factory.mktemp("tls")
     new_key = "-newkey", "rsa:2048", "-nodes"
     openssl(
@@ -517,7 +517,7 @@ def certificates(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tls_lab(request, certificates: Path, brokers_folder: Path) -> Iterator[tuple[Lab, int]]:
-    """Return a vhost on a broker that speaks TLS, and the port where it does."""
+    """Return a vhost on a broker that speaks TLS, and its TLS port."""
     port = free_port()
     settings = f"listeners.ssl.1 = 127.0.0.1:{port}\n" + "".join(
         f"ssl_options.{key} = {certificates / file}\n"
@@ -561,7 +561,7 @@ def test_a_certificate_that_is_not_trusted_is_explained_and_not_tried_again(
     assert f"RabbitMQ at localhost:{port} refuses: " in error
     assert "certificate verify failed" in error
     assert "SSL_CERT_FILE" in hint
-    other = f"amqps://guest:{PASSWORD}@127.0.0.1:{port}/{lab.vhost}"  # a name it is not made for
+    other = f"amqps://guest:{PASSWORD}@127.0.0.1:{port}/{lab.vhost}"  # not its name
     ca = {"SSL_CERT_FILE": str(certificates / "ca.pem")}
     error, _ = fail(script, "--url", other, code=4, env=ca)
     assert f"RabbitMQ at 127.0.0.1:{port} refuses: " in error

@@ -1,4 +1,4 @@
-"""The exercises: starters fail, solutions pass, every task has its hint and its check."""
+"""Test the exercises: starters fail, solutions pass, every task has its hint and its check."""
 
 import difflib
 import json
@@ -22,7 +22,7 @@ def starter(number: int) -> str:
 
 
 def solution(number: int) -> str:
-    """Return the solution; its usage lines name the file that they are in."""
+    """Return the solution, with usage lines that name the exercise file."""
     return (EXERCISES[number] / "solution.py").read_text().replace("solution.py", "exercise.py")
 
 
@@ -31,9 +31,9 @@ def tasks(number: int) -> list[int]:
 
 
 def changes(number: int):
-    """Yield each passage as it is in the starter and in the solution, and whose TODO is there.
+    """Yield each changed passage in the starter and in the solution, with its TODO.
 
-    A change without a TODO belongs to the one before it if only a line or two are between them.
+    A change without a TODO belongs to the previous one if at most two lines are between them.
     """
     old, new = (text.splitlines(keepends=True) for text in (starter(number), solution(number)))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
@@ -48,14 +48,14 @@ def changes(number: int):
 
 
 def variant(number: int, fixed: set[int]) -> str:
-    """Return the starter with some of its tasks done as in the solution."""
+    """Return the starter with some of its tasks solved."""
     return "".join(new if todo and todo <= fixed else old for old, new, todo in changes(number))
 
 
 def check(
     number: int, text: str, lab: Lab, folder: Path, *options: str, brokers: Path | None = None
 ) -> dict:
-    """Check a text; return what check.py --json says."""
+    """Check a text; return the result of check.py --json."""
     file = folder / "exercise.py"
     file.write_text(text)
     done = subprocess.run(
@@ -262,11 +262,11 @@ def test_every_task_has_a_hint_and_a_check(number: int):
 @pytest.mark.parametrize("number", EXERCISES)
 def test_no_file_is_stray(number: int):
     folder = EXERCISES[number]
-    mine = re.compile(r"__pycache__|exercise\.py|.*\.py\.bak\d*")  # git does not take these
+    mine = re.compile(r"__pycache__|exercise\.py|.*\.py\.bak\d*")  # ignored by git
     there = {path.name for path in folder.iterdir() if not mine.fullmatch(path.name)}
     there = git("ls-files", "-z", folder.name) or there
     assert there >= FILES
-    # A lab that is an application keeps all of it in its folder, and its page says what is there.
+    # A lab with an application keeps all of it in its folder, and its page lists the files.
     page = (folder / "README.md").read_text()
     assert [name for name in there - FILES if not re.search(rf"`{re.escape(name)}/?`", page)] == []
 
@@ -282,7 +282,7 @@ def test_an_exercise_imports_nothing_of_the_kit(number: int):
 
 
 def git(command: str, *arguments: str) -> set[str]:
-    """Return the names in a folder that a git command prints, none where there is no git."""
+    """Return the names in a folder that a git command prints; none without git."""
     where = ["git", "-C", ROOT / "labs", command, *arguments]
     try:
         printed = subprocess.run(where, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""labs/failed.py on a real broker: looking changes nothing, and what is moved back is not lost."""
+"""Test labs/failed.py on a real broker: looking changes nothing, moving back loses nothing."""
 
 import re
 
@@ -21,7 +21,7 @@ SEEN = [
 
 
 def put(lab: Lab, body: bytes, headers: dict | None = None, **properties) -> None:
-    """Put a message into q.failed as qprocessor.py does; `headers` replace or add to its own."""
+    """Put a message into q.failed like qprocessor.py; `headers` are merged into its own."""
     channel = lab.connection.channel()
     channel.confirm_delivery()
     about = pika.BasicProperties(headers=ABOUT | (headers or {}), delivery_mode=2, **properties)
@@ -40,7 +40,7 @@ def failed(lab: Lab, request: pytest.FixtureRequest) -> Lab:
 
 
 def bodies(lab: Lab, queue: str, count: int) -> list[bytes]:
-    """Wait until so many messages are ready in a queue, and take them."""
+    """Wait until a number of messages is ready in a queue, and take them."""
     wait_until(lambda: lab.ready(queue) == count, f"{count} messages in {queue}")
     return lab.take(queue)
 
@@ -63,7 +63,7 @@ def test_looking_at_the_first_ones_keeps_the_order(failed: Lab, run: Run) -> Non
 
 
 def test_many_looks_lose_nothing(failed: Lab, run: Run) -> None:
-    """A quorum queue of RabbitMQ 4 drops what is returned for the 21st time."""
+    """A quorum queue of RabbitMQ 4 drops a message at its 21st return."""
     for _ in range(23):
         wait_until(lambda: failed.ready("q.failed") == 3)
         assert run("labs/failed.py", "q", lab=failed).wait() == 0
@@ -128,7 +128,7 @@ def test_a_message_that_failed_in_the_worker_can_be_processed_again(lab: Lab, ru
     lab.declare("q")
     lab.publish("aa", queue="q")
     worker = ("qprocessor.py", "--queue", "q", "--acknowledge", "--exit-when-empty")
-    # No sleep may be that long: work() raises OverflowError.
+    # That is too long for sleep(): work() raises OverflowError.
     script = run(*worker, "--seconds-per-character", 2**53, lab=lab)
     script.wait_for("Moved to 'q.failed'")
     assert script.wait() == 0, script.text()

@@ -1,4 +1,4 @@
-"""--journal: what the scripts write down, as labs/journal.md says."""
+"""Test that --journal writes what labs/journal.md says."""
 
 import collections
 import datetime
@@ -102,7 +102,7 @@ def test_a_message_that_the_broker_does_not_take_is_refused(lab: Lab, run: Run, 
 
 
 def counts(lines: list[dict]) -> list[int]:
-    """Return what the last `stopped` of a worker counts."""
+    """Return the counts in a worker's last `stopped`."""
     return [of(lines, "stopped")[-1][fate] for fate in ("worked", "lost", "returned", "failed")]
 
 
@@ -229,7 +229,7 @@ def test_a_journal_that_cannot_be_written_is_one_line_and_the_work_goes_on(
 
 
 def test_a_disk_that_fills_up_is_one_line(lab: Lab, run: Run, journal: Path):
-    """The limit on the size of a file stands for the disk: a line is cut where it is reached."""
+    """A limit on the file's size stands for a full disk: the line that reaches it is cut."""
     lab.declare()
     command = f'ulimit -f 4; exec "$0" {ROOT}/producer.py "$@"'
     script = Script(

@@ -1,4 +1,4 @@
-"""Lab 10's programs on a real broker: no record lost, none counted twice, no game that waits."""
+"""Test lab 10's programs on a real broker: no record lost or counted twice, no game waits."""
 
 import contextlib
 import gzip
@@ -40,7 +40,7 @@ Start = Callable[..., Script]
 
 @pytest.fixture
 def start(run: Run, lab: Lab) -> Iterator[Start]:
-    """Return a function that starts a program of the lab; no tracebacks."""
+    """Return a function that starts a program of the lab; fail on tracebacks."""
     scripts: list[Script] = []
 
     def start(name: str, *arguments: object, **more) -> Script:
@@ -65,7 +65,7 @@ def rows(tmp_path: Path) -> Path:
 
 
 def drain(start: Start, rows: Path, *options: object, program: str | Path = "worker.py") -> Script:
-    """Let a worker write all that waits."""
+    """Let a worker write all waiting records."""
     channels = ("--channel", "lobby", "--channel", "combat", "--exit-when-empty")
     worker = start(str(program), *channels, "--output", rows, *options)
     worker.wait()
@@ -73,14 +73,14 @@ def drain(start: Start, rows: Path, *options: object, program: str | Path = "wor
 
 
 def tables(start: Start, rows: Path) -> dict:
-    """Return what tables.py prints for a program."""
+    """Return the tables that tables.py prints as JSON."""
     printed = start("tables.py", rows, "--json")
     assert printed.wait() == 0, printed.text()
     return json.loads(printed.text("stdout"))
 
 
 def agrees(start: Start, rows: Path, truth: Path) -> dict:
-    """Check that the tables are what the simulator knows; return them."""
+    """Check the tables against the simulator's own counts; return them."""
     found, known = tables(start, rows), json.loads(truth.read_text())
     assert found["participants"] == known["participants"]
     assert found["podium"] == known["podium"]
@@ -90,12 +90,12 @@ def agrees(start: Start, rows: Path, truth: Path) -> dict:
 
 
 def game_lines(script: Script) -> list[str]:
-    """Return what a simulator has printed, without how long it took."""
+    """Return a simulator's output without its timing."""
     return [re.sub(r"in [\d.]+ s", "", line) for line in script.text("stdout").splitlines()]
 
 
 def mangled(tmp_path: Path, patch: str) -> Path:
-    """Return a worker that a few lines have been put before."""
+    """Return a copy of the worker with a few lines in front."""
     program = tmp_path / "mangled.py"
     program.write_text(
         f"import os, runpy, signal, sys\n{patch}\n"
@@ -129,7 +129,7 @@ def test_the_broker_is_away_before_the_game_and_now_and_then(start, lab, truth, 
     port = free_port()
     away = {"url": lab.url.replace(str(lab.broker.port), str(port))}
     early = start("simulator.py", *GAMES, "--truth", truth, "--flush-seconds", 25, **away)
-    early.wait_for("records logged")  # and nobody was there
+    early.wait_for("records logged")  # without a worker
     with contextlib.closing(Proxy(lab.broker.port, port)) as proxy:
         assert early.wait() == 0
         drain(start, rows)
@@ -156,7 +156,7 @@ def test_the_broker_goes_and_stays_away(start, lab, truth, rows):
     left = re.search(r"(\d+) log records not shipped within 0.5 s", game.text("stderr"))
     drain(start, rows)
     logged = sum(json.loads(truth.read_text())["records"].values())
-    # Some of the last that the broker took may not have been confirmed any more.
+    # The broker may have taken some of the last records without confirming them.
     assert 0 < logged - tables(start, rows)["records"] <= int(left[1])
 
 
@@ -177,7 +177,7 @@ def test_a_full_buffer_drops_the_newest_and_says_so(start, lab, truth, rows):
     assert sum(note["fields"]["count"] for note in notes) == logged - 20
     assert found["records"] == 20 + len(notes)
     first = [*found["participants"], *json.loads(truth.read_text())["participants"]]
-    assert first[0] == first[len(found["participants"])]  # what came first was kept
+    assert first[0] == first[len(found["participants"])]  # the first one was kept
 
 
 def test_a_refusal_does_not_stop_the_game(start, lab):
@@ -197,7 +197,7 @@ def test_a_second_run_is_a_second_set_of_games(start, truth, rows):
             known.get(table, []).extend(more)
     drain(start, rows)
     found = tables(start, rows)
-    for table in known:  # two runs in one second may stand in either order
+    for table in known:  # two runs in one second may be in either order
         assert sorted(map(repr, found[table])) == sorted(map(repr, known[table]))
     assert len({row["run"] for row in found["podium"]}) == 2 and found["twice"] == 0
 
@@ -219,7 +219,7 @@ def test_a_game_that_is_stopped_ships_what_was_logged(start, lab, rows, number):
 
 @pytest.fixture
 def handler(lab: Lab) -> Iterator[RabbitHandler]:
-    """Return the only handler of the logger `shop`, which takes everything."""
+    """Return the only handler of the logger `shop`, which logs every level."""
     log, handler = logging.getLogger("shop"), RabbitHandler(url=lab.url)
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
@@ -231,7 +231,7 @@ def handler(lab: Lab) -> Iterator[RabbitHandler]:
 
 
 def shipped(handler: RabbitHandler, lab: Lab, queue: str) -> list[dict]:
-    """Ship all, then return the records in a queue."""
+    """Ship all records, then return those in a queue."""
     handler.close()
     assert handler.code == 0
     return [json.loads(body) for body in lab.take(queue)]
@@ -289,7 +289,7 @@ def test_whatever_is_logged_is_shipped_at_the_latest_when_the_program_ends(start
 
 
 def test_pika_s_own_records_are_not_shipped(handler, lab):
-    """At DEBUG pika logs every frame it sends: to ship these would never end."""
+    """At DEBUG pika logs every frame it sends, so shipping these records would never end."""
     root, seen = logging.getLogger(), []
     level, watcher = root.level, logging.Handler()
     watcher.emit = lambda record: seen.append(record.name)
@@ -310,7 +310,7 @@ def test_pika_s_own_records_are_not_shipped(handler, lab):
 
 
 def lab_ready(lab: Lab, queue: str) -> int:
-    """Return how many messages wait, 0 without a queue."""
+    """Return the number of waiting messages, 0 without a queue."""
     try:
         return lab.ready(queue)
     except pika.exceptions.ChannelClosedByBroker:
@@ -400,7 +400,7 @@ def test_a_queue_that_was_deleted_is_made_anew(handler, lab):
 
 @pytest.fixture
 def logged(start: Start, truth: Path) -> int:
-    """Return how many records of a game wait in the queues."""
+    """Return the number of a game's records that wait in the queues."""
     assert start("simulator.py", *GAMES, "--truth", truth).wait() == 0
     return sum(json.loads(truth.read_text())["records"].values())
 
@@ -419,7 +419,7 @@ def test_a_worker_is_killed(start, logged, truth, rows, tmp_path, step, twice):
     assert worker.process.returncode == -signal.SIGKILL
     parts = list(rows.glob("*.part"))
     assert (len(parts), len(list(rows.glob("*.jsonl")))) == ((0, 1) if twice else (1, 0))
-    assert tables(start, rows)["records"] == twice  # no half a file is read
+    assert tables(start, rows)["records"] == twice  # incomplete files are not read
     for part in parts:
         os.utime(part, (time.time() - 3600,) * 2)
     drain(start, rows)
@@ -496,7 +496,7 @@ def test_sigterm_writes_what_is_in_hand_and_ctrl_c_gives_it_back(start, lab, log
     wait_until(lambda: lab.ready("log.lobby") == lab.ready("log.combat") == 0)
     worker.terminate()
     assert worker.wait() == 0
-    drain(start, rows)  # had it got nothing yet
+    drain(start, rows)  # in case it had received nothing yet
     agrees(start, rows, truth)
 
 
@@ -508,7 +508,7 @@ def test_a_worker_waits_for_its_broker_and_its_queue_and_can_be_stopped_meanwhil
     with contextlib.closing(Proxy(lab.broker.port, port)):
         worker.wait_for(WAITING)
         lab.connection.channel().queue_delete("log.lobby")
-        worker.wait_for(WAITING, count=2)  # it makes another one
+        worker.wait_for(WAITING, count=2)  # it declares another one
         assert lab.ready("log.lobby") == 0
     worker.wait_for("Lost RabbitMQ", count=2)
     worker.terminate()
@@ -558,7 +558,7 @@ def test_a_record_that_cannot_be_decoded_ends_a_worker_after_some_tries(start, l
     assert hint.startswith("  try: ")
     assert len(worker.find("cannot decode")) == len(prefetched) < 5
     assert prefetched == [14] + [1] * (len(prefetched) - 1)
-    # Each record is in a file or in its queue, whichever the worker came to.
+    # Each record is in a file or, if the worker did not reach it, in its queue.
     in_files = read_tables(rows).records
     assert len(lab.peek("log.combat")) + in_files + len(lab.peek("log.lobby")) == logged + 1
 
@@ -604,7 +604,7 @@ def test_odd_properties_disturb_no_worker(start, lab, rows):
 @pytest.mark.parametrize("experiment", ["one", "four", "away", "killed"])
 def test_an_experiment(start, lab, experiment, fanout):
     games = ("--players", 16)
-    if experiment == "killed":  # a long game, so that there is time to kill somebody
+    if experiment == "killed":  # a long game, to leave time for the kill
         games = ("--players", 40, "--turn-seconds", "0.01")
     run = start("experiment.py", experiment, *games, *(["--fanout"] if fanout else []))
     assert run.wait(60) == 0, run.text()

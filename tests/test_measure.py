@@ -1,7 +1,7 @@
-"""labs/measure.py: in the quick mode, on the shared broker, and what it makes of figures.
+"""Test labs/measure.py: its quick mode on the shared broker, and its handling of figures.
 
-How fast the scripts are is not tested here: other tests run meanwhile. That is for measure.py
-itself, on a quiet machine: its targets say how far the scripts reach what they should.
+The speed of the scripts is not tested here, as other tests run meanwhile. measure.py itself does
+that on a quiet machine: it compares the scripts with its targets.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def listed(only: str) -> list[str]:
 
 
 def no_queue_is_left(lab: Lab) -> None:
-    # Not at once: the page may answer from its cache.
+    # Wait, as the page may answer from its cache.
     wait_until(lambda: not lab.broker.api("GET", f"queues/{lab.vhost}"), "no queue left")
 
 
@@ -88,7 +88,7 @@ def test_quick_run_measures_everything_and_leaves_nothing(family: str, lab: Lab,
         for (values,) in measurement["values"].values():  # one round
             assert set(values) == set(measurement["units"])
             everything += values.values()
-    # On a busy machine some rates may be unknown, and CPU time may be next to nothing.
+    # On a busy machine some rates may be unknown, and CPU time may be close to zero.
     assert any(everything) and all(value is None or value >= 0 for value in everything)
     xml.etree.ElementTree.parse(files[2])
     no_queue_is_left(lab)
@@ -145,7 +145,7 @@ def test_a_lost_broker_is_said_and_what_there_is_is_kept(lab: Lab, tmp_path: Pat
     ("number", "first"), [(signal.SIGINT, "sending"), (signal.SIGTERM, "calling")]
 )
 def test_ctrl_c_prints_what_there_is_and_leaves_nothing(number: int, first: str, lab: Lab):
-    # What follows the first takes a while, and has no targets that can be met without peers.
+    # Later measurements take a while, and their targets need peers.
     only = f"{first},redelivering,growing"
     running = start("--quick", "--rounds", 3, "--only", only, url=lab.url)
     for line in running.stdout:
@@ -161,7 +161,7 @@ def test_ctrl_c_prints_what_there_is_and_leaves_nothing(number: int, first: str,
     no_queue_is_left(lab)
 
 
-# ---- what it makes of the figures
+# ---- its handling of figures
 
 
 def test_ratio_is_that_of_the_medians():
@@ -265,7 +265,7 @@ def test_program_in_trouble_is_not_waited_for(tmp_path: Path):
 
 @pytest.mark.skipif(not LINUX, reason="only known on Linux")
 def test_memory_is_the_program_s_own_and_its_children_s(tmp_path: Path):
-    ballast = bytearray(80_000_000)  # ours, which a new process must not be blamed for
+    ballast = bytearray(80_000_000)  # our own memory, which must not count for a new process
     say_so_and_wait = "print(' [x] Done', flush=True); import time; time.sleep(600)"
     with running(say_so_and_wait, tmp_path) as small:
         wait_for(DONE, 1, small)

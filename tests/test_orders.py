@@ -1,4 +1,4 @@
-"""The order service of lab 9: what is taken is done, once, whoever dies when."""
+"""Test the order service of lab 9: each accepted order is done once, whatever process dies."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ NOBODY = "amqp://guest:guest@127.0.0.1:9"  # a port on which nobody answers
 
 
 class Shop:
-    """The programs of the lab on a vhost and a folder of a test's own."""
+    """The programs of the lab on a vhost and in a folder for one test."""
 
     def __init__(self, run: Run, lab: Lab | None, data: Path) -> None:
         self._run, self.lab, self.data = run, lab, data
@@ -38,7 +38,7 @@ class Shop:
         self._runners: list[Script] = []
 
     def start(self, program: str, *options: object, kill_at: str = "", **more) -> Script:
-        """Start a program; `kill_at` is where it dies, as "before MODULE:CLASS.METHOD"."""
+        """Start a program; `kill_at` says where it dies: "before MODULE:CLASS.METHOD"."""
         name = f"{FOLDER}/{program}.py"
         if program not in ("booking", "parked", "compare"):
             options = ("--data", self.data, *options)
@@ -53,13 +53,13 @@ class Shop:
         return script
 
     def close(self) -> None:
-        """End what run.py runs: killed, it could not do so itself."""
+        """Stop the processes of run.py, which cannot stop them itself if it is killed."""
         for runner in self._runners:
             runner.terminate()
             runner.wait()
 
     def service(self, name: str, **more) -> Script:
-        """Start a service, and wait until it waits for orders."""
+        """Start a service, and wait until it is ready for orders."""
         service = self.start(name, *QUICK, **more)
         service.wait_for("Waiting for orders")
         return service
@@ -76,13 +76,13 @@ class Shop:
         return api, client_of(api.wait_for("Answering at").text.split()[-1])
 
     def erp(self, *options: object) -> tuple[Script, httpx.Client]:
-        """Start the ERP, a quick one, where the booking looks for it."""
+        """Start a quick ERP at the address that booking.py uses."""
         port = self.erp_address.rpartition(":")[2]
         erp = self.start("erp", "--http-port", port, "--seconds", 0, "--fail-every", 0, *options)
         return erp, client_of(erp.wait_for("Answering at").text.split()[-1])
 
     def printed(self) -> list[int]:
-        """Return the numbers of the orders whose pick lists are there, and whole."""
+        """Return the numbers of the orders that have complete pick lists."""
         lists = list((self.data / "pick-lists").glob("*.pdf"))
         for one in lists:
             paper = one.read_bytes()
@@ -96,12 +96,12 @@ class Shop:
             return [n for (n,) in numbers], dict(database.execute("SELECT * FROM counts"))
 
     def queued(self, queue: str) -> list[dict]:
-        """Take what is in a queue; return the bodies."""
+        """Take all messages from a queue; return their bodies."""
         return [json.loads(body) for body in self.lab.take(queue)]
 
 
 def send(lab: Lab, queue: str, body: str, properties: pika.BasicProperties | None = None) -> None:
-    """Publish to a queue that is there, as somebody else would."""
+    """Publish to an existing queue, as a foreign program would."""
     channel = lab.connection.channel()
     channel.confirm_delivery()
     channel.basic_publish("", queue, body, properties, mandatory=True)
@@ -153,7 +153,7 @@ def test_all_of_it_in_one_command(shop: Shop, run: Run) -> None:
         assert order["customer_name"] == ORDER["customer_name"]
         assert order["steps"] == dict.fromkeys(("printed", "booked", "counted"), "done")
 
-    # Duplicates, as after a relay that died at the wrong moment.
+    # Duplicates, as if a relay had died at the wrong moment.
     for _ in range(2):
         again = shop.start("relay", "--again", 1)
         assert again.wait() == 0, again.text()
@@ -212,7 +212,7 @@ BAD = [
 
 
 def test_the_api_says_what_is_wrong(shop: Shop) -> None:
-    """It needs no broker for that, nor to take an order; only the page says that it is away."""
+    """The API needs no broker to check or accept orders; only the page says that it is away."""
     api, client = shop.api(url=NOBODY)
     for order, field in BAD:
         answer = client.post(
@@ -275,7 +275,7 @@ def test_pages_hear_of_every_change_and_of_all_when_they_come_back(shop: Shop) -
         assert api.wait() == 0
 
 
-# ---- nothing is lost, nothing is done twice
+# ---- no order is lost or done twice
 
 
 def test_201_means_stored_whoever_dies_then(shop: Shop) -> None:
@@ -288,7 +288,7 @@ def test_201_means_stored_whoever_dies_then(shop: Shop) -> None:
     with pytest.raises(httpx.HTTPError):
         client.post("/orders", json=ORDER, headers=key)
     assert api.wait() == -9
-    # The relay dies with the first order published and not noted, and another goes on.
+    # The relay dies when the first order is published but not marked, and another takes over.
     assert shop.start("relay", kill_at="before shop.store:Store.mark_sent").wait() == -9
     shop.relay().wait_for("Order 2 is with the broker")
     for queue in ("orders.printer", "orders.booking", "orders.marketing"):
@@ -303,7 +303,7 @@ def test_201_means_stored_whoever_dies_then(shop: Shop) -> None:
 
 
 MIDDLE = {
-    "printer": "pathlib:Path.replace",  # the pick list is written, but has not its name
+    "printer": "pathlib:Path.replace",  # the pick list is written, but not renamed yet
     "booking": "httpx:Client.put",
     "marketing": "shop.counts:Counts.add",  # in the middle of the transaction
 }
@@ -347,7 +347,7 @@ def test_orders_come_in_while_the_broker_is_down(own_lab: Lab, run: Run, tmp_pat
 
     own_lab.broker.node.stop()
     assert [place(client) for _ in range(5)] == list(range(2, 7))
-    late, _ = shop.api()  # one that is started meanwhile waits for the broker too
+    late, _ = shop.api()  # one started during the outage waits for the broker too
     late.wait_for("Cannot reach")
     own_lab.broker.node.start()
 
@@ -364,7 +364,7 @@ def test_orders_come_in_while_the_broker_is_down(own_lab: Lab, run: Run, tmp_pat
 
 @contextlib.contextmanager
 def failing(file: Path, verb: str) -> Iterator[None]:
-    """Let a database refuse to do something to a table."""
+    """Make a database refuse an operation on a table."""
     with contextlib.closing(sqlite3.connect(file)) as database:
         what = "SELECT RAISE(ABORT, 'the disk is full')"
         database.execute(f"CREATE TRIGGER broken BEFORE {verb} BEGIN {what}; END")
@@ -421,17 +421,17 @@ def test_nothing_is_deleted_while_it_is_in_use(shop: Shop) -> None:
     marketing.kill()
     api.kill()
     wait_until(lambda: not shop.lab.connections("marketing.py"))
-    assert shop.start("run", "--delete", *ports).wait() == 4  # the ERP, which has no queue
+    assert shop.start("run", "--delete", *ports).wait() == 4  # 4: the ERP has no queue
     assert client_of(shop.erp_address).get("/entries").json() == []
     assert (shop.data / "shop.db").exists() and shop.lab.ready("orders.status") == 0
 
 
-# ---- what fails
+# ---- failures
 
 
 @pytest.mark.parametrize(("delays", "step"), [(QUICK, "retry"), (("--retries", "9"), "park")])
 def test_the_api_is_told_before_the_message_goes_on(delays, step: str, shop: Shop) -> None:
-    """Else another booking.py could fail once more, and be heard of before this one."""
+    """Otherwise another booking.py could fail too, and its report could arrive first."""
     order = Order(number=7, placed="2026-11-21T12:00:00+00:00", **ORDER)
     shop.lab.declare("orders.booking")
     tried = pika.BasicProperties(headers={"attempts": 1 if step == "park" else 0})
@@ -547,7 +547,7 @@ def test_what_is_deleted_meanwhile_is_made_anew(shop: Shop) -> None:
     place(client)
     api.wait_for("Connected to the broker", 2)
     marketing.wait_for("Waiting for orders", 2)
-    # The relay may find that the API has made it all anew before its first order.
+    # The API may have declared everything again before the relay's first order.
     relay.wait_for("Order 1 is with the broker")
     marketing.wait_for("Order 1: counted")
     wait_until(lambda: client.get("/orders/1").json()["steps"]["counted"] == "done")
@@ -555,7 +555,7 @@ def test_what_is_deleted_meanwhile_is_made_anew(shop: Shop) -> None:
 
 @pytest.mark.parametrize(("signal", "code", "left"), [("terminate", 0, 0), ("interrupt", 130, 1)])
 def test_a_service_is_stopped(signal: str, code: int, left: int, shop: Shop) -> None:
-    """SIGTERM lets it finish the order in hand; Ctrl-C does not, and the order goes back."""
+    """SIGTERM lets it finish the order in hand; with Ctrl-C the order goes back."""
     order = Order(number=1, placed="2026-11-21T12:00:00+00:00", **ORDER)
     shop.erp("--seconds", 1)
     booking = shop.service("booking")
@@ -632,7 +632,7 @@ def test_the_figures_are_what_they_say() -> None:
 
 @pytest.mark.parametrize("name", ["Daníel", "李明", "👩‍🚀", "مريم", "a\tb\nc", "x" * 100, "\x00"])
 def test_a_pick_list_takes_any_name_and_is_always_the_same(name: str) -> None:
-    products = list(range(1, 101))  # more than a page
+    products = list(range(1, 101))  # more than one page
     order = Order(
         number=1, placed="2026-11-21T12:00:00.000+00:00", customer_name=name, product_ids=products
     )
@@ -646,7 +646,7 @@ def test_done_stays_done(tmp_path: Path) -> None:
     event = Event(number=order.number, step="booked", state="retrying", note="moody")
     assert store.mark(event) == "waiting" and store.get(1)["notes"] == {"booked": "moody"}
     assert store.mark(event.model_copy(update={"state": "done", "note": ""})) == "retrying"
-    assert store.mark(event) == "done"  # of a duplicate
+    assert store.mark(event) == "done"  # for a duplicate
     assert store.get(1)["steps"]["booked"] == "done" and store.get(1)["notes"] == {}
     assert store.mark(event.model_copy(update={"number": 2})) is None
 

@@ -1,4 +1,4 @@
-"""The page of lab 9 in a real browser."""
+"""Test the page of lab 9 in a real browser."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ HOSTILE = "<img src=x onerror=document.title='gone'>"
 
 
 def order(tab: Page, name: str, products: str) -> None:
-    """Place an order by keyboard alone."""
+    """Place an order using the keyboard only."""
     tab.get_by_label("Name").focus()
     tab.keyboard.press("Control+A")
     tab.keyboard.type(name)
@@ -38,7 +38,7 @@ def test_the_page_shows_steps_as_they_are_done(
     expect(page.get_by_text("No printer is running.", exact=True)).to_be_visible()
     expect(page.get_by_text("None yet.")).to_be_visible()
 
-    # What is wrong stands at its field.
+    # Each error is shown at its field.
     order(page, "  ", "2, x")
     name, products = page.get_by_label("Name"), page.get_by_label("Products")
     expect(name).to_be_focused()
@@ -59,7 +59,7 @@ def test_the_page_shows_steps_as_they_are_done(
     expect(steps).to_have_text(["○ printed: waiting", "○ booked: waiting", "○ counted: waiting"])
     expect(page.get_by_text("No relay is running; 1 order waits in the outbox.")).to_be_visible()
 
-    # The services come one after the other; the page is not touched.
+    # The services start one after another; nobody touches the page.
     shop.relay()
     shop.service("marketing")
     expect(steps.nth(2)).to_have_text("✓ counted")
@@ -69,7 +69,7 @@ def test_the_page_shows_steps_as_they_are_done(
     expect(steps.nth(0)).to_have_text("✓ printed")
     expect(page.locator("#trouble p")).to_have_count(0)
 
-    # The API goes and comes back; the page has missed nothing.
+    # The API goes away and comes back; the page misses nothing.
     api.kill()
     expect(page.get_by_text("The shop does not answer; trying again.")).to_be_visible()
     api, client = shop.api("--http-port", port)
@@ -78,7 +78,7 @@ def test_the_page_shows_steps_as_they_are_done(
     expect(page.locator(".order").first.get_by_text("✓ counted")).to_be_visible()
     expect(page.locator("#trouble p")).to_have_count(0)
 
-    # An answer that gets lost: the same order once more is the same order.
+    # The answer gets lost: sending the order again does not make a second order.
     def lose(route: Route) -> None:
         route.fetch()
         route.abort()

@@ -1,4 +1,4 @@
-"""labs/play.py and what it is made of: reading a page, comparing, typing in tmux, leaving."""
+"""Test labs/play.py and its parts: reading a page, comparing, typing in tmux, leaving."""
 
 import os
 import signal
@@ -141,9 +141,9 @@ def test_lines_are_found_or_the_first_missing_one_is_named(expected, seen, resul
 
 @pytest.fixture
 def play():
-    """Return a function that plays a page and returns its player; the stage closes in the end.
+    """Return a function that plays a page and returns its player; close the stage in the end.
 
-    The last block is waited for until the pane shows a line, or for so many seconds.
+    It waits for the last block until the pane shows a line, or for a number of seconds.
     """
     stages = []
 
@@ -164,7 +164,7 @@ def play():
 
         def pause(_: str) -> bool:
             nonlocal is_there
-            if is_there:  # and the player has looked since
+            if is_there:  # and the player has read the pane since
                 return True
             time.sleep(0.05)
             is_there = until in stage.panes[last_block.pane].look().lines
@@ -583,7 +583,7 @@ def test_a_broker_that_is_not_ours_is_not_stopped(small, lab):
 
 @pytest.fixture
 def terminal(lab):
-    """Return a terminal of 80x24, itself within tmux, and the mark of all that it starts."""
+    """Return an 80x24 terminal inside tmux, and the mark of all processes that it starts."""
     mark = f"MARK_{uuid.uuid4().hex}"
     environment = pane_environment(lab.url) | {mark: "1"}
     with Stage(tmux(UNPACKED), ["t"], environment, cwd=ROOT, size=(80, 25)) as stage:
@@ -591,7 +591,7 @@ def terminal(lab):
 
 
 def processes(mark: str, part: str) -> list[int]:
-    """Return the processes that were started in a terminal and have a part in their command."""
+    """Return the processes started in a terminal that have `part` in their command."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

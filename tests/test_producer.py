@@ -1,4 +1,4 @@
-"""producer.py: what it sends, what it says, and that the broker has it all when it returns 0."""
+"""Test producer.py: its messages, its output, and that exit code 0 means all arrived."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from producer import BrokerError, Producer, Undelivered, connect
 
 
 def messages(lab: Lab) -> list[tuple[pika.BasicProperties, bytes]]:
-    """Take all that waits, quickly: properties and body of each message."""
+    """Take all waiting messages; return the properties and body of each."""
     count, channel, found = lab.ready(), lab.connection.channel(), []
     if count:
         for _, properties, body in channel.consume(lab.queue, auto_ack=True):
@@ -40,7 +40,7 @@ def write(script: Script, data: bytes) -> None:
 
 
 def established(pid: int, lab: Lab) -> int:
-    """Return how many connections to the broker a process holds that both sides keep open."""
+    """Return the number of a process's connections to the broker that both sides keep open."""
     links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     peer, open_state = f":{lab.broker.port:04X}", "01"
@@ -52,7 +52,7 @@ def established(pid: int, lab: Lab) -> int:
 
 @contextlib.contextmanager
 def standing_still(broker: Broker) -> Iterator[None]:
-    """Freeze a broker meanwhile, and begin when all its threads have noticed."""
+    """Freeze a broker for the block, which begins when all its threads stand still."""
 
     def state(path: Path) -> str:
         return path.read_text().rpartition(")")[2].split()[0]
@@ -64,7 +64,7 @@ def standing_still(broker: Broker) -> Iterator[None]:
 
 
 def counts(script: Script) -> tuple[int, int]:
-    """Return how many messages the last line calls confirmed and not sent."""
+    """Return the last line's counts of messages confirmed and not sent."""
     (found,) = re.findall(r"(\d+) messages? confirmed in \d+\.\d s, (\d+) not sent", script.text())
     return int(found[0]), int(found[1])
 
@@ -81,7 +81,7 @@ def peak_memory(script: Script) -> float:
     return peak
 
 
-# ---- what it sends
+# ---- its messages
 
 
 def test_each_argument_is_a_message_and_the_lines_say_so(lab: Lab, run: Run):
@@ -164,8 +164,8 @@ def test_a_message_of_10_mb_arrives(lab: Lab, run: Run):
 
 
 def test_a_line_of_120_mb_is_read_without_going_over_it_again_and_again(run: Run):
-    # What it costs must not grow with the square of its length: no broker is needed to see that,
-    # and none has to take such a message.
+    # The cost must not grow with the square of the length. This needs no broker, and none would
+    # accept such a message.
     code = """if True:
         import argparse, producer
         options = argparse.Namespace(messages=[], interval=0)
@@ -225,7 +225,7 @@ def test_the_queue_is_created_as_asked_for(lab: Lab, run: Run, options, durable,
     assert sent.wait() == 0, sent.text()
     queue = lab.broker.api("GET", f"queues/{lab.vhost}/q")
     assert (queue["durable"], queue["type"]) == (durable, kind)
-    again = run("producer.py", "--queue", "q", "b", lab=lab)  # uses it as it finds it
+    again = run("producer.py", "--queue", "q", "b", lab=lab)  # uses the queue as it finds it
     assert again.wait() == 0
     assert again.text() == " [x] Sent 'b'"
 
@@ -256,7 +256,7 @@ def test_it_sends_by_way_of_the_default_exchange(lab: Lab, run: Run):
     assert (method.exchange, method.routing_key) == ("", "q")
 
 
-# ---- what it says
+# ---- its output
 
 
 def test_many_messages_are_one_line_in_a_pipe(lab: Lab, run: Run):
@@ -320,7 +320,7 @@ def test_a_long_send_needs_no_more_memory_than_a_short_one(lab: Lab, run: Run, t
     assert send(60_000) - send(20_000) < 4  # MB, or 100 bytes a message
 
 
-# ---- what does not arrive is named
+# ---- naming messages that do not arrive
 
 
 def test_a_queue_that_is_deleted_meanwhile_is_named(lab: Lab, run: Run):
@@ -444,7 +444,7 @@ def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
     own_lab: Lab, run: Run, how
 ):
     own_lab.declare()
-    own_lab.broker.write_down()
+    own_lab.broker.flush_to_disk()
     lines = "".join(f"{number}\n" for number in range(10_000))
     sent = run("producer.py", "--queue", "q", "--persistent", lab=own_lab, stdin=subprocess.PIPE)
     write(sent, lines[:25_000].encode())
@@ -452,7 +452,7 @@ def test_when_the_broker_is_restarted_in_a_long_send_all_messages_arrive(
     node = own_lab.broker.node
     node.stop() if how == "stop" else node.kill()
     feeding = threading.Thread(target=write, args=(sent, lines[25_000:].encode()))
-    feeding.start()  # the pipe takes less than that until the broker is back
+    feeding.start()  # more than the pipe holds until the broker is back
     node.start()
     feeding.join()
     sent.process.stdin.close()
@@ -631,7 +631,7 @@ def test_from_python_threads_may_share_a_producer(lab: Lab):
         assert p.confirmed == 1600
     arrived = lab_bodies(lab)
     assert len(arrived) == 1600
-    for thread in range(8):  # each in the order in which it sent them
+    for thread in range(8):  # each thread's messages are in the order it sent them
         own = [int(body.split()[1]) for body in arrived if body.split()[0] == b"%d" % thread]
         assert own == list(range(200))
 

@@ -1,4 +1,4 @@
-"""Lab 7's programs on a real broker: who hears what, who misses what, and what each way costs."""
+"""Test lab 7's programs on a real broker: who hears what, who misses what, at what cost."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ Start = Callable[..., Script]
 
 @pytest.fixture
 def start(run: Run, lab: Lab) -> Iterator[Start]:
-    """Return a function that starts a program of the lab; no tracebacks."""
+    """Return a function that starts a program of the lab; fail on tracebacks."""
     scripts: list[Script] = []
 
     def start(name: str, *arguments: object, **more) -> Script:
@@ -79,14 +79,14 @@ def subscriber(start: Start) -> Start:
 
 
 def leave(reader: Script) -> None:
-    """Stop a program, which must end well."""
+    """Stop a program; it must exit with 0."""
     reader.terminate()
     assert reader.wait() == 0
 
 
 @pytest.fixture
 def emit(start: Start) -> Start:
-    """Return a function that runs emit.py to its end, which must be a good one."""
+    """Return a function that runs emit.py to its end and checks its exit code."""
 
     def emit(*arguments: object, code: int = 0, **more) -> Script:
         script = start("emit.py", *arguments, **more)
@@ -101,7 +101,7 @@ def emit(start: Start) -> Start:
 
 @pytest.fixture
 def publisher(start: Start) -> Start:
-    """Return a function that starts publisher.py --http; its `address` is where to ask."""
+    """Return a function that starts publisher.py --http; `address` is its URL."""
 
     def publish(*arguments: object, port: int = 0) -> Script:
         script = start(
@@ -136,7 +136,7 @@ def test_who_asks_hears_of_every_event_and_counts_the_questions(publisher: Start
     said = r"(\d+) requests answered, (\d+) of them with nothing new"
     answered, empty = map(int, re.search(said, station.text()).groups())
     assert answered == empty + 2
-    assert answered in (requests, requests - 1)  # the last question may have got no answer
+    assert answered in (requests, requests - 1)  # the last request may have had no answer
 
 
 def test_who_asks_too_late_misses_what_is_no_longer_kept(publisher: Start, start: Start):
@@ -370,7 +370,7 @@ def test_lines_of_standard_input_are_sent_as_they_come(subscriber: Start, start:
 
 @pytest.mark.parametrize("program", ["emit.py", "publisher.py"])
 def test_who_types_slowly_is_not_cut_off(start: Start, lab: Lab, program: str):
-    """A heartbeat would end the connection of a program that waits for a line for some minutes."""
+    """Heartbeats are off: they would cut off a program that waits minutes for a line."""
     start(program, "--exchange", "news", stdin=subprocess.PIPE)
     wait_until(lambda: [one.get("timeout") for one in lab.connections(program)] == [0])
 
@@ -428,9 +428,9 @@ def test_a_cut_connection_is_made_again_and_what_was_lost_is_said(
             reader.wait_for("'after'")
         sender.wait_for("Connected again")
         creating = [len(one.find("creating it")) for one in (own, durable, sender)]
-        assert creating == [1, 0, 0]  # and not once more
+        assert creating == [1, 0, 0]  # no second one
         assert received(own) == ["before", "after"]
-        # An acknowledgement that the cut has cut off brings its message a second time.
+        # If the cut stopped an acknowledgement, its message comes a second time.
         assert list(dict.fromkeys(received(durable))) == ["before", "meanwhile", "after"]
     finally:
         proxy.close()
@@ -445,7 +445,7 @@ def test_a_broker_that_crashes_keeps_the_durable_ones_messages(
     leave(durable)
     emit(*news, "--persistent", "before", lab=own_lab)
     own.wait_for("'before'")
-    own_lab.broker.write_down()
+    own_lab.broker.flush_to_disk()
     own_lab.broker.node.kill()
     own_lab.broker.node.start()
     own.wait_for(WAITING, count=2, within=60)
@@ -471,7 +471,7 @@ def test_a_queue_that_is_deleted_is_made_anew(subscriber: Start, emit: Start, la
 
 
 def publish(lab: Lab, body: bytes, properties: pika.BasicProperties, key: str | bytes = "") -> None:
-    """Publish to the exchange "news" what our own programs would not."""
+    """Publish to the exchange "news" a message that our own programs would not send."""
     channel = lab.connection.channel()
     channel.confirm_delivery()
     channel.basic_publish("news", key, body, properties, mandatory=True)
@@ -497,7 +497,7 @@ def test_a_message_that_cannot_be_decoded_ends_a_durable_subscriber_after_some_t
     assert error.startswith("subscribe.py: error: pika cannot decode the next message (")
     assert "is out of range" in error and hint.startswith("  try: ")
     assert len(reader.find("cannot decode")) == len(prefetched) < 5
-    assert prefetched == [100] + [1] * (len(prefetched) - 1)  # so that no other comes back with it
+    assert prefetched == [100] + [1] * (len(prefetched) - 1)  # a bad one goes back alone
     assert lab.ready("kept") == 2
 
 
@@ -531,12 +531,12 @@ def test_the_last_line_counts_in_plain_english(subscriber: Start, emit: Start):
         assert reader.lines[-1].text == f" [*] {said}"
 
 
-# ---- what cannot be
+# ---- errors
 
 
 @pytest.fixture
 def fanout(lab: Lab) -> str:
-    """Return the name of a fanout exchange that is there."""
+    """Return the name of a fanout exchange that exists."""
     lab.connection.channel().exchange_declare("there", "fanout", durable=True)
     lab.connection.channel().exchange_declare("patterns", "topic", durable=True)
     lab.connection.channel().exchange_declare("passing", "fanout", durable=False)
@@ -596,7 +596,7 @@ def test_what_cannot_be_is_one_line_and_what_to_try(
     run: Run, lab: Lab, fanout: str, command: tuple, code: int, said: str
 ):
     name, *arguments = command
-    if b"\xff" in arguments:  # as a shell passes it on
+    if b"\xff" in arguments:  # as a shell would pass it
         arguments = [a.decode(errors="surrogateescape") if a == b"\xff" else a for a in arguments]
     done = run(f"{FOLDER}/{name}", *arguments, lab=lab, env={"PYTHONPATH": str(ROOT)})
     assert done.wait() == code, done.text()
@@ -767,7 +767,7 @@ def test_a_comparison_that_is_stopped_leaves_nothing_behind(start: Start, lab: L
 
 
 def still_running(lab: Lab) -> list[str]:
-    """Return the commands of the lab that still run on the test's vhost."""
+    """Return the lab's commands that still run on the test's vhost."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

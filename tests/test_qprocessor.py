@@ -1,4 +1,4 @@
-"""qprocessor.py on a broker that behaves: what it does, loses and acknowledges; how it stops."""
+"""Test qprocessor.py on a healthy broker: working, losing, acknowledging and stopping."""
 
 import re
 import time
@@ -34,7 +34,7 @@ def received(script: Script) -> list[str]:
 
 
 def stopped(worked: int = 0, lost: int = 0, returned: int = 0, failed: int = 0) -> str:
-    """Return the last line that a worker should print."""
+    """Return the expected last line of a worker."""
     return f" [*] Stopped: {worked} worked, {lost} lost, {returned} returned, {failed} failed"
 
 
@@ -44,7 +44,7 @@ def finish(script: Script, code: int = 0) -> None:
 
 
 def replaced(tmp_path: Path, old: str, new: str) -> Path:
-    """Return a copy of qprocessor.py that a student has changed."""
+    """Return a copy of qprocessor.py as changed by a student."""
     original = (ROOT / "qprocessor.py").read_text()
     assert original.count(old) == 1
     copy = tmp_path / "qprocessor.py"
@@ -195,7 +195,7 @@ def test_acknowledges_after_the_work(lab: Lab, worker: Run):
     lab.declare()
     lab.publish("done", "in hand" * 100)
     script = worker(lab, *ONE_BY_ONE, seconds=0.1)
-    script.wait_for("Received 'in hand")  # so the first one was acknowledged
+    script.wait_for("Received 'in hand")  # so the first message was acknowledged
     script.kill()
     assert lab.remains() == [(b"in hand" * 100, True)]
 
@@ -333,7 +333,7 @@ def test_a_limit_takes_exactly_n_and_the_rest_remains(
     assert script.text("stdout").splitlines()[-1] == stopped(worked=5)
     remains = sorted(lab.remains(), key=lambda message: int(message[0]))
     assert [body for body, _ in remains] == [b"%d" % n for n in range(5, 20)]
-    if options == ONE_BY_ONE:  # else some may have been handed over, and back
+    if options == ONE_BY_ONE:  # otherwise some may have been delivered and returned
         assert not any(redelivered for _, redelivered in remains)
 
 
@@ -391,7 +391,7 @@ def test_a_signal_ends_an_idle_worker_with_0(lab: Lab, worker: Run, options: tup
 
 
 def stop_in_a_task(script: Script, gate: Gate, journal: Path, dropped: int) -> None:
-    """Send SIGTERM; end the task in hand once the worker has dropped those that wait."""
+    """Send SIGTERM; end the task in hand once the worker has dropped the waiting ones."""
     script.terminate()
     wait_until(
         lambda: journal.read_text().count('"abandoned"') == dropped, "those that wait are dropped"
@@ -741,11 +741,11 @@ def test_verbose_shows_where_the_work_failed(lab: Lab, run: Run, tmp_path: Path)
     assert "in work\n    raise ValueError('no such order')" in script.text("stderr")
 
 
-# ---- messages that no worker can do
+# ---- messages that no worker can process
 
 
 def give_back(lab: Lab, times: int) -> None:
-    """Take the only message and return it, so that the broker counts it."""
+    """Take the only message and return it, so that the broker counts a return."""
     channel = lab.connection.channel()
     for _ in range(times):
         method, _, _ = wait_until(lambda: ready(channel.basic_get("q")), "the message is back")
@@ -814,7 +814,7 @@ def test_an_undecodable_header_ends_the_worker_with_its_cause_and_harms_no_other
 
 
 def test_many_workers_do_not_use_up_the_delivery_limit_of_innocent_messages(lab: Lab, run: Run):
-    """Each of them returns what it held; 20 returns make a message of a quorum queue vanish."""
+    """Each worker returns the messages it held; a quorum queue drops a message after 20 returns."""
     if undecodable_is_fine():
         pytest.skip("this pika decodes it")
     lab.declare(arguments={"x-queue-type": "quorum"})

@@ -1,4 +1,4 @@
-"""labs/queues.py on a real broker: counts as they are now, with a student's rights or fewer."""
+"""Test labs/queues.py on a real broker: live counts, with a student's rights or fewer."""
 
 import os
 import re
@@ -18,7 +18,7 @@ def queues(lab, *arguments, url: str | None = None, page: int | None = None):
         [sys.executable, ROOT / "labs/queues.py", *arguments],
         env=environment
         | {
-            "PYTHONPATH": str(ROOT),  # the scripts as modules, as `pip install -e .` makes them
+            "PYTHONPATH": str(ROOT),  # import the scripts as modules, as after `pip install -e .`
             "AMQP_URL": url or lab.url,
             "LAB_MANAGEMENT_PORT": str(page or lab.broker.management_port),
         },
@@ -152,6 +152,6 @@ def test_control_characters_in_names_do_not_reach_the_terminal(lab):
 
 @pytest.mark.parametrize("name", ["hello\r", "a\nb", "", "x" * 256, b"\xff"])
 def test_name_that_cannot_be_one_is_refused(lab, name):
-    done = queues(lab, name)  # a broker would leave line breaks out, and pika wait for ever
+    done = queues(lab, name)  # a broker drops line breaks, and pika waits for ever
     assert done.returncode == 2
     assert "the name of a queue has 1 to 255 bytes" in done.stderr

@@ -1,4 +1,4 @@
-"""Who may import whom: each room of labs/kit what its docstring says, the labs three of them."""
+"""Test the imports: each room of labs/kit only those in its docstring, the labs three rooms."""
 
 import ast
 import graphlib
@@ -15,7 +15,7 @@ COMMANDS = {path.stem for path in (*LABS.glob("*.py"), *LABS.parent.glob("*.py")
 
 
 def imports(file: Path, *, at_start: bool = False) -> Iterator[str]:
-    """Yield the modules that a file imports; or only those that it imports when it is loaded."""
+    """Yield the modules that a file imports, or only those that it imports at start."""
     nodes = [ast.parse(file.read_text(encoding="utf-8"))]
     while nodes:
         node = nodes.pop()
@@ -54,7 +54,7 @@ def test_the_arrows_run_one_way():
     graphlib.TopologicalSorter({room: allowed(room) for room in ROOMS}).prepare()  # or CycleError
     assert rooms(LABS / "kit" / "amqp.py") == set()
     assert allowed("cli") == {"amqp"}
-    assert allowed("web") == {"amqp", "cli"}  # which are copied out with an application
+    assert allowed("web") == {"amqp", "cli"}  # these are copied with an application
 
 
 def test_the_broker_s_command_and_so_kit_cli_load_without_pika():
@@ -73,6 +73,6 @@ def test_an_application_imports_amqp_cli_and_web_only(lab: str):
 def test_nothing_imports_a_command():
     for file in LABS.rglob("*.py"):
         if file.parent.name == "speed":
-            continue  # it measures producer.py from inside, as ipython imports it
+            continue  # it measures producer.py from inside, imported as in ipython
         for module in imports(file):
             assert module.split(".")[0] not in COMMANDS, f"{file} imports {module}"

@@ -1,4 +1,4 @@
-"""Lab 11's services on a real broker: in any order, with anything away, and nothing lost."""
+"""Test lab 11's services on a real broker: in any order, with outages, nothing lost."""
 
 import contextlib
 import json
@@ -39,13 +39,13 @@ PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
 class Web:
-    """A service's address, to be asked."""
+    """A client for the address of a service."""
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     def ask(self, method: str, path: str, status: int = 200, **fields) -> object:
-        """Ask something, and see that the answer has this status; return what it says."""
+        """Send a request; check the status of the answer, and return its content."""
         answer = httpx.request(
             method, f"{self.address}/{path}", json=fields or None, timeout=30, trust_env=False
         )
@@ -53,21 +53,21 @@ class Web:
         return answer.json()
 
     def name(self) -> str | None:
-        """Return Ada's name as the service knows it."""
+        """Return Ada's name according to the service."""
         known = {one["email"]: one["name"] for one in self.ask("GET", "accounts")}
         return known.get(EMAIL)
 
 
 class Services:
-    """Starts services of the lab, on free ports and with data of the test's own."""
+    """Starts services of the lab, on free ports and with data for one test."""
 
     def __init__(self, run: Run, lab: Lab, folder: Path) -> None:
         self.run, self.lab, self.folder = run, lab, folder
         self.scripts: list[Script] = []
-        self.ports: dict[str, int] = {}  # of a name: those that start again have the same
+        self.ports: dict[str, int] = {}  # by name; restarted services keep their port
 
     def start(self, name: str, *arguments: object, kill_at: str = "", **more) -> Script:
-        """Start a program; `kill_at` is where it dies, such as "after MODULE:CLASS.METHOD"."""
+        """Start a program; `kill_at` says where it dies, such as "after MODULE:CLASS.METHOD"."""
         more = {"lab": self.lab, "env": ENVIRONMENT} | more
         program = f"{FOLDER}/{name}.py"
         arguments = ("--data", self.folder / "data", *arguments)
@@ -77,7 +77,7 @@ class Services:
         return self.scripts[-1]
 
     def web(self, name: str, *arguments: object, **more) -> tuple[Script, Web]:
-        """Start a service that answers HTTP; return it, and what asks it."""
+        """Start a service that answers HTTP; return it and its client."""
         port = self.ports.get(name, 0)
         script = self.start(name, "--http-port", port, *arguments, **more)
         address = re.search(r"http://[\d.:]+\d", script.wait_for("Answering").text)[0]
@@ -92,7 +92,7 @@ class Services:
         return script, web
 
     def workflow(self, *arguments: object, **more) -> Script:
-        """Start the workflow, with the mail server that was started before."""
+        """Start the workflow, which uses the running mail server."""
         smtp = ("--smtp", f"127.0.0.1:{self.ports['smtp']}", *QUICK)
         return self.start("workflow", *smtp, *arguments, **more)
 
@@ -105,7 +105,7 @@ class Services:
 
 @pytest.fixture
 def services(run: Run, lab: Lab, tmp_path: Path) -> Iterator[Services]:
-    """Return what starts services; no tracebacks."""
+    """Return an object that starts services; fail on tracebacks."""
     services = Services(run, lab, tmp_path)
     yield services
     for script in services.scripts:
@@ -138,7 +138,7 @@ def subjects(mail: Web) -> list[str]:
 
 
 def leave(script: Script) -> None:
-    """Stop a program, which must end well."""
+    """Stop a program; it must exit with 0."""
     script.terminate()
     assert script.wait() == 0, script.text()
 
@@ -149,10 +149,10 @@ def leave(script: Script) -> None:
 def test_started_in_the_worst_order_and_the_broker_restarted(
     services: Services, own_broker: Broker
 ):
-    """Consumers first, the broker last; then it goes away, and comes back."""
+    """Consumers start first and the broker last; then the broker goes away and comes back."""
     own_broker.node.kill()
     first, prefix = free_port(4), f"t-{uuid.uuid4().hex[:8]}."
-    url = f"amqp://guest:guest@127.0.0.1:{own_broker.port}/%2F"  # any other vhost is not there yet
+    url = f"amqp://guest:guest@127.0.0.1:{own_broker.port}/%2F"  # no other vhost exists yet
     everything = services.start(
         "run", "workflow", "attendees", "mail", "monolith", "--prefix", prefix,
         url=url, env=ENVIRONMENT | {"LAB_HTTP_PORT": str(first)},
@@ -190,7 +190,7 @@ def test_started_in_the_worst_order_and_the_broker_restarted(
 
 
 def still_running(sign: str) -> list[str]:
-    """Return the commands of the lab that still run, by a sign of the test's on them."""
+    """Return the lab's commands that still run and bear the test's mark."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -221,9 +221,9 @@ def test_run_leaves_nothing_behind(services: Services, lab: Lab, how: str):
 
 @pytest.mark.parametrize("way", ["fork", "spawn"])
 def test_run_leaves_nothing_behind_when_its_pane_is_closed(lab: Lab, tmp_path: Path, way: str):
-    """The whole terminal goes: a SIGHUP for everybody in it, and nowhere to print to.
+    """The whole terminal goes: all its processes get SIGHUP and have nowhere to print.
 
-    honcho's processes are forked or spawned: that depends on the system and on Python's version.
+    Whether honcho forks or spawns its processes depends on the system and on Python's version.
     """
     set_way = f"import multiprocessing; multiprocessing.set_start_method({way!r})"
     (tmp_path / "sitecustomize.py").write_text(set_way)
@@ -238,7 +238,7 @@ def test_run_leaves_nothing_behind_when_its_pane_is_closed(lab: Lab, tmp_path: P
         shown += os.read(ours, 4096)
     assert len(still_running(lab.vhost)) >= 5
     os.close(ours)
-    os.killpg(pane.pid, signal.SIGHUP)  # as the shell of a pane does with its jobs
+    os.killpg(pane.pid, signal.SIGHUP)  # as a pane's shell does to its jobs
     pane.wait(30)
     wait_until(lambda: not still_running(lab.vhost), "all are gone")
 
@@ -262,7 +262,7 @@ def test_what_may_be_asked_and_what_not(services: Services):
         assert fields == ["name" if "@" in wrong["email"] else "email"]
     ask("POST", "accounts", 409, **PERSON | {"email": EMAIL.upper()})
     ask("GET", "accounts/bob@example.com", 404)
-    assert ask("PATCH", f"accounts/{EMAIL}", name="Ada")["version"] == 1  # it is no change
+    assert ask("PATCH", f"accounts/{EMAIL}", name="Ada")["version"] == 1  # this changes nothing
     ask("POST", "presentations", 404, title="x", email="bob@example.com")
     ask("GET", "presentations/1", 404)
     ask("GET", f"presentations/{10**20}", 422)
@@ -363,7 +363,7 @@ def test_the_monolith_is_killed_between_publishing_and_forgetting(services: Serv
     assert "1 waiting in the outbox" in monolith.wait_for("Connected to the broker").text
     web.ask("PATCH", f"accounts/{EMAIL}", name="Ada King")
     script.wait_for("version 2")
-    assert re.findall(r"version (\d)", script.text()) == ["1", "2"]  # the repetition was nothing
+    assert re.findall(r"version (\d)", script.text()) == ["1", "2"]  # the repetition had no effect
 
 
 def test_what_was_deleted_meanwhile_is_declared_again(services: Services, lab: Lab):
@@ -391,7 +391,7 @@ def account(version: int, name: str, active: bool = True) -> dict:
 
 
 def test_the_copy_begins_with_all_and_goes_on_by_version(services: Services, lab: Lab):
-    """The monolith comes last; messages come in disorder, twice, and torn."""
+    """The monolith starts last; messages come out of order, twice, and incomplete."""
     services.ports["monolith"] = free_port()
     address = f"http://127.0.0.1:{services.ports['monolith']}"
     script, attendees = services.web("attendees", "--monolith", address)
@@ -422,7 +422,7 @@ def test_the_copy_begins_with_all_and_goes_on_by_version(services: Services, lab
     attendees.ask("POST", "attendees", 409, email=EMAIL)
     assert attendees.ask("GET", "attendees") == []
 
-    # Without the queue something may have gone past it: it asks for all of them again.
+    # It may have missed messages while it had no queue, so it asks for all accounts again.
     requests = attendees.ask("GET", "health")["requests to the monolith"]
     monolith.ask("POST", "accounts", 201, email="carl@example.com", name="Carl")
     wait_until(lambda: len(attendees.ask("GET", "accounts")) == 3, "Carl is known")
@@ -545,8 +545,8 @@ def test_the_mail_server_is_down_for_a_while(services: Services, lab: Lab):
 @pytest.mark.parametrize(
     ("where", "repeated", "said"),
     [
-        ("before conference.post:Post.send", 0, "Sent: presentation 1"),  # before it is sent
-        ("before conference.post:Post.remember", 1, "Sent: presentation 1"),  # not written down
+        ("before conference.post:Post.send", 0, "Sent: presentation 1"),  # before sending
+        ("before conference.post:Post.remember", 1, "Sent: presentation 1"),  # not recorded yet
         ("after conference.post:Post.send", 0, "Sent before, and not again: presentation 1"),
     ],
 )
@@ -580,7 +580,7 @@ def test_what_no_mail_server_takes_is_parked_with_the_reason(services: Services,
 
     assert services.start("workflow", "--parked", "--again").wait() == 0
     workflow.wait_for("Parked: presentation 2", 2)
-    assert len(workflow.find("Not now")) == 4  # the tries of the first time are forgotten
+    assert len(workflow.find("Not now")) == 4  # the first round of attempts is forgotten
     workflow.wait_for("Parked: 'nonsense'", 2)
     leave(workflow)
 
@@ -636,7 +636,7 @@ def test_a_second_signal_does_not_wait_for_the_mail_in_hand(services: Services, 
         decide(lab, 1)
         server.settimeout(30)
         caller, _ = server.accept()
-        with caller:  # which never says a word
+        with caller:  # the client sends nothing
             workflow.terminate()
             workflow.interrupt()
             assert workflow.wait() == 0
@@ -670,7 +670,7 @@ def test_mails_are_kept_and_shown(services: Services, lab: Lab):
     assert "&lt;b&gt;&amp;: approved" in page and "<b>&" not in page and "Dear Adé" in page
 
 
-# ---- what cannot be
+# ---- errors
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Each script is uploaded alone: it carries all it needs, and all say what they miss."""
+"""Test each script alone, as if uploaded: it carries all it needs, and says what is missing."""
 
 import ast
 import os
@@ -29,7 +29,7 @@ def source(script: str) -> str:
 
 
 def start(*command: object, **environment: str) -> subprocess.CompletedProcess:
-    """Run a command to its end, with nothing of the kit to be imported by chance."""
+    """Run a command to its end, in an environment that cannot import the kit by chance."""
     clean = {
         key: value for key, value in os.environ.items() if key not in ("AMQP_URL", "PYTHONPATH")
     }
@@ -57,7 +57,7 @@ def shared_block(file: str) -> str:
 
 
 def private_names(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """Yield the attributes that begin with one underscore, and whether an object's own."""
+    """Yield the attributes that begin with one underscore, and whether they are self's."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr):
             own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
@@ -188,7 +188,7 @@ def test_a_script_goes_by_the_name_of_its_file(tmp_path, script):
     said = start(sys.executable, tmp_path / "mine.py", "--queue", "q", "--port", "x", "a")
     assert said.returncode == 2
     assert said.stderr.startswith("mine.py: error: ")
-    shutil.copy(ROOT / script, tmp_path / "producer.py")  # whichever of the three it is
+    shutil.copy(ROOT / script, tmp_path / "producer.py")  # under this name for each of the three
     assert start(sys.executable, tmp_path / "producer.py", "--help").returncode == 0
 
 
@@ -201,7 +201,7 @@ def test_what_is_missing_is_one_line_that_says_what_to_type(tmp_path, script, mi
     assert said.returncode == 1
     problem, hint = said.stderr.splitlines()
     assert problem == f"No module named {missing!r}"
-    # A virtual environment: the Python of Debian and of Homebrew takes no packages (PEP 668).
+    # Use a virtual environment, as Debian's and Homebrew's Python refuse packages (PEP 668).
     ours = re.search("pika.*?(<[0-9.]+)", source("requirements.txt"))[1]
     install = f"python3 -m venv v && v/bin/pip install 'pika{ours}' tenacity"
     assert hint.startswith(f"  try: {install}; then v/bin/python {ROOT / script}")
@@ -216,7 +216,7 @@ def test_a_file_of_ones_own_that_hides_a_library_is_said(lab: Lab, tmp_path, scr
     (tmp_path / name).write_text("greeting = 'hello'\n")
     words = WORDS[script]
     said = start(sys.executable, tmp_path / script, "--queue", "q", *words, AMQP_URL=lab.url)
-    if name == "queue.py" and script != "qprocessor.py":  # the others do without it
+    if name == "queue.py" and script != "qprocessor.py":  # the others do not import it
         assert said.returncode == 0
         return
     assert said.returncode == 1

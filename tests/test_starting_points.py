@@ -1,4 +1,4 @@
-"""Labs 9 to 11, copied out of the kit as their pages say, installed and run there."""
+"""Test labs 9 to 11 copied out of the kit as their pages say, installed and run there."""
 
 import os
 import re
@@ -20,14 +20,14 @@ Start = Callable[..., Script]
 
 
 def commands(lab: Path) -> list[str]:
-    """Return the blocks of commands of a page's section: copy, then install."""
+    """Return the two command blocks of a page's section: copy and install."""
     page = (lab / "README.md").read_text(encoding="utf-8")
     section = re.search(r"^## Keep it\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)[1]
     return re.findall(r"^```console\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
 
 
 def copied(lab: Path) -> set[str]:
-    """Return the files and folders of the kit that a page tells to copy."""
+    """Return the files and folders of the kit that a page says to copy."""
     return set(re.findall(r"labs/\S+", commands(lab)[0]))
 
 

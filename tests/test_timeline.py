@@ -1,4 +1,4 @@
-"""labs/timeline.py: what is drawn for known journals, and for odd ones."""
+"""Test labs/timeline.py: its pictures of known journals, and of odd ones."""
 
 import io
 import itertools
@@ -34,7 +34,7 @@ BOOTED = datetime(2026, 11, 21, 14, 0, tzinfo=timezone.utc)
 
 
 class Log:
-    """Write a journal as labs/journal.md has it, with times of our choice."""
+    """Writes a journal in the format of labs/journal.md, with times of our choice."""
 
     def __init__(self, host: str = "ada-laptop", booted: datetime = BOOTED) -> None:
         self.host, self.booted = host, booted
@@ -70,7 +70,7 @@ class Log:
     def receive(
         self, time: float, worker: str, number, message: str, redelivered=False, pid=None
     ) -> dict:
-        """Bring a delivery; return what its other events repeat."""
+        """Write a delivery; return the fields that its other events repeat."""
         self.tags[worker] = self.tags.get(worker, 0) + 1
         message_id = None if number is None else f"m{number}"
         delivery = {"connection": 1, "delivery_tag": self.tags[worker], "message_id": message_id,
@@ -96,13 +96,12 @@ class Log:
         return [line for _, _, line in sorted(self.events)]
 
     def save(self, path: Path) -> Path:
-        """Write the file."""
         path.write_text("".join(f"{line}\n" for line in self.lines()), encoding="utf-8")
         return path
 
 
 def in_turn() -> Log:
-    """Three workers, automatic acknowledgement: all tasks are handed out at once, in turn."""
+    """Log three workers with automatic acknowledgement: tasks are delivered at once, in turn."""
     log, free = Log(), dict.fromkeys(WORKERS, 100.003)
     for worker in WORKERS:
         log.start(98, worker)
@@ -116,7 +115,7 @@ def in_turn() -> Log:
 
 
 def fair() -> Log:
-    """Three workers with --prefetch 1; the first is killed in its task, which the third gets."""
+    """Log three workers with --prefetch 1; the first is killed, and the third gets its task."""
     log = Log()
     for number, message in enumerate(TASKS):
         log.send(100 + number / 1000, number, message)
@@ -138,7 +137,7 @@ def run_of(log: Log, tmp_path: Path, name: str = "run.jsonl") -> Run:
 
 
 def spans(lane: Lane) -> list[tuple]:
-    """Return message, begin of the work, end and outcome of a lane's bars; times to 0.1 s."""
+    """Return message, start of work, end and outcome of a lane's bars; times to 0.1 s."""
     return [
         (one.message.text, round(one.begun, 1), round(one.ended, 1), one.outcome)
         for one in lane.deliveries
@@ -146,18 +145,18 @@ def spans(lane: Lane) -> list[tuple]:
 
 
 def depth_at(run: Run, time: float) -> tuple:
-    """Return what is ready and held at a time."""
+    """Return the counts of ready and held messages at a time."""
     return next(step[1:] for step in reversed(run.depth) if step[0] <= time)
 
 
 def timeline(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    """Run labs/timeline.py, as in a pipe."""
+    """Run labs/timeline.py in a pipe."""
     where = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environment}
     command = [sys.executable, ROOT / "labs/timeline.py", *arguments]
     return subprocess.run(command, env=where, capture_output=True, text=True, timeout=60)
 
 
-# ---- what is understood of known journals
+# ---- known journals
 
 
 def test_in_turn_all_tasks_are_handed_out_at_once(tmp_path):
@@ -197,7 +196,7 @@ def test_worker_that_goes_on_is_not_called_killed(tmp_path):
     run = run_of(log, tmp_path)
     assert spans(run.lanes[0]) == [("aaaaaa", 0.1, float("inf"), "working")]
     assert (run.counts["left"], run.counts["lost"]) == (1, 0)
-    log.write(200, "worker-2", "stopped", worked=1, **NOTHING)  # long after it was due
+    log.write(200, "worker-2", "stopped", worked=1, **NOTHING)  # long after the work was due
     run = run_of(log, tmp_path)
     assert spans(run.lanes[0]) == [("aaaaaa", 0.1, 3.1, "killed")]
     assert (run.counts["left"], run.counts["lost"]) == (0, 1)
@@ -211,7 +210,7 @@ def test_automatic_acknowledgement_loses_what_waits_at_a_killed_worker(tmp_path)
         delivery = log.receive(100.01, "worker-1", number, "aaaa")
         if number == 0:
             log.work(100.02, "worker-1", delivery, end=None)
-    log.start(101, "worker-1", pid=77)  # the next one of this name
+    log.start(101, "worker-1", pid=77)  # the next worker with this name
     log.write(105, "worker-1", "stopped", pid=77, worked=0, **NOTHING)
     run = run_of(log, tmp_path)
     [lane] = run.lanes
@@ -223,7 +222,7 @@ def test_automatic_acknowledgement_loses_what_waits_at_a_killed_worker(tmp_path)
 
 @pytest.fixture
 def mess() -> Log:
-    """Return a journal in which everything goes wrong that has a name."""
+    """Return a journal with every kind of failure."""
     log = Log()
     for worker in WORKERS:
         log.start(98, worker, acknowledge=True, prefetch=2)
@@ -278,7 +277,7 @@ def test_every_mishap_has_its_outcome_and_arrow(mess, tmp_path):
 
 
 def test_message_set_aside_before_its_work_began_has_failed(tmp_path):
-    """The worker moves what a quorum queue would drop at its next return."""
+    """The worker moves a message that a quorum queue would drop at its next return."""
     log = Log()
     log.start(98, "worker-1", acknowledge=True, prefetch=1)
     log.send(100, 1, "heavy")
@@ -288,7 +287,7 @@ def test_message_set_aside_before_its_work_began_has_failed(tmp_path):
     assert (run.counts["failed"], run.counts["left"]) == (1, 0)
     assert mishaps(run) == ["  0.2 s, 'heavy' at worker-1: failed; moved to 'films.failed'"]
     assert run.depth[-1][1:] == (0, 0)
-    log.work(110, "worker-1", log.receive(110, "worker-1", 1, "heavy"))  # it was moved back
+    log.work(110, "worker-1", log.receive(110, "worker-1", 1, "heavy"))  # after it was moved back
     run = run_of(log, tmp_path)
     assert (run.counts["worked"], run.counts["failed"]) == (1, 0)
 
@@ -311,7 +310,7 @@ def test_without_message_ids_the_text_tells_which(tmp_path):
     log = Log()
     for worker in WORKERS[:2]:
         log.start(99, worker, acknowledge=True, prefetch=1)
-    for number in range(2):  # the same text twice: two tasks
+    for number in range(2):  # the same text twice makes two tasks
         log.work(100 + number, "worker-2", log.receive(100 + number, "worker-2", None, "a"))
     log.work(102, "worker-1", log.receive(102, "worker-1", None, "b"), end=None)
     log.work(103, "worker-2", log.receive(103, "worker-2", None, "b", redelivered=True))
@@ -319,7 +318,7 @@ def test_without_message_ids_the_text_tells_which(tmp_path):
     assert run.lanes[0].deliveries[0].after is run.lanes[1].deliveries[-1]
     assert (run.counts["tasks"], run.counts["worked"], run.counts["duplicates"]) == (3, 3, 0)
     assert "unknown" in run.warnings[0]
-    assert "first free worker" not in show([run], 80)  # nobody tells when they were sent
+    assert "first free worker" not in show([run], 80)  # the sending times are unknown
 
 
 def test_consumer_only_takes_messages(tmp_path):
@@ -374,7 +373,7 @@ def test_machines_are_compared_by_utc(tmp_path):
 
 
 def best(tasks: list[tuple[float, float]], workers: int) -> float:
-    """Return the shortest finishing time there is, by trying all ways to share in all orders."""
+    """Return the shortest possible finishing time, by trying every share in every order."""
     times = []
     for order in itertools.permutations(tasks):
         for shared in itertools.product(range(workers), repeat=len(tasks)):
@@ -429,7 +428,7 @@ def test_lines_that_are_left_out_are_one_warning(tmp_path):
     for time in (101, 102):
         log.write(time, "worker-1", "danced\x1b[2J", style="tango")
     log.write(103, "worker-1", "done", v=2)
-    log.write(104, "worker-1", "done")  # of which delivery?
+    log.write(104, "worker-1", "done")  # without its delivery
     good = json.loads(log.lines()[0])
     wrong = [{"utc": 5}, {"pid": None}, {"event": []}, {"utc": "yesterday"}, {"pid": 1e999},
              {"event": "done", "connection": {}, "delivery_tag": 1}]  # fmt: skip
@@ -460,14 +459,14 @@ def test_file_without_a_journal_is_one_line(tmp_path, content, said):
     path.write_bytes(content)
     with pytest.raises(Trouble, match=said) as trouble:
         Run([path])
-    assert trouble.value.code == 1 and trouble.value.hint.startswith("a journal is what --journal")
+    assert trouble.value.code == 1 and trouble.value.hint.startswith("the three scripts write")
 
 
-# ---- the scene, and what is handed to matplotlib
+# ---- the scene, and the calls to matplotlib
 
 
 def words(run: Run) -> list[str]:
-    """Return what a scene says at the ends of boxes."""
+    """Return the words of a scene at the ends of its boxes."""
     return [shape.word for panel in Scene([run]).panels for shape in panel.shapes if shape.word]
 
 
@@ -477,7 +476,7 @@ def figure_of(runs: list[Run], title: str = ""):
 
 
 def found(axes, gid: str) -> list:
-    """Return the artists of an axes that bear this name."""
+    """Return the artists of an axes with this name."""
     return [artist for artist in axes.get_children() if (artist.get_gid() or "").startswith(gid)]
 
 
@@ -617,7 +616,7 @@ def test_files_are_drawn_one_and_all_and_nasty_texts_do_nothing(mess, tmp_path):
 
 
 def show(runs: list[Run], width: int, title: str = "", **how) -> str:
-    """Return what the terminal gets."""
+    """Return the terminal's output."""
     file = io.StringIO()
     console = Console(file=file, width=width, markup=False, highlight=False, emoji=False, **how)
     terminal.draw(Scene(runs, title), console)

@@ -1,4 +1,4 @@
-"""labs/watch.py on a real broker: its figures, its screen in a real terminal, and a restart."""
+"""Test labs/watch.py on a real broker: its figures, its screen in a terminal, a restart."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ def figures(lab, *arguments, **options) -> dict:
 
 @contextlib.contextmanager
 def student(lab, tags: str):
-    """Give the URL of a user who has rights on the vhost of the test and nowhere else."""
+    """Yield the URL of a user who has rights only on the test's vhost."""
     user = f"u{uuid.uuid4().hex[:8]}"
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     lab.broker.api("PUT", f"users/{user}", {"password": "p-w", "tags": tags})
@@ -81,7 +81,7 @@ def test_one_table_shows_queues_and_who_consumes_them(busy):
     def held(report: dict) -> list:
         return [one["unacknowledged"] for one in report["consumers"]]
 
-    # The page tells of consumers some seconds late, and of queues at once.
+    # The page lists consumers some seconds late, and queues at once.
     report = figures(busy)
     assert [
         (q["name"], q["ready"], q["unacknowledged"], q["consumers"]) for q in report["queues"]
@@ -151,7 +151,7 @@ def test_student_needs_rights_on_the_own_vhost_only(busy, tags, known):
         done = watch(busy, "--once", "q", url=url)
         assert done.returncode == 0
         assert ("does not let you in" in done.stderr) == (known is None)
-        # The page lists consumers of the same user only; that of the worker is guest's.
+        # The page lists only the same user's consumers; the worker's is guest's.
         unlisted = "1 consumer not listed: new, or another user's"
         assert (unlisted in done.stdout) == (known is not None)
         assert "p-w" not in done.stdout + done.stderr
@@ -172,7 +172,7 @@ def test_exclusive_queue_of_another_is_counted_by_the_page(lab):
     assert wait_until(lambda: figures(lab)["queues"][0]["ready"] == 1)
     done = watch(lab, "--once", "own", *NOWHERE)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[1] == "own    another connection's own"
+    assert done.stdout.splitlines()[1] == "own    exclusive to another connection"
 
 
 def test_names_can_neither_break_nor_inject(lab):
@@ -186,7 +186,7 @@ def test_name_that_cannot_be_one_is_refused(lab):
         "",
         "a" * 256,
         "two\nlines",
-    ):  # RabbitMQ drops line breaks, and pika waits for ever
+    ):  # RabbitMQ drops line breaks, and then pika waits for ever
         done = watch(lab, "--once", name)
         assert done.returncode == 2
         assert "the name of a queue has" in done.stderr
@@ -215,7 +215,7 @@ def test_no_broker_is_one_line(lab):
     assert done.stderr.startswith("watch.py: error: cannot reach RabbitMQ at localhost:1")
 
 
-# ---- an object a line
+# ---- one object per line
 
 
 def test_lines_of_json_go_on_through_a_lost_connection(lab, run):
@@ -248,7 +248,7 @@ def test_lines_of_json_go_on_through_a_lost_connection(lab, run):
 
 @pytest.fixture
 def stage():
-    """Return a function that opens a terminal of some size for a vhost."""
+    """Return a function that opens a terminal of a given size for a vhost."""
     with stages() as open_stage:
         yield lambda lab, size=(80, 25), **more: WatchScreen(
             open_stage(settings(lab, **more), size)
@@ -266,11 +266,11 @@ class WatchScreen(Screen):
         return next((line.split() for line in self.rows() if line.split()[:1] == [queue]), [])
 
     def tmux(self, *arguments: str) -> str:
-        """Return what tmux says to a command."""
+        """Return the output of a tmux command."""
         return " ".join(self.stage.server.cmd(*arguments))
 
     def is_restored(self) -> bool:
-        """Return True if cursor, echo and the first screen are back."""
+        """Return True if cursor, echo and the primary screen are back."""
         state = self.tmux("display-message", "-p", "-t", "lab", "#{cursor_flag} #{alternate_on}")
         self.pane.type("stty -a | tr ' ' '\\n' | grep -cE '^-?(echo|icanon);?$' ; stty -a")
         self.pane.press("Enter")
@@ -318,10 +318,10 @@ def test_all_queues_come_and_go_and_ctrl_z_and_ctrl_c_restore_the_terminal(lab, 
 def test_narrow_pane_shows_what_matters_and_follows_a_new_size(lab, stage):
     for number in range(15):
         lab.declare(f"queue-{number:02}")
-    screen = stage(lab, size=(50, 13))  # of which a line is the frame's
+    screen = stage(lab, size=(50, 13))  # one line of which is the frame's
     screen.start("--interval", "0.2")
     screen.wait("queue-00", "... and ", "more")
-    lines = screen.rows()[-12:]  # before them is what was typed
+    lines = screen.rows()[-12:]  # the typed command is above them
     assert lines[0].startswith("RabbitMQ at") and all(len(line) <= 50 for line in lines)
     assert not screen.shows("last")
     shown = sum(line.startswith("queue-") for line in lines)
@@ -359,7 +359,7 @@ def test_screen_waits_for_a_broker_that_is_not_there_yet(lab, stage):
     proxy.play_dead()
     screen = stage(lab, url=url)
     screen.start("q")
-    screen.wait("broker away since 1 s, trying again: ")
+    screen.wait("broker away for 1 s, trying again: ")
     proxy.play_dead(False)
     wait_until(lambda: screen.row("q")[1:2] == ["0"])
     assert not screen.shows("away")
@@ -373,15 +373,15 @@ def test_screen_survives_a_restart_of_the_broker(own_broker, stage):
     screen = stage(lab)
     screen.start("q", "--interval", "0.2")
     wait_until(lambda: screen.row("q")[1:3] == ["2", "0"], "the figures")
-    own_broker.write_down()
+    own_broker.flush_to_disk()
     own_broker.node.kill()
-    screen.wait("broker away since 2 s")
+    screen.wait("broker away for 2 s")
     assert screen.row("q")[1] == "2"  # the last figures stay
     own_broker.node.start()
     wait_until(lambda: not screen.shows("away"))
     assert screen.row("q")[1] == "2"
     with own_broker.frozen():
-        screen.wait("no answer from the broker since")
+        screen.wait("no answer from the broker for")
     wait_until(lambda: not screen.shows("no answer"))
     screen.pane.press("q")
     screen.wait("code 0")
@@ -389,7 +389,7 @@ def test_screen_survives_a_restart_of_the_broker(own_broker, stage):
 
 @pytest.fixture
 def xterm(lab):
-    """Return a terminal whose bytes are read as they come."""
+    """Return a terminal whose raw bytes the test reads."""
     terminals: list[Terminal] = []
 
     def start(*arguments: object, **more: str) -> Terminal:
@@ -404,7 +404,7 @@ def xterm(lab):
 
 
 def read_for(terminal: Terminal, seconds: float) -> str:
-    """Return what comes in some time."""
+    """Return the output of the next `seconds`."""
     before, end = len(terminal.text), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         terminal._read(left)
@@ -419,7 +419,7 @@ def test_nothing_is_sent_while_nothing_changes(lab, xterm):
     assert read_for(terminal, 1) == ""
     lab.publish("a")
     terminal.wait_for("▂")
-    assert "\x1b[2J" not in terminal.text  # to clear what is then drawn again is what flickers
+    assert "\x1b[2J" not in terminal.text  # clearing the screen before each redraw would flicker
 
 
 def test_terminal_without_these_letters_keeps_its_columns(lab, xterm):
@@ -496,7 +496,7 @@ def test_names_give_way_and_figures_do_not(width, height, name):
         lines = draw(Snapshot(queues, consumers, history, trouble, away), width, height, name)
         assert all(cell_len(line) == width for line in lines)
         assert "\x1b" not in "".join(lines)
-        # Of a letter that is two cells wide, a half leaves a blank.
+        # Half of a letter that is two cells wide leaves a blank.
         rows = [line.replace(" …", "…").split() for line in lines if line.startswith("#")]
         shown = 5 if width >= 60 else 3
         assert [row[1 : shown + 1] for row in rows] == [FIGURES[:shown]] * len(rows)

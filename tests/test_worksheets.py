@@ -1,4 +1,4 @@
-"""Every worksheet is played in real tmux with real ipython, and must show what it prints.
+"""Test every worksheet: played in real tmux with real ipython, it must show its output.
 
 Try one page:  python -m pytest tests/test_worksheets.py -k 03
 """
@@ -27,7 +27,7 @@ PAGES = sorted((ROOT / "labs").glob("[0-9]*/README.md"))
 
 @pytest.mark.parametrize("path", PAGES, ids=[path.parent.name for path in PAGES])
 def test_a_reader_is_told_in_which_pane(path: Path) -> None:
-    """What stands behind a block's language is not to be seen on a rendered page."""
+    """A rendered page does not show the text after a block's language."""
     source, end, untold = path.read_text(encoding="utf-8").splitlines(), 0, []
     steps = read(path).steps
     panes = {block.pane for step in steps for block in step.blocks}
@@ -43,7 +43,7 @@ def test_a_reader_is_told_in_which_pane(path: Path) -> None:
 
 @pytest.fixture
 def kit(tmp_path: Path) -> Path:
-    """Return a copy of the kit: what a page makes and deletes is not the reader's own."""
+    """Return a copy of the kit, so that no page changes or deletes the reader's own files."""
     copy = tmp_path / "kit"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "*-data", "*.egg-info", "demo"))
     return copy
@@ -52,9 +52,9 @@ def kit(tmp_path: Path) -> Path:
 def pane_environment(url: str, kit: Path = ROOT, **more: str) -> dict[str, str]:
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(kit),  # the scripts as modules, as `pip install -e .` makes them
+        "PYTHONPATH": str(kit),  # import the scripts as modules, as after `pip install -e .`
         "AMQP_URL": url,
-        # Of lab 7's publisher; lab 9 takes two in a row, lab 11 four.
+        # For lab 7's publisher; lab 9 takes two ports in a row, lab 11 four.
         "LAB_HTTP_PORT": str(free_port(4)),
         **more,
     }
@@ -67,15 +67,15 @@ def page(request) -> Worksheet:
 
 @pytest.fixture
 def environment(page: Worksheet, kit: Path, request, tmp_path) -> Iterator[dict[str, str]]:
-    """Return the environment of the panes: a vhost of its own, or a broker that it may break.
+    """Return the environment of the panes: their own vhost, or a broker that they may break.
 
-    Where transient queues are to be refused, it is a broker with the kit's own configuration: the
-    pages are written for that.
+    With --deny-transient it is a broker with the kit's own configuration, for which the pages are
+    written.
     """
     if not page.breaks_the_broker and not request.config.getoption("--deny-transient"):
         lab = request.getfixturevalue("lab")
         yield pane_environment(
-            lab.url.replace("127.0.0.1", "localhost"),  # as it is called at home
+            lab.url.replace("127.0.0.1", "localhost"),  # the usual name on a reader's machine
             kit,
             LAB_PORT=str(lab.broker.port),
             LAB_MANAGEMENT_PORT=str(lab.broker.management_port),
@@ -130,7 +130,7 @@ def test_worksheet_shows_what_it_prints(
 
 
 def what_is_left(page: Worksheet, stage: Stage, environment: dict[str, str]) -> str:
-    """Say what the page's "Clean up" has forgotten: programs in the panes, queues in the vhost."""
+    """Return what the page's "Clean up" left behind: programs in panes, queues in the vhost."""
     for name, pane in stage.panes.items():
         try:
             wait_until(lambda pane=pane: pane.look().prompt == "$")
@@ -138,7 +138,7 @@ def what_is_left(page: Worksheet, stage: Stage, environment: dict[str, str]) -> 
             view = pane.look()
             last = view.lines[view.cursor]
             return f"{page.file}: clean up: a program still runs in pane {name!r}: {last!r}"
-    try:  # a program's own queue goes a moment after the program
+    try:  # a program's own queue vanishes a moment after the program
         wait_until(lambda: "no queue" in queues(environment))
     except AssertionError:
         return f"{page.file}: clean up: there are queues left:\n{queues(environment)}"
@@ -146,7 +146,7 @@ def what_is_left(page: Worksheet, stage: Stage, environment: dict[str, str]) -> 
 
 
 def queues(environment: dict[str, str]) -> str:
-    """Return what labs/queues.py says, "no queue" where the broker is not there any more."""
+    """Return the output of labs/queues.py, or "no queue" if the broker is gone."""
     command = [sys.executable, ROOT / "labs/queues.py"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     return done.stdout if done.returncode == 0 else "no queue"

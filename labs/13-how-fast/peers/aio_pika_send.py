@@ -1,4 +1,4 @@
-"""aio-pika, which confirms by default: COUNT [together]; together: a thousand at a time."""
+"""Send with aio-pika, which confirms by default: COUNT [together] (1,000 at a time)."""
 
 import asyncio
 import sys
@@ -8,7 +8,6 @@ import task
 
 
 async def main() -> None:
-    """Send the messages one by one, or many at once."""
     count, together = int(sys.argv[1]), "together" in sys.argv
     connection = await aio_pika.connect_robust(task.URL)
     async with connection:

@@ -1,4 +1,4 @@
-"""aio-pika, as the worker of its tutorial."""
+"""A worker with aio-pika, like that of its tutorial."""
 
 import asyncio
 
@@ -7,7 +7,6 @@ import task
 
 
 async def main() -> None:
-    """Work on one message after the other."""
     connection = await aio_pika.connect_robust(task.URL)
     async with connection:
         channel = await connection.channel()

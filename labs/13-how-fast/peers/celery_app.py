@@ -1,4 +1,4 @@
-"""A Celery application with one task: acknowledged when it is done, messages persistent."""
+"""A Celery application with one task, acknowledged when done; its messages are persistent."""
 
 import sys
 
@@ -10,8 +10,8 @@ app.conf.update(
     task_default_queue=task.QUEUE,
     task_ignore_result=True,
     task_acks_late=True,
-    worker_redirect_stdouts=False,  # what the task prints is not Celery's to format
-    # Names of our own for the exchanges that Celery leaves behind: so they can be deleted.
+    worker_redirect_stdouts=False,  # keep Celery from formatting the task's output
+    # Name the exchanges that Celery leaves behind, so that we can delete them.
     control_exchange=task.QUEUE,
     event_exchange=f"{task.QUEUE}.events",
 )
@@ -23,5 +23,4 @@ if "confirmed" in sys.argv:
 
 @app.task
 def work(text):
-    """Do one task."""
     task.work(text)

@@ -1,4 +1,4 @@
-"""Celery's delay(), once for each text: COUNT [confirmed], or texts from standard input."""
+"""Call Celery's delay() for each text: COUNT [confirmed], or texts from standard input."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A dramatiq actor; dramatiq acknowledges when it is done, and its messages are persistent."""
+"""A dramatiq actor; dramatiq acknowledges when a task is done; its messages are persistent."""
 
 import sys
 
@@ -12,5 +12,4 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor(queue_name=task.QUEUE)
 def work(text):
-    """Do one task."""
     task.work(text)

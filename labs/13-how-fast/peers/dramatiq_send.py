@@ -1,4 +1,4 @@
-"""dramatiq's send(), once for each text: COUNT [confirmed], or texts from standard input."""
+"""Call dramatiq's send() for each text: COUNT [confirmed], or texts from standard input."""
 
 import sys
 

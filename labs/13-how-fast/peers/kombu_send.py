@@ -1,4 +1,4 @@
-"""Kombu's producer: COUNT [confirmed]."""
+"""Send with Kombu's producer: COUNT [confirmed]."""
 
 import sys
 

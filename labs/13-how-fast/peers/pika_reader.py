@@ -1,11 +1,10 @@
-"""Bare pika, as receive.py of the official tutorial, but acknowledging."""
+"""A reader with bare pika, like the official tutorial's receive.py, but acknowledging."""
 
 import pika
 import task
 
 
 def on_message(channel, method, properties, body):
-    """Print one message, then acknowledge it."""
     task.begin(body.decode())
     channel.basic_ack(method.delivery_tag)
 

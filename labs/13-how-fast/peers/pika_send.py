@@ -1,4 +1,4 @@
-"""Bare pika, as new_task.py of the official tutorial: COUNT [confirmed] [transient]."""
+"""Send with bare pika, like the official tutorial's new_task.py: COUNT [confirmed] [transient]."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Bare pika with two threads, as its basic_consumer_threaded: heartbeats go on during the work."""
+"""A worker with two threads, like pika's basic_consumer_threaded: heartbeats go on during work."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ deliveries = queue.SimpleQueue()
 
 
 def work_forever():
-    """Work on one message after the other, and let the main thread acknowledge each."""
+    """Process messages one by one; the main thread acknowledges them."""
     while True:
         tag, body = deliveries.get()
         task.work(body.decode())
@@ -18,7 +18,6 @@ def work_forever():
 
 
 def on_message(channel, method, properties, body):
-    """Hand one message over."""
     deliveries.put((method.delivery_tag, body))
 
 

@@ -1,11 +1,10 @@
-"""Bare pika, as the worker of the official tutorial."""
+"""A worker with bare pika, like that of the official tutorial."""
 
 import pika
 import task
 
 
 def on_message(channel, method, properties, body):
-    """Work on one message, then acknowledge it."""
     task.work(body.decode())
     channel.basic_ack(method.delivery_tag)
 

@@ -1,7 +1,7 @@
-"""The work that every worker here does: print two lines as the tutorials do, and wait between.
+"""Do the work of every worker here: print the tutorials' two lines, and wait in between.
 
-QUEUE, PREFETCH (0: no limit), SECONDS_PER_CHARACTER and QUIET come from labs/measure.py. With
-QUIET=N only the first and the Nth task are printed.
+labs/measure.py sets QUEUE, PREFETCH (0: no limit), SECONDS_PER_CHARACTER and QUIET; with QUIET=N
+only the first and the Nth task are printed.
 """
 
 import os
@@ -17,14 +17,13 @@ done = 0
 
 
 def begin(text: str) -> float:
-    """Say that a task has come; return how long it takes, in seconds."""
+    """Print that a task has arrived; return its duration in seconds."""
     if not QUIET or done in (0, QUIET - 1):
         print(f" [x] Received {text!r}", flush=True)
     return len(text) * SECONDS
 
 
 def end() -> None:
-    """Say that a task is done."""
     global done
     done += 1
     if not QUIET or done in (1, QUIET):
@@ -32,7 +31,6 @@ def end() -> None:
 
 
 def work(text: str) -> None:
-    """Do one task."""
-    if seconds := begin(text):  # sleep(0) is not for nothing: it costs some 60 us
+    if seconds := begin(text):  # skip sleep(0), which costs about 60 us
         time.sleep(seconds)
     end()

@@ -1,4 +1,4 @@
-"""Measuring for lab 13: programs at work, what is measured of them, and the report of a run.
+"""Measure programs for lab 13, and report the figures of a run.
 
 It imports kit.amqp, kit.cli, kit.broker and kit.management.
 """

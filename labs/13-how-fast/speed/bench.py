@@ -1,4 +1,4 @@
-"""The bench: queues of our own on a broker, and programs at work on them."""
+"""Run programs on new queues of a broker."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ PEERS = ROOT / "labs" / "13-how-fast" / "peers"
 
 
 class Bench:
-    """A broker and the programs that run on it. Raises BrokerError if it is not reachable."""
+    """A broker and the programs that use it. Raises BrokerError if it is unreachable."""
 
     def __init__(self, url: str) -> None:
         self.url, self.broker = url, Broker(url=url, retry_for=0)
@@ -30,10 +30,10 @@ class Bench:
 
     @contextlib.contextmanager
     def queue(self, contender: Contender, queue_type: str | None = None) -> Iterator[str]:
-        """Give a contender a new durable queue; end the programs and delete it at the end."""
+        """Make a new durable queue for a contender; on exit, kill the programs and delete it."""
         name = f"measure-{uuid.uuid4().hex[:8]}"
         try:
-            if contender.needs != "dramatiq":  # which insists on declaring it in its own way
+            if contender.needs != "dramatiq":  # which must declare the queue itself
                 with self.broker.connect() as connection:
                     declare_queue(connection, name, durable=True, queue_type=queue_type)
             yield name
@@ -49,7 +49,7 @@ class Bench:
         try:
             with self.broker.connect() as connection:
                 channel = connection.channel()
-                for ending in ("", ".DQ", ".XQ"):  # dramatiq has three
+                for ending in ("", ".DQ", ".XQ"):  # dramatiq has three queues
                     channel.queue_delete(name + ending)
                 for exchange in ("{}", "{}.pidbox", "reply.{}.pidbox", "{}.events"):  # Celery's
                     channel.exchange_delete(exchange.format(name))
@@ -57,7 +57,7 @@ class Bench:
             say("!", f"Still on the broker: labs/queues.py --delete {name}")
 
     def count(self, queue: str) -> tuple[int, int]:
-        """Return a queue's ready messages and its consumers; it need not exist yet."""
+        """Return the numbers of ready messages and consumers; the queue need not exist yet."""
         with self.broker.connect() as connection:
             return count(connection, queue) or (0, 0)
 
@@ -66,14 +66,14 @@ class Bench:
     ) -> Program:
         """Start a command of contenders.txt, with messages on its standard input.
 
-        A `prefetch` of 0 is no limit; `seconds` are how long each character of a task takes.
+        A `prefetch` of 0 means no limit; each character of a task takes `seconds`.
         """
         values = {"queue": queue, "count": count, "prefetch": prefetch, "seconds": seconds}
         values["limit"] = f"--prefetch {prefetch}" if prefetch else ""
         paths = {"python": sys.executable, "kit": str(ROOT), "url": self.url}
         values |= {name: shlex.quote(path) for name, path in paths.items()}
         words = shlex.split(command.format(unique=uuid.uuid4().hex, **values))
-        known = {  # what the programs in peers/ have instead of options
+        settings = {  # the programs in peers/ read these instead of options
             "AMQP_URL": self.url,
             "QUEUE": queue,
             "PREFETCH": str(prefetch),
@@ -82,6 +82,6 @@ class Bench:
         }
         stdin = "".join(f"{message}\n" for message in messages).encode()
         with signals_put_off():
-            program = Program(words, os.environ | known, PEERS, stdin)
+            program = Program(words, os.environ | settings, PEERS, stdin)
             self.programs.append(program)
         return program

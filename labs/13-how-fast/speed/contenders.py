@@ -1,4 +1,4 @@
-"""Who takes part: the table labs/13-how-fast/contenders.txt."""
+"""Read the table of contenders, labs/13-how-fast/contenders.txt."""
 
 import importlib.util
 import shutil
@@ -10,9 +10,9 @@ TABLE = Path(__file__).resolve().parents[1] / "contenders.txt"
 
 @dataclass(frozen=True)
 class Contender:
-    """A program that takes part. The kinds are "kit", "bare", "peer" and "bound".
+    """A program that is measured. Its kind is "kit", "bare", "peer" or "bound".
 
-    `size` is for measurements of growth; what else there is, the table explains.
+    `size` is for measurements of growth; the table explains the other fields.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Contender:
 
 
 def read_contenders() -> dict[str, list[Contender]]:
-    """Return the contenders of the table by their group."""
+    """Return the contenders of the table by group."""
     groups: dict[str, list[Contender]] = {}
     for line in TABLE.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
@@ -35,5 +35,5 @@ def read_contenders() -> dict[str, list[Contender]]:
 
 
 def is_installed(needs: str) -> bool:
-    """Return True if a program (its name has a hyphen) or else a package is there."""
+    """Return True if a program (a name with a hyphen) or else a Python package is installed."""
     return bool(shutil.which(needs) if "-" in needs else importlib.util.find_spec(needs))

@@ -1,4 +1,4 @@
-"""The machine: what it is, and how busy others keep it while we measure."""
+"""Describe the machine, and watch how busy other programs keep it while we measure."""
 
 import importlib.metadata
 import os
@@ -15,11 +15,11 @@ from speed.program import LINUX
 
 PACKAGES = ("pika", "aio-pika", "celery", "dramatiq", "kombu")
 LOOK = 0.25  # seconds
-BUSY = 0.25  # processors in use while we do nothing: more of it disturbs
+BUSY = 0.25  # processors in use while we are idle; more than this counts as disturbed
 
 
 def describe(url: str, peers: bool) -> dict[str, str]:
-    """Return what belongs above the figures."""
+    """Return the facts about machine and software that head a report."""
     has_load = hasattr(os, "getloadavg")  # not on Windows
     machine = {
         "Date": time.strftime("%Y-%m-%d %H:%M"),
@@ -34,7 +34,7 @@ def describe(url: str, peers: bool) -> dict[str, str]:
             machine[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             machine[package] = "not installed"
-    if peers:  # they do not say their version
+    if peers:  # these do not report their version
         machine["amqp-tools"] = "installed" if shutil.which("amqp-publish") else "not installed"
     return machine
 
@@ -56,14 +56,14 @@ def broker(url: str) -> str:
 
 
 class Noise:
-    """How busy others are, as seen before each figure, when we do nothing; on Linux only."""
+    """Checks before each figure how busy other programs are while we are idle; Linux only."""
 
     def __init__(self, patience: float) -> None:
         self.patience = patience if LINUX else 0  # seconds to wait for a quiet moment
         self.figures = self.disturbed = 0
 
     def wait_for_quiet(self, on_wait: Callable[[], None]) -> None:
-        """Wait until others do next to nothing, or our patience ends; call `on_wait` meanwhile."""
+        """Wait until others are nearly idle or our patience ends; call `on_wait` meanwhile."""
         end, is_quiet = time.monotonic() + self.patience, False
         while time.monotonic() < end and not is_quiet:
             before = busy_seconds()
@@ -76,11 +76,11 @@ class Noise:
     def summary(self) -> str:
         if self.patience:
             return f"others were busy before {self.disturbed} of {self.figures} figures"
-        return "others were not watched (it takes Linux, and neither --quick nor --patience 0)"
+        return "others were not watched (that needs Linux, and no --quick or --patience 0)"
 
 
 def busy_seconds() -> float:
-    """Return what all processors have worked since the machine started."""
-    # user nice system idle iowait irq softirq steal: stolen time is lost to us, too
+    """Return the seconds that all processors together have worked since the machine started."""
+    # user nice system idle iowait irq softirq steal; stolen time counts, as we lose it too
     ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""What there is to measure: how each figure is taken, and the table of all measurements."""
+"""Take each figure, and list all measurements and targets."""
 
 import time
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from speed.result import BEST_PEER, Measurement, Metric, Target, Values
 
 @dataclass(frozen=True)
 class Sizes:
-    many: int  # messages for what is fast
-    some: int  # messages for what waits for an answer each time
-    idle: float  # seconds to do nothing
+    many: int  # messages for fast operations
+    some: int  # messages for operations that each wait for an answer
+    idle: float  # seconds for which a worker is idle
     task: float  # seconds for each character of a task in fair dispatch
     calls: int  # calls of a program in each round
     waiting: tuple[int, ...]  # messages in the queue
@@ -33,8 +33,8 @@ BODY = "hello world!"
 PREFETCHES = {"1": 1, "10": 10, "100": 100, "unlimited": 0}
 SETTLED = 0.5  # seconds after the last message until a worker counts as idle
 TASKS = ["x" * 20, "x"] * 6  # long and short ones
-TASK = 0.02  # seconds of work, where the number of workers grows
-LITTLE = 0.001  # seconds of work, so that messages arrive faster than they are processed
+TASK = 0.02  # seconds of work for each task in growing-workers
+SHORT_TASK = 0.001  # seconds of work, so that messages arrive faster than they are processed
 PROCESSED = 2000  # messages after which a worker's peak memory is read
 
 RATE = Metric("rate", "messages/s", more_is_better=True)
@@ -65,7 +65,7 @@ def send(bench: Bench, sender: Contender, queue: str, count: int) -> Usage:
 
 
 def sending(bench: Bench, sender: Contender, sizes: Sizes, queue_type=None) -> Values:
-    """Measure what many messages take longer than one: that leaves out the program's start."""
+    """Measure how much longer many messages take than one, to leave out the program's start."""
     count = sizes.some if "slow" in sender.flags else sizes.many
     with bench.queue(sender, queue_type) as queue:
         one, all_of_them = send(bench, sender, queue, 1), send(bench, sender, queue, count)
@@ -89,7 +89,7 @@ def cpu_between(before: float | None, after: float | None, factor: float) -> flo
 
 
 def fill(bench: Bench, worker: Contender, queue: str, bodies: list[str]) -> Usage:
-    """Send messages of the kind that a worker understands."""
+    """Send messages in the format that the worker understands."""
     filler = "{python} {kit}/producer.py --queue {queue} --durable --persistent"
     if worker.needs in ("celery", "dramatiq"):
         filler = f"{{python}} {worker.needs}_send.py"
@@ -118,7 +118,7 @@ def working(bench: Bench, worker: Contender, sizes: Sizes, prefetch: int, mark=D
         wait_for(mark, 2 if is_silent else count, program)
         after = program.cpu()
     (began, first), (ended, last) = program.seen[mark][0], program.seen[mark][-1]
-    if began == ended:  # all lines came between two looks
+    if began == ended:  # all lines came in one batch
         return {"rate": None, "cpu": None}
     done = count - 1 if is_silent else last - first
     return {"rate": done / (ended - began), "cpu": cpu_between(before, after, 10_000 / done)}
@@ -161,7 +161,7 @@ def sharing(bench: Bench, worker: Contender, sizes: Sizes) -> Values:
 
 
 def first_come_first_served(tasks: list[str], seconds: float, workers: int = 2) -> float:
-    """Return when tasks that are all there at once can be done, in seconds from the start."""
+    """Return the seconds that waiting tasks take if each goes to the first free worker."""
     free = [0.0] * workers
     for task in tasks:
         free[free.index(min(free))] += len(task) * seconds
@@ -176,7 +176,7 @@ def first_received(*workers: Program) -> float:
 
 
 def growing_workers(bench: Bench, worker: Contender, sizes: Sizes) -> Values:
-    tasks = [BODY] * round(worker.size / TASK)  # a second of work for each
+    tasks = [BODY] * round(worker.size / TASK)  # one second of work for each worker
     with bench.queue(worker) as queue:
         workers = start_workers(bench, worker, queue, worker.size, TASK / len(BODY))
         fill(bench, worker, queue, tasks)
@@ -191,7 +191,7 @@ def growing_waiting(bench: Bench, worker: Contender, sizes: Sizes) -> Values:
     for name, prefetch in ("limited", 100), ("unlimited", 0):
         with bench.queue(worker) as queue:
             values["producer"] = fill(bench, worker, queue, [BODY] * worker.size).memory
-            seconds = LITTLE / len(BODY)
+            seconds = SHORT_TASK / len(BODY)
             program = bench.start(worker.command, queue, prefetch=prefetch, seconds=seconds)
             wait_for(DONE, min(PROCESSED, worker.size), program)
             values[name] = program.memory()
@@ -229,39 +229,39 @@ TARGETS = (
 
 
 def measurements(sizes: Sizes) -> Iterator[Measurement]:
-    """Yield everything that can be measured, of all who may take part."""
-    of = read_contenders()
-    senders = of["senders"] + of["peer senders"]
-    workers = of["workers"] + of["peer workers"]
+    """Yield all measurements, each with all its possible contenders."""
+    table = read_contenders()
+    senders = table["senders"] + table["peer senders"]
+    workers = table["workers"] + table["peer workers"]
     for name, what, group, queue_type in (
         ("sending", "persistent messages to a classic", senders, None),
-        ("sending-transient", "transient messages to a classic", of["transient senders"], None),
-        ("sending-quorum", "persistent messages to a quorum", of["senders"], "quorum"),
+        ("sending-transient", "transient messages to a classic", table["transient senders"], None),
+        ("sending-quorum", "persistent messages to a quorum", table["senders"], "quorum"),
     ):
         take = partial(sending, queue_type=queue_type)
         title = f"Sending {what} queue"
         yield Measurement(name, title, (RATE, CPU), group, UNCONFIRMED, take, CONFIRMS)
 
     for name, prefetch in PREFETCHES.items():
-        group = of["readers"] if prefetch else of["readers"] + of["readers to the end"]
+        group = table["readers"] if prefetch else table["readers"] + table["readers to the end"]
         take = partial(working, prefetch=prefetch, mark=RECEIVED)
         title = f"Reading: messages, {limit(prefetch)}, each acknowledged"
         yield Measurement(f"reading-{name}", title, (RATE, CPU), group, BARE, take)
 
     for name, prefetch in PREFETCHES.items():
-        group, note = of["workers"], ""
+        group, note = table["workers"], ""
         if prefetch in (1, 100):
-            group, note = workers + of["bare workers"] + of["silent peers"], SILENT
+            group, note = workers + table["bare workers"] + table["silent peers"], SILENT
         take = partial(working, prefetch=prefetch)
         title = f"Working: tasks that take no time, {limit(prefetch)}, each acknowledged"
         yield Measurement(f"working-{name}", title, (RATE, CPU), group, BARE, take, note)
 
-    group = senders + of["starts"]
+    group = senders + table["starts"]
     title = "One call: a program starts, sends one message, and ends"
     note = f"The best of {sizes.calls} calls in each round."
     yield Measurement("calling", title, (TIME, CPU_OF_CALL), group, UNCONFIRMED, calling, note)
 
-    group = workers + of["default peers"]
+    group = workers + table["default peers"]
     title = "A worker's start, its peak memory, and what it takes when idle"
     note = f"Memory of all its processes, after {sizes.some:,} messages with prefetch 100."
     yield Measurement("living", title, (START, MEMORY, IDLE), group, BARE, living, note)
@@ -270,18 +270,18 @@ def measurements(sizes: Sizes) -> Iterator[Measurement]:
     note = "All processes of the worker are killed."
     yield Measurement("redelivering", title, (REDELIVERY,), workers, BARE, redelivering, note)
 
-    group = [*workers, *of["untuned peers"], IDEAL]
+    group = [*workers, *table["untuned peers"], IDEAL]
     title = "Twelve tasks, long and short in turn, for two workers with prefetch 1"
     note = f"Long: {20 * sizes.task:g} s, short: {sizes.task:g} s; the bound is computed."
     yield Measurement("sharing", title, (FINISH,), group, IDEAL.name, sharing, note, 3)
 
-    group = of_sizes(of["workers"][0], sizes.workers, "worker")
+    group = of_sizes(table["workers"][0], sizes.workers, "worker")
     title = f"How it grows with workers: tasks of {TASK * 1e3:g} ms, prefetch 1"
     note = "Ideal: as many times the rate of one worker as there are workers."
     metrics, first = (RATE, TOGETHER), group[0].name
     yield Measurement("growing-workers", title, metrics, group, first, growing_workers, note, 2)
 
-    group = of_sizes(of["workers"][0], sizes.waiting, "message")
+    group = of_sizes(table["workers"][0], sizes.waiting, "message")
     title = "How it grows with waiting messages: peak memory"
     note = (
         f"producer.py reads them from standard input; the worker processes {PROCESSED:,} of them."

@@ -1,12 +1,12 @@
-"""The figures as one SVG: horizontal bars with spread, readable in print and without colour."""
+"""Plot the figures as an SVG: bars with their spread, readable in print and without colour."""
 
 import textwrap
 from html import escape
 
 from speed.result import Metric, Result, ratio
 
-WIDTH, LEFT, BARS = 900, 220, 500  # all, names, bars; the figures have the rest
-FIGURES, RATIOS = 810, 885  # where the columns of figures end
+WIDTH, LEFT, BARS = 900, 220, 500  # all, names, bars; the rest is for figures
+FIGURES, RATIOS = 810, 885  # right edges of the columns of figures
 ROW, BAR = 22, 14
 FILLS = {"kit": "#1f4e79", "bare": "#8fa9c4", "peer": "#ffffff", "bound": "url(#hatch)"}
 LEGEND = {"kit": "the kit", "bare": "bare pika", "peer": "other libraries", "bound": "a bound"}
@@ -40,7 +40,7 @@ class Page:
         self.parts.append(f'<rect {size} fill="{FILLS[kind]}" stroke="#222"/>')
 
     def whisker(self, least: float, most: float, y: float) -> None:
-        """Draw the spread over a bar: light below, so that it shows on a dark bar too."""
+        """Draw the spread over a bar, with a white outline so that it shows on a dark bar."""
         line = f"M{least:.1f} {y:.1f}H{most:.1f}M{least:.1f} {y - 4:.1f}v8M{most:.1f} {y - 4:.1f}v8"
         for colour, width in ("#fff", 3.5), ("#000", 1.3):
             style = f'stroke="{colour}" stroke-width="{width}" fill="none"'
@@ -48,7 +48,7 @@ class Page:
 
 
 def as_svg(machine: dict[str, str], command: str, results: list[Result]) -> str:
-    """Return all that is to be plotted, one panel below the other."""
+    """Return the SVG of all plotted metrics, one panel below the other."""
     page = Page()
     page.line("How fast: one run on one machine", "title", 14)
     versions = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "Date")
@@ -85,7 +85,7 @@ def panel(page: Page, result: Result, metric: Metric) -> None:
     page.line(f"{metric.heading()}; ratio to: {measurement.baseline}", "small", 16)
     page.y += 8
     scale = BARS / max(max(spread.most for spread in spreads.values()), 1e-9)
-    if measurement.baseline in spreads:  # a line to compare with
+    if measurement.baseline in spreads:  # a line that marks the baseline
         x = LEFT + spreads[measurement.baseline].median * scale
         line = f"M{x:.1f} {page.y}v{ROW * len(spreads)}"
         page.parts.append(f'<path d="{line}" stroke="#222" stroke-dasharray="2 3"/>')

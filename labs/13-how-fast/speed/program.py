@@ -1,4 +1,4 @@
-"""A program at work, measured from outside: when it printed what, its CPU time, its peak memory.
+"""Measure a program from outside: the times of its lines, its CPU time, its peak memory.
 
 CPU time and memory include all processes that the program has started. They come from /proc, so
 on systems other than Linux they are None.
@@ -18,7 +18,7 @@ from kit.cli.program import Script
 
 LINUX = sys.platform == "linux"
 DEADLINE = 60  # seconds for a program to do what it was started for
-PAUSE = 0.003  # seconds between two looks: waking up for each line would slow the program down
+PAUSE = 0.003  # seconds between two reads; waking up for each line would slow the program down
 RECEIVED, DONE = b"[x] Received", b"[x] Done"
 
 
@@ -27,7 +27,7 @@ class Failed(Exception):
 
 
 class Usage(NamedTuple):
-    """What a program took: seconds, CPU seconds, peak memory in MiB (shortly before its end)."""
+    """The usage of a program: seconds, CPU seconds, peak memory in MiB shortly before its end."""
 
     seconds: float
     cpu: float | None
@@ -35,10 +35,10 @@ class Usage(NamedTuple):
 
 
 class Program(Script):
-    """A program in a session of its own, whose output is read in batches and only counted.
+    """A program in a session of its own; its output is read in batches and its lines are counted.
 
-    `seen` has for RECEIVED and DONE, and for each batch with such lines, when it came (as
-    time.monotonic()) and how many lines there were by then.
+    `seen` lists, for RECEIVED and for DONE, each batch with such lines: its time (as
+    time.monotonic()) and the number of such lines so far.
     """
 
     def __init__(self, command: list[str], environment: dict, cwd: Path, stdin=b"") -> None:
@@ -66,11 +66,11 @@ class Program(Script):
         self.ended = time.monotonic()
 
     def count(self, mark: bytes) -> int:
-        """Return how many lines have had the mark so far."""
+        """Return the number of lines with the mark so far."""
         return self.seen[mark][-1][1] if self.seen[mark] else 0
 
     def run_to_end(self, within: float = DEADLINE) -> Usage:
-        """Wait until it ends by itself. Raises Failed."""
+        """Wait until the program ends by itself. Raises Failed."""
         memory, end = None, time.monotonic() + within
         while not self.has_ended():
             memory = self.memory() or memory
@@ -80,7 +80,7 @@ class Program(Script):
             self._readers[0].join(0.02)
         cpu = None
         if LINUX:
-            # The peak memory that wait4 reports is of no use: it begins with that of the parent.
+            # The peak memory from wait4 is useless: it starts at the parent's.
             _, status, used = os.wait4(self.process.pid, 0)
             self.process.returncode = os.waitstatus_to_exitcode(status)
             cpu = used.ru_utime + used.ru_stime
@@ -112,9 +112,9 @@ class Program(Script):
 
 
 def wait_for(mark: bytes, count: int, *programs: Program, within: float = DEADLINE) -> float:
-    """Wait until programs have printed `count` marks between them; return when the last one came.
+    """Wait until programs have printed `count` marks in all; return the time of the last one.
 
-    Raises Failed if one of them ends, or is in trouble, before that.
+    Raises Failed if one of them ends, or reports trouble, before that.
     """
     end = time.monotonic() + within
     while True:

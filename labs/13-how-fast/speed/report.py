@@ -1,4 +1,4 @@
-"""The figures as text, Markdown and JSON."""
+"""Format the figures as text, Markdown and JSON."""
 
 import json
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ TARGETS_TITLE = "What the kit wants to reach"
 
 
 def rows(result: Result, metric: Metric) -> list[tuple[str, str, str, str]]:
-    """Return name, median, spread and ratio of each contender, as they are printed."""
+    """Return name, median, spread and ratio of each contender, formatted."""
     spreads, table = result.spreads(metric), {}
     for name, (_, median, least, most) in spreads.items():
         spread = f"{metric.format(least)} .. {metric.format(most)}"
         times = ratio(spreads, name, result.measurement.baseline)
         table[name] = metric.format(median), spread, times and f"{times} x"
-    for name in (*result.values, *result.failed):  # those without values, last
+    for name in (*result.values, *result.failed):  # those without values come last
         table.setdefault(name, ("-", "failed" if name in result.failed else "", ""))
     return [(name, *figures) for name, figures in table.items()]
 
 
 def verdicts(results: list[Result]) -> list[tuple[str, str]]:
-    """Return pass or behind, and a sentence, for each target that was measured."""
+    """Return "pass" or "behind" and a sentence for each target that was measured."""
     by_name = {result.measurement.name: result for result in results}
     found = [by_name[one.measurement].judge(one) for one in TARGETS if one.measurement in by_name]
     return [verdict for verdict in found if verdict]

@@ -1,6 +1,6 @@
-"""What a measurement consists of, and what came of it: medians, spread, ratios, targets.
+"""Define measurements and targets, and compute the medians, spreads and ratios of a run.
 
-All ratios are those of two medians of the same run.
+A ratio is always that of two medians of the same run.
 """
 
 import statistics
@@ -29,9 +29,9 @@ class Metric(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What the kit wants to reach: a metric of a contender, as a multiple of another's.
+    """A goal of the kit: a contender's metric as a multiple of another contender's.
 
-    `than` is that other contender's name, or BEST_PEER: the library that came out best in the run.
+    `than` names the other contender, or is BEST_PEER: the library with the best result in the run.
     """
 
     measurement: str
@@ -42,7 +42,7 @@ class Target(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What is measured, of whom, and whom they are compared with.
+    """The metrics to measure, the contenders, and the baseline to compare them with.
 
     `take(bench, contender, sizes)` measures one contender once.
     """
@@ -58,7 +58,7 @@ class Measurement(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """The values of a contender in all rounds, in three figures."""
+    """The median and the range of a contender's values over all rounds."""
 
     kind: str
     median: float
@@ -68,14 +68,14 @@ class Spread(NamedTuple):
 
 @dataclass
 class Result:
-    """The values of one measurement, as they come in; both fields are by the contender's name."""
+    """The values of one measurement so far; both dicts have the contender's name as key."""
 
     measurement: Measurement
     values: dict[str, list[Values]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def spreads(self, metric: Metric) -> dict[str, Spread]:
-        """Return the contenders that have values, best first; but sizes of growth as they are."""
+        """Return the spreads, best contender first; measurements of growth stay in size order."""
         found = {}
         for contender in self.measurement.contenders:
             values = [one[metric.name] for one in self.values.get(contender.name, ())]
@@ -88,7 +88,7 @@ class Result:
         return dict(reversed(best_first) if metric.more_is_better else best_first)
 
     def judge(self, target: Target) -> tuple[str, str] | None:
-        """Return pass or behind, and a sentence, or None if one of the two was not measured."""
+        """Return "pass" or "behind" and a sentence, or None if one of the two was not measured."""
         _, metric, contender, limit, than = target
         spreads = self.spreads(metric)
         if than == BEST_PEER:
@@ -102,7 +102,7 @@ class Result:
 
 
 def ratio(spreads: dict[str, Spread], contender: str, than: str) -> str:
-    """Return one median as a multiple of the other, with two or three figures, "" if unknown."""
+    """Format one median as a multiple of another, with two or three digits; "" if unknown."""
     if not (contender in spreads and than in spreads and spreads[than].median):
         return ""
     quotient = spreads[contender].median / spreads[than].median

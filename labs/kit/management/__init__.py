@@ -1,4 +1,4 @@
-"""What a broker says about itself: the management API, counts of queues, the live view.
+"""Ask a broker about its state: the management API, counts of queues, the live view.
 
 It imports kit.amqp and kit.cli, and kit.broker for the port of its management page.
 """

@@ -1,4 +1,4 @@
-"""The management page's API: where it is, asking it, and the options for it."""
+"""The API of the management page: its address, its requests, and the options for both."""
 
 import argparse
 import base64
@@ -26,7 +26,7 @@ def queues_parser(doc: str, examples: str, name: str) -> Parser:
     """Return a parser with the options for the broker, its management page and some queues."""
     parser = lab_parser(doc, examples, name)
     parser.add_argument(
-        "queues", nargs="*", type=name_of_queue, metavar="QUEUE", help="default: all of the vhost"
+        "queues", nargs="*", type=name_of_queue, metavar="QUEUE", help="default: all in the vhost"
     )
     page = parser.add_mutually_exclusive_group()
     page.add_argument("--management-port", type=number(int, 1, 65535), metavar="PORT",
@@ -37,8 +37,8 @@ def queues_parser(doc: str, examples: str, name: str) -> Parser:
 
 
 def name_of_queue(text: str) -> str:
-    """Check the name of a queue (an argparse type); unlike amqp.queue_name, any that can exist."""
-    # RabbitMQ drops line breaks, and pika then waits for ever.
+    """Check a queue's name (an argparse type); unlike amqp.queue_name, allow any that can exist."""
+    # RabbitMQ drops line breaks from a name, and pika then waits for ever.
     if 0 < len(os.fsencode(text)) < 256 and not re.search(r"[\r\n\ud800-\udfff]", text):
         return text
     what = "the name of a queue has 1 to 255 bytes of UTF-8 and no line breaks"
@@ -46,19 +46,19 @@ def name_of_queue(text: str) -> str:
 
 
 def page_url(text: str) -> urllib.parse.SplitResult:
-    """Parse the URL of a management page, without a login: that is the broker's."""
+    """Parse the URL of a management page; it holds no login, as the broker's login is used."""
     with contextlib.suppress(ValueError):
         url = urllib.parse.urlsplit(text)
         good = url.scheme in ("http", "https") and url.hostname and "@" not in url.netloc
         if good and (url.port or True):  # .port raises ValueError if it is not a number
             return url
-    # The text is not repeated: it may hold a password.
+    # Do not repeat the text: it may hold a password.
     raise argparse.ArgumentTypeError("a page's URL is http://host:port, without user and password")
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """A consumer; `unacknowledged` is None if others share its channel: the page counts those."""
+    """A consumer; `unacknowledged` is None on a shared channel, as the page counts by channel."""
 
     queue: str
     tag: str
@@ -68,7 +68,7 @@ class Consumer:
 
 
 class Page:
-    """The management page's API, asked as the same user and for the same vhost."""
+    """The management page's API, used with the broker's login and vhost."""
 
     def __init__(
         self,
@@ -87,17 +87,17 @@ class Page:
         login = f"{where.credentials.username}:{where.credentials.password}"
         self.login = f"Basic {base64.b64encode(login.encode()).decode()}"
         self.opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),  # a proxy could not reach a broker of this machine
+            urllib.request.ProxyHandler({}),  # a proxy could not reach a broker on this machine
             urllib.request.HTTPSHandler(
                 context=where.ssl_options.context if where.ssl_options else None
             ),
         )
 
     def get(self, path: str) -> list | dict:
-        """Return what the API has under a path; {vhost} stands for ours. Raises Trouble."""
+        """Return the API's answer for a path; {vhost} stands for ours. Raises Trouble."""
         try:
             request = urllib.request.Request(f"{self.api}/{path.replace('{vhost}', self.vhost)}")
-            request.add_unredirected_header("Authorization", self.login)  # for no other server
+            request.add_unredirected_header("Authorization", self.login)  # not sent on redirects
             with self.opener.open(request, timeout=self.timeout) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
@@ -108,7 +108,7 @@ class Page:
 
     def queues(self) -> dict[str, dict]:
         """Return the queues of the vhost by name, as they are now. Raises Trouble."""
-        # Other addresses of this API, and this one without its options, are up to 10 s late.
+        # Without these options, or at another path, the API's figures are up to 10 s old.
         listed = self.get("queues/{vhost}?disable_stats=true&enable_queue_totals=true")
         return {queue["name"]: queue for queue in listed}
 
@@ -117,7 +117,7 @@ class Page:
         columns = "name,consumers,messages_unacknowledged,message_stats"
         found = {}
         for queue in self.get(f"queues/{{vhost}}?columns={columns}"):
-            # Where a queue has been measured, what has never happened is left out.
+            # Once it has measured a queue, the API omits events that never happened.
             never = 0.0 if "messages_unacknowledged" in queue else None
             measured = queue.get("message_stats", {})
             found[queue["name"]] = {
@@ -131,7 +131,7 @@ class Page:
         """Return the consumers that this user may see, up to 5 s old. Raises Trouble."""
         columns = "queue.name,consumer_tag,prefetch_count,ack_required,channel_details"
         listed = self.get(f"consumers/{{vhost}}?columns={columns}")
-        # For a moment a new consumer has no channel.
+        # A new consumer has no channel at first.
         listed = [one for one in listed if isinstance(one.get("channel_details"), dict)]
         if not listed:
             return []
@@ -157,7 +157,7 @@ class Page:
 
 
 def default_port(where: pika.URLParameters) -> int:
-    """Return the page's port: LAB_MANAGEMENT_PORT, our own broker's, or 10000 more than AMQP's."""
+    """Return the page's port: LAB_MANAGEMENT_PORT, our own broker's, or AMQP's plus 10000."""
     if port := int(os.environ.get("LAB_MANAGEMENT_PORT") or 0):
         return port
     ours = LabBroker("lab")

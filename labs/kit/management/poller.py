@@ -1,4 +1,4 @@
-"""Ask a broker and its management page about the queues, tick after tick, through restarts."""
+"""Poll a broker and its management page about the queues, also across restarts."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,16 +11,16 @@ from kit.cli import UNREACHABLE, Trouble
 from kit.management.api import Consumer, Page
 from kit.management.counts import count
 
-MISSING, NOT_OURS = "there is no such queue", "another connection's own"
-MOST_COUNTED = 50  # queues counted one by one; for the others the page's figures must do
+MISSING, NOT_OURS = "there is no such queue", "exclusive to another connection"
+MOST_COUNTED = 50  # queues counted exactly; the others have the page's figures only
 HISTORY = 60  # ticks
-SLOW = 1.5  # seconds between questions whose answers change every 5 s
-PAGE_AGAIN = 5  # seconds until a page that failed is asked again: it logs each refused login
+DETAILS_INTERVAL = 1.5  # seconds between requests for figures that change every 5 s
+PAGE_RETRY = 5  # seconds until a failed page is asked again, as it logs each refused login
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue's figures, None where one is not known; `note` says why it was not counted."""
+    """A queue's figures, None if unknown; `note` says why the queue was not counted."""
 
     name: str
     exists: bool = True
@@ -34,9 +34,9 @@ class Queue:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything at one moment; `page_trouble` and `away` say why page and broker are silent.
+    """The state at one moment; `page_trouble` and `away` say why page or broker is silent.
 
-    While the broker is away, the last figures stay; `since` is when they were taken.
+    While the broker is away, the last figures stay; they were taken at `since`.
     """
 
     queues: Sequence[Queue] = ()
@@ -48,12 +48,12 @@ class Snapshot:
 
 
 class Poller:
-    """Takes a snapshot of some queues, or of all, at each tick; `latest` is the newest."""
+    """Takes a snapshot of the named queues, or of all, at each tick; `latest` is the newest."""
 
     def __init__(self, broker: Broker, page: Page, names: Sequence[str], interval: float) -> None:
         self.broker, self.page, self.names, self.interval = broker, page, names, interval
         self.latest = Snapshot()
-        self.stopping = False  # if set, snapshots() soon closes its connection and ends
+        self.stopping = False  # set it to make snapshots() close its connection and end
         self._listed: dict[str, dict] = {}
         self._rates: dict[str, dict] = {}
         self._consumers: list[Consumer] = []
@@ -61,7 +61,7 @@ class Poller:
         self._ask_page_at = self._ask_details_at = 0.0
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """Yield a snapshot at each tick; connect again when the broker was away."""
+        """Yield a snapshot at each tick; reconnect after an outage."""
         while not self.stopping:
             try:
                 with self.broker.connect() as connection:
@@ -71,7 +71,7 @@ class Poller:
                         while time.monotonic() < next_tick and not self.stopping:
                             connection.process_data_events(time_limit=0.05)
             except (BrokerError, pika.exceptions.AMQPError, OSError) as error:
-                # A broker that is booting or stopping may refuse what it accepts later.
+                # A booting or stopping broker may refuse a login that it accepts later.
                 is_refusal = isinstance(error, BrokerError) and error.code != UNREACHABLE
                 if is_refusal and not self.broker.connections:
                     raise
@@ -84,18 +84,18 @@ class Poller:
         """Take one snapshot."""
         self._ask_page()
         before = self.latest.history
-        # While the page is silent, all queues are those that were there before.
+        # While the page is silent, "all queues" are those of the last snapshot.
         names = self.names or (before if self._page_trouble else sorted(self._listed))
         queues = [self._count(connection, name, number) for number, name in enumerate(names)]
         history = {q.name: [*before.get(q.name, []), q.ready][-HISTORY:] for q in queues}
-        # A consumer that has just gone may still be on the page.
+        # The page may still list a consumer that has just gone.
         consumed = {queue.name for queue in queues if queue.consumers != 0}
         consumers = [consumer for consumer in self._consumers if consumer.queue in consumed]
         self.latest = Snapshot(queues, consumers, history, self._page_trouble)
         return self.latest
 
     def _ask_page(self) -> None:
-        """Ask the page for what it knows: live counts at each tick, the rest less often."""
+        """Ask the page for live counts at each tick, and for the rest less often."""
         now = time.monotonic()
         if now < self._ask_page_at:
             return
@@ -103,13 +103,13 @@ class Poller:
             self._listed, self._page_trouble = self.page.queues(), ""
             if now >= self._ask_details_at:
                 self._rates, self._consumers = self.page.rates(), self.page.consumers()
-                self._ask_details_at = now + SLOW
+                self._ask_details_at = now + DETAILS_INTERVAL
         except Trouble as error:
             self._listed, self._rates, self._consumers = {}, {}, []
-            self._page_trouble, self._ask_page_at = str(error), now + PAGE_AGAIN
+            self._page_trouble, self._ask_page_at = str(error), now + PAGE_RETRY
 
     def _count(self, connection: pika.BlockingConnection, name: str, number: int) -> Queue:
-        """Count a queue, and take from the page what the broker itself does not say."""
+        """Count a queue, and take the other figures from the page."""
         listed = self._listed.get(name, {})
         if not (listed or self._page_trouble):
             return Queue(name, exists=False, note=MISSING)
@@ -127,6 +127,6 @@ class Poller:
         if not counted:
             return Queue(name, exists=False, note=MISSING)
         figures["ready"], consumers = counted
-        if listed.get("type") != "stream":  # the broker counts none of its readers
+        if listed.get("type") != "stream":  # the broker does not count a stream's readers
             figures["consumers"] = consumers
         return Queue(name, **figures)

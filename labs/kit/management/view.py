@@ -1,4 +1,4 @@
-"""Draw a snapshot of the queues: tables for one look, or a whole screen."""
+"""Draw a snapshot of the queues, as tables or as a whole screen."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -11,23 +11,23 @@ from rich.text import Text
 from kit.cli import clean
 from kit.management.poller import HISTORY, Snapshot
 
-FIGURES = {"ready", "unacked", "consumers", "in/s", "out/s", "prefetch"}  # other cells may be cut
-NARROW = 60  # cells; panes with fewer show no rates
+FIGURES = {"ready", "unacked", "consumers", "in/s", "out/s", "prefetch"}  # never cut
+NARROW = 60  # cells; narrower panes show no rates
 BARS = "▁▂▃▄▅▆▇█"
-FEWEST_BARS = 16  # as many as their title needs
-UNLIMITED = 10_000  # cells or lines, where there is no pane to fit into
+FEWEST_BARS = 16  # the width of their title
+UNLIMITED = 10_000  # cells or lines, for output that need not fit a pane
 UNKNOWN = "unacknowledged, rates and consumers are not known"
 NAMELESS = "the queues are not known: name them (labs/watch.py QUEUE)"
 
 
 class View:
-    """Draws the snapshots of one broker, which come every `interval` seconds, for a console."""
+    """Draws the snapshots of one broker, taken every `interval` seconds, for a console."""
 
     def __init__(self, console: Console, where: str, interval: float) -> None:
         self.console, self.where, self.interval = console, clean(where), interval
 
     def screen(self, snapshot: Snapshot, silence: str, how_to_quit: str) -> RenderableType:
-        """Return a whole screen; `silence` is what silence() says."""
+        """Return a whole screen; `silence` is the result of silence()."""
         title = Text(self.where, "bold", no_wrap=True, overflow="ellipsis")
         notes = [title.append(f"  {how_to_quit}", "not bold dim")]
         if silence:
@@ -40,15 +40,15 @@ class View:
         return Group(*notes, Styled(tables, "dim" if silence else ""))
 
     def silence(self, snapshot: Snapshot) -> str:
-        """Return the line for a broker that is away or does not answer, "" while it does."""
+        """Return a line if the broker is away or does not answer, or else ""."""
         seconds = time.monotonic() - snapshot.since
         if snapshot.away:
-            return f"broker away since {seconds:.0f} s, trying again: {clean(snapshot.away)}"
+            return f"broker away for {seconds:.0f} s, trying again: {clean(snapshot.away)}"
         late = seconds > 2 * self.interval + 3
-        return f"no answer from the broker since {seconds:.0f} s" if late else ""
+        return f"no answer from the broker for {seconds:.0f} s" if late else ""
 
     def tables(self, snapshot: Snapshot, height: int = UNLIMITED) -> list[RenderableType]:
-        """Return the queues and under them the consumers, who get half of the height at most."""
+        """Return the queues and, below them, the consumers, which get at most half the height."""
         queues, consumers = snapshot.queues, snapshot.consumers
         if not queues:
             is_empty = not (snapshot.page_trouble or snapshot.away)
@@ -57,14 +57,14 @@ class View:
         rows = max(height - 1 - below, height // 2)
         parts = self._queues(snapshot, rows)
         if consumers:
-            left = height - 1 - min(len(queues), rows) - 2
-            shown, more = fitting(consumers, left)
+            rows_left = height - 1 - min(len(queues), rows) - 2
+            listed, more = fitting(consumers, rows_left)
             columns = {
-                "consumer tag": [consumer.tag for consumer in shown],
-                "prefetch": [consumer.prefetch or "no limit" for consumer in shown],
-                "unacked": [consumer.unacknowledged for consumer in shown],
-                "queue": [consumer.queue for consumer in shown],
-                "connection": [consumer.connection for consumer in shown],
+                "consumer tag": [consumer.tag for consumer in listed],
+                "prefetch": [consumer.prefetch or "no limit" for consumer in listed],
+                "unacked": [consumer.unacknowledged for consumer in listed],
+                "queue": [consumer.queue for consumer in listed],
+                "connection": [consumer.connection for consumer in listed],
             }
             parts += [Text(), table(columns), *more]
         unlisted = sum(queue.consumers or 0 for queue in queues) - len(consumers)
@@ -73,9 +73,9 @@ class View:
             parts += [Text(), Text(what, "dim")]
         return parts
 
-    def _queues(self, snapshot: Snapshot, most: int) -> list[RenderableType]:
-        """Return at most so many rows of queues, with the history of `ready` if there is room."""
-        queues, more = fitting(snapshot.queues, most)
+    def _queues(self, snapshot: Snapshot, rows: int) -> list[RenderableType]:
+        """Return at most `rows` rows of queues, with the history of `ready` if there is room."""
+        queues, more = fitting(snapshot.queues, rows)
         counted = [queue for queue in queues if not queue.note]
         not_counted = {queue.name: queue.note for queue in queues if queue.note}
         parts = []
@@ -102,15 +102,15 @@ class View:
 
 
 def fitting(items: Sequence, rows: int) -> tuple[Sequence, list[Text]]:
-    """Return the items that fit into so many rows, and a line that counts the others."""
+    """Return the items that fit into `rows`, and a line that counts the others."""
     if len(items) <= rows:
         return items, []
-    shown = items[: max(rows - 1, 0)]
-    return shown, [Text(f"... and {len(items) - len(shown)} more", "dim")]
+    first = items[: max(rows - 1, 0)]
+    return first, [Text(f"... and {len(items) - len(first)} more", "dim")]
 
 
 def table(columns: dict[str, Iterable], show_header: bool = True) -> Table:
-    """Return a table; where it is too wide, the cells that are no figures are cut."""
+    """Return a table; if it is too wide, only cells without figures are cut."""
     grid = Table(box=None, pad_edge=False, header_style="dim", show_header=show_header)
     for title in columns:
         is_figure = title in FIGURES
@@ -123,7 +123,7 @@ def table(columns: dict[str, Iterable], show_header: bool = True) -> Table:
 
 
 def cell(value: str | float | None) -> Text:
-    """Return a value as the tables show it, cut with an ellipsis where it does not fit."""
+    """Format a value for a table; it is cut with an ellipsis if it does not fit."""
     if isinstance(value, float):
         value = f"{value:.1f}" if value < 100 else f"{value:.0f}"
     text = "-" if value is None else clean(str(value))
@@ -131,9 +131,9 @@ def cell(value: str | float | None) -> Text:
 
 
 def bars(ready: Sequence[int | None], length: int) -> str:
-    """Return the last counts as bars, the newest on the right; a gap where there is none."""
+    """Return the last counts as bars, the newest on the right, with gaps for unknown counts."""
     counts = ready[-length:]
     steps = len(BARS) - 1
-    highest = max(steps, *(count or 0 for count in counts))  # few messages: a step each
+    highest = max(steps, *(count or 0 for count in counts))  # one step a message if there are few
     line = [" " if count is None else BARS[-(-count * steps // highest)] for count in counts]
     return "".join(line).rjust(length)

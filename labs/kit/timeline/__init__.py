@@ -1,4 +1,4 @@
-"""Journals in, a picture out, in the terminal or in a file: labs/journal.md has the format.
+"""Draw journals in the terminal or in a file; labs/journal.md describes their format.
 
-It imports kit.cli only. The way: journal, replay, run, scene, and then terminal or picture.
+It imports kit.cli only. Data flows through journal, replay, run and scene to terminal or picture.
 """

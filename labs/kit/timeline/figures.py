@@ -1,4 +1,4 @@
-"""Count what became of the messages of a run, and how quick the same work could have been."""
+"""Count the fates of a run's messages, and compute bounds on its finishing time."""
 
 import heapq
 import itertools
@@ -9,7 +9,7 @@ from kit.timeline.replay import NEVER, Message
 
 
 def count_fates(messages: Sequence[Message]) -> dict[str, int]:
-    """Return the counts: tasks = worked + lost + failed + left."""
+    """Return counts by name, where tasks = worked + lost + failed + left."""
     deliveries = [delivery for message in messages for delivery in message.deliveries]
     done = sum(delivery.outcome == "done" for delivery in deliveries)
     fates = Counter(message.fate for message in messages)
@@ -26,7 +26,7 @@ def count_fates(messages: Sequence[Message]) -> dict[str, int]:
 
 
 def find_tasks(messages: Sequence[Message]) -> list[tuple[float, float]]:
-    """Return when each task was sent and its seconds, as measured or else as announced; sorted."""
+    """Return (sent, seconds of work) of each task, sorted; seconds as measured or announced."""
     tasks = []
     for message in messages:
         begun = [delivery for delivery in message.deliveries if delivery.begun < NEVER]
@@ -38,11 +38,11 @@ def find_tasks(messages: Sequence[Message]) -> list[tuple[float, float]]:
 
 
 def shortest_time(tasks: Sequence[tuple[float, float]], workers: int) -> float:
-    """Return a time that no sharing of tasks among workers can beat.
+    """Return a lower bound on the finishing time, however the workers share the tasks.
 
-    From each moment on, what is still to be sent takes as long as its longest task, and as long as
-    all workers need together. And of the k*m + 1 longest tasks one of m workers gets k + 1, which
-    take at least as long as the k + 1 shortest of them.
+    The tasks sent from any moment on take at least as long as the longest of them, and as long as
+    all workers together need for them. Also, of the k*m + 1 longest tasks one of m workers gets
+    k + 1, which take at least as long as the k + 1 shortest of them.
     """
     total = longest = bound = 0.0
     for sent, seconds in reversed(tasks):
@@ -56,7 +56,7 @@ def shortest_time(tasks: Sequence[tuple[float, float]], workers: int) -> float:
 
 
 def time_in_turn(tasks: Sequence[tuple[float, float]], workers: int) -> float:
-    """Return the finishing time if each task, once sent, goes to the first worker that is free."""
+    """Return the finishing time if each task, once sent, goes to the first free worker."""
     free_at = [0.0] * workers
     for sent, seconds in tasks:
         heapq.heapreplace(free_at, max(free_at[0], sent) + seconds)

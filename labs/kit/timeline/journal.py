@@ -1,4 +1,4 @@
-"""Read journals, what the scripts write with --journal; the format is in labs/journal.md."""
+"""Read the journals that the scripts write with --journal; labs/journal.md has the format."""
 
 import json
 from datetime import datetime
@@ -10,11 +10,11 @@ VERSION = 1
 DELIVERY_EVENTS = ("received", "working", "done", "lost", "abandoned", "requeued", "rejected")
 MESSAGE_EVENTS = ("sent", "confirmed", "refused")
 PROCESS_EVENTS = ("started", "connection_lost", "connection_back", "stopped")
-HINT = "a journal is what --journal FILE of the three scripts writes: see labs/journal.md"
+HINT = "the three scripts write a journal with --journal FILE: see labs/journal.md"
 
 
 def read_journals(paths: list[Path]) -> tuple[list[dict], list[str]]:
-    """Return the events of some files in order of time, and warnings. Raises Trouble."""
+    """Return the events of the files in order of time, and warnings. Raises Trouble."""
     events: list[dict] = []
     warnings: list[str] = []
     for path in {path.resolve(): path for path in paths}.values():
@@ -39,9 +39,9 @@ def read_journals(paths: list[Path]) -> tuple[list[dict], list[str]]:
 
 
 def parse(line: bytes) -> dict | None:
-    """Return the event that a line holds, with its time, process and delivery; None if it is none.
+    """Parse a line; return its event with time, process and delivery added, None if invalid.
 
-    `time` is in seconds since 1970, from `utc`: the one clock that several machines share.
+    `time` is in seconds since 1970, from `utc`, the only clock that several machines share.
     """
     try:
         event = json.loads(line)

@@ -1,6 +1,6 @@
-"""Draw a scene with matplotlib, into a file: SVG, PNG, or a page of its own.
+"""Draw a scene with matplotlib into a file: SVG, PNG or HTML.
 
-Lengths are inches. Hatch, outline, mark and word say what a box means; colour only helps.
+Lengths are in inches. Hatching, outlines, marks and words carry the meaning; colour only helps.
 """
 
 import html
@@ -23,10 +23,10 @@ from kit.timeline.words import fitting, headline, lines_below, notes, wrap
 WIDTH, LEFT, RIGHT = 11.0, 1.8, 0.3
 HEAD, DEPTH, GAP, AXIS, LINE = 0.75, 0.95, 0.14, 0.35, 0.18
 ROWS = {"work": 0.45, "wait": 0.14, "arrows": 0.2}
-BOX = {"work": 0.27, "wait": 0.12}  # heights of boxes, at the lower end of their rows
-LETTER, SMALL = 0.078, 0.061  # how wide a letter of 9 or 7 points is
+BOX = {"work": 0.27, "wait": 0.12}  # heights of boxes, which sit at the bottom of their rows
+LETTER, SMALL = 0.078, 0.061  # width of a letter at 9 and at 7 points
 LEGEND_COLUMNS = 4
-STEPS = 600  # of the queue's depth
+STEPS = 600  # samples of the queue's depth along the axis
 RED, DARK = "#a63c00", "#222222"
 DONE = {"facecolor": "#9fd0f0", "edgecolor": DARK, "linewidth": 0.8}
 STYLES = {
@@ -37,30 +37,30 @@ STYLES = {
     "waiting": {"facecolor": "#d5d5d5", "edgecolor": "#707070", "linewidth": 0.5},
     "cross": {"color": RED, "marker": "x", "markersize": 8, "mew": 2, "linestyle": ""},
     "redelivered": {"color": DARK, "marker": ">", "markersize": 7, "mec": "white", "linestyle": ""},
-    "idle": {"color": "#8a8a8a", "linewidth": 0.9, "zorder": 0.7},  # matplotlib has boxes at 1
+    "idle": {"color": "#8a8a8a", "linewidth": 0.9, "zorder": 0.7},  # matplotlib draws boxes at 1
     "gap": {"color": RED, "linewidth": 1.4, "linestyle": ":", "zorder": 0.8},
     "arrow": {"color": DARK, "linewidth": 1.3, "zorder": 0.9},
     "ready": {"facecolor": "#ececec", "edgecolor": DARK, "hatch": "\\\\\\", "linewidth": 0},
     "held": {"color": "#0059a8", "linewidth": 1.5, "linestyle": (0, (4, 2))},
 }
-PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # behind a text
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # the background of a text
 SETTINGS = {
-    "svg.fonttype": "none",  # texts stay texts, to be searched and copied
+    "svg.fonttype": "none",  # keep texts as text, so that they can be searched and copied
     "svg.hashsalt": "timeline",  # the same journal gives the same file
-    "text.parse_math": False,  # a message may have dollars in it
+    "text.parse_math": False,  # a message may contain dollar signs
     "font.size": 9,
     "hatch.linewidth": 0.6,
 }
 
 
 class Picture:
-    """A figure of a scene; `about` has what is known of each box, by its id."""
+    """A figure of a scene; `tooltips` has the tooltip of each box, by the id of the box."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.end = scene.end * 1.02
-        self.inch = self.end * 1.008 / (WIDTH - LEFT - RIGHT)  # seconds
-        self.about: dict[str, str] = {}
+        self.inch = self.end * 1.008 / (WIDTH - LEFT - RIGHT)  # in seconds
+        self.tooltips: dict[str, str] = {}
         text = [line for text in lines_below(scene.runs) for line in wrap(text, 150)]
         lanes = [sum(ROWS[row] for row in panel.rows) or LINE for panel in scene.panels]
         legend = LINE * (2 + (len(scene.kinds) + 3) // LEGEND_COLUMNS)
@@ -87,10 +87,10 @@ class Picture:
         self._write(top - LINE - legend, "\n".join(text), va="top", linespacing=1.45)
 
     def with_title(self, group: re.Match) -> str:
-        return f"{group[0]}<title>{html.escape(self.about[group[1]])}</title>"
+        return f"{group[0]}<title>{html.escape(self.tooltips[group[1]])}</title>"
 
-    def _write(self, bottom: float, text: str, **how) -> None:
-        self.figure.text(0.3 / WIDTH, bottom / self.height, text, **how)
+    def _write(self, bottom: float, text: str, **style) -> None:
+        self.figure.text(0.3 / WIDTH, bottom / self.height, text, **style)
 
     def _axes(self, top: float, height: float) -> Axes:
         wide = (WIDTH - LEFT - RIGHT) / WIDTH
@@ -108,7 +108,7 @@ class Picture:
             label = [fitting(lane.worker, 20), *notes(lane, panel.run.end)]
             axes.text(-self.end * 0.015, middle(panel, first), "\n".join(label), size=7.5,
                       ha="right", va="center", gid="label")  # fmt: skip
-        written_until: dict[int, float] = {}  # in each row
+        written_until: dict[int, float] = {}  # by row
         for shape in panel.shapes:
             y = middle(panel, shape.row)
             if "facecolor" in STYLES[shape.kind]:
@@ -120,8 +120,8 @@ class Picture:
             self._draw_arrow(axes, panel, places)
 
     def _draw_box(self, axes: Axes, box: Shape, y: float, height: float) -> None:
-        identifier, length = f"bar-{len(self.about)}", box.end - box.begin
-        self.about[identifier] = box.about
+        identifier, length = f"bar-{len(self.tooltips)}", box.end - box.begin
+        self.tooltips[identifier] = box.tooltip
         corner = box.begin, y - height / 2
         axes.add_patch(Rectangle(corner, length, height, gid=identifier, **STYLES[box.kind]))
         letter, size, margin = (LETTER, 9, 0.2) if height > BOX["wait"] else (SMALL, 7, 0.06)
@@ -131,17 +131,17 @@ class Picture:
                   gid="message", bbox=paper)  # fmt: skip
 
     def _write_word(self, axes: Axes, box: Shape, y: float, written_until: dict) -> None:
-        """Write how a task ended: above the end of its box, or behind that of one that waits."""
+        """Write the outcome of a task: above the end of its box, or behind a waiting box."""
         wide = SMALL * 1.1 * len(box.word) * self.inch
         left, up, va = max(0.0, box.end - wide), BOX["work"] / 2 + 0.03, "bottom"
         if box.kind == "waiting":
             left, up, va = box.end + 0.08 * self.inch, 0, "center_baseline"
-        if box.word and left >= written_until.get(box.row, 0.0):  # else its cross has to do
+        if box.word and left >= written_until.get(box.row, 0.0):  # else only its cross is drawn
             written_until[box.row] = left + wide
             axes.text(left, y - up, box.word, size=8, color=RED, va=va, gid="word", bbox=PAPER)
 
     def _draw_arrow(self, axes: Axes, panel: Panel, places: list[tuple[float, float]]) -> None:
-        """Draw a way from row to row, with a head that touches the box it leads to."""
+        """Draw an arrow from row to row, whose head touches the box that it points to."""
         times, rows = zip(*places, strict=True)
         heights = [middle(panel, row) for row in rows]
         is_down = heights[-1] > heights[-2]
@@ -151,7 +151,7 @@ class Picture:
                   gid="arrow", **STYLES["arrow"])  # fmt: skip
 
     def _draw_times(self, lanes: Axes, below: Axes, panel: Panel) -> None:
-        """Draw outages, and upright lines with what they mean above the lanes."""
+        """Draw outages as bands, and limits as vertical lines with labels above the lanes."""
         for axes in (lanes, below):
             for begin, end in panel.outages:
                 axes.axvspan(begin, end, gid="outage", color="#f6ddd0", zorder=0.5)
@@ -173,7 +173,7 @@ class Picture:
             axes.fill_between(times, ready, step="post", gid="ready", **STYLES["ready"])
             axes.step(times, ready, where="post", color=DARK, linewidth=1.4)
         axes.step(times, held, where="post", gid="held", **STYLES["held"])
-        axes.set_ylim(0, self.scene.most * 1.12)
+        axes.set_ylim(0, self.scene.most_messages * 1.12)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_ylabel("messages")
 
@@ -189,7 +189,7 @@ class Picture:
 
 
 def middle(panel: Panel, row: float) -> float:
-    """Return the height of the boxes in a row; with a fraction, of that part of the row."""
+    """Return the y of the middle of a row's boxes; for a fractional row, the y at that fraction."""
     number, part = divmod(row, 1)
     above = sum(ROWS[kind] for kind in panel.rows[: int(number)])
     kind = panel.rows[int(number)]

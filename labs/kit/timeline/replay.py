@@ -1,7 +1,7 @@
-"""Replay the events of a run: which processes there were, which messages and deliveries.
+"""Replay the events of a run into processes, messages and deliveries.
 
-Times are seconds since the first message was sent (without a producer's journal: received). What
-has not happened has the time NEVER.
+Times are seconds since the first message was sent or, without a producer's journal, received.
+Events that have not happened have the time NEVER.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from kit.timeline.journal import MESSAGE_EVENTS
 
 NEVER = math.inf
-# The fate of a delivery, in the scripts' words, by its outcome; else it is returned or lost.
+# The scripts' words for the outcomes of a delivery; any other is "returned" or "lost".
 FATES = {"waiting": "", "working": "", "done": "worked", "failed": "failed"}
 
 
@@ -22,14 +22,14 @@ class Process:
     worker: str
     pid: int
     first: float
-    last: float  # the last line that it wrote
+    last: float  # time of its last line
     is_producer: bool = False
     queue: str = "QUEUE"
     acknowledge: bool = False
     prefetch: int | None = None  # None: unlimited
     stopped: float = NEVER
-    killed: float = NEVER  # by then, as the lines of others show
-    gaps: list[list[float]] = field(default_factory=list)  # without a connection: from, to
+    killed: float = NEVER  # at the latest, as the lines of others show
+    gaps: list[list[float]] = field(default_factory=list)  # times without a connection: from, to
     deliveries: list["Delivery"] = field(default_factory=list)
 
     @property
@@ -62,10 +62,10 @@ class Message:
 
 @dataclass(eq=False)
 class Delivery:
-    """One message at one worker: when it came, was begun and ended, and what became of it.
+    """One delivery of a message to a worker: its times and its outcome.
 
-    `outcome` is done, abandoned, killed (its worker was), returned, lost or failed; or waiting or
-    working, while it is open.
+    `outcome` is done, abandoned, killed (its worker was killed), returned, lost or failed; while
+    the delivery is open, it is waiting or working.
     """
 
     message: Message
@@ -73,15 +73,15 @@ class Delivery:
     received: float
     redelivered: bool
     begun: float = NEVER
-    seconds: float = NEVER  # how long the work is to take
+    seconds: float = NEVER  # how long the work should take
     ended: float = NEVER
     outcome: str = "waiting"
-    again: bool = False  # it had been done before
-    settled: bool = False  # the broker knows how it ended
+    again: bool = False  # the message had been done before
+    settled: bool = False  # the broker knows the outcome
     returned: bool = False  # it went, or will go, back to the queue
-    released: float = NEVER  # when the broker no longer counts it as the worker's
-    after: "Delivery | None" = None  # the next one of the same message
-    is_repeated: bool = False  # the broker delivered the message again, as this came to nothing
+    released: float = NEVER  # when the broker stopped counting it as the worker's
+    after: "Delivery | None" = None  # the next delivery of the same message
+    is_repeated: bool = False  # delivered again, as it was not done or not acknowledged
 
     @property
     def fate(self) -> str:
@@ -89,7 +89,7 @@ class Delivery:
 
 
 class Replay:
-    """The processes and messages that some events tell of."""
+    """The processes and messages that the events describe."""
 
     def __init__(self, events: Iterable[dict], zero: float) -> None:
         self.processes: list[Process] = []
@@ -107,7 +107,7 @@ class Replay:
                 take_state(event, time, process)
             elif event["message_id"]:
                 message, process.is_producer = self._message(event), True
-                if kind == "sent":  # once more after a lost connection: the first time counts
+                if kind == "sent":  # may be repeated after a lost connection; the first counts
                     message.sent = min(time, message.sent)
                 elif kind == "confirmed":
                     message.confirmed = time
@@ -115,7 +115,7 @@ class Replay:
                     message.sent = NEVER
 
     def _process(self, event: dict, time: float) -> Process:
-        """Return the process that wrote a line: a new one when its number is used again."""
+        """Return the process that wrote a line; a reused process number is a new process."""
         process = self._running.get(event["process"])
         if not process or process.stopped < NEVER or event["event"] == "started":
             _, pid, worker = event["process"]
@@ -124,7 +124,7 @@ class Replay:
         return process
 
     def _message(self, event: dict) -> Message:
-        """Return the message of an event: by its id; without one, a redelivered one by its text."""
+        """Return the message of an event: found by id or, if redelivered without an id, by text."""
         key = event["message_id"] or ("without an id", event["message"])
         is_new = not event["message_id"] and not event.get("redelivered")
         if is_new or key not in self._messages:
@@ -153,7 +153,7 @@ class Replay:
 
 
 def take_state(event: dict, time: float, process: Process) -> None:
-    """Note that a process started or stopped, or lost its connection or has it back."""
+    """Record that a process started, stopped, lost its connection or reconnected."""
     if event["event"] == "started":
         process.is_producer = event.get("script") == "producer.py"
         process.queue = event.get("queue") or process.queue

@@ -1,4 +1,4 @@
-"""One run, ready to be drawn: its workers' lanes, what became of its messages, the figures."""
+"""Prepare a run for drawing: its workers' lanes, the outcomes of its deliveries, its figures."""
 
 import itertools
 from collections import defaultdict
@@ -10,12 +10,12 @@ from kit.timeline.figures import count_fates, find_tasks, shortest_time, time_in
 from kit.timeline.journal import read_journals
 from kit.timeline.replay import NEVER, Delivery, Message, Process, Replay
 
-OVERDUE = 2.0  # seconds by which work may be late before we take its worker for dead
+OVERDUE = 2.0  # seconds of delay after which we assume that the worker was killed
 
 
 @dataclass(eq=False)
 class Lane:
-    """The processes of one worker: started again, it stays in its lane."""
+    """The processes of one worker; a restarted worker keeps its lane."""
 
     worker: str
     processes: list[Process] = field(default_factory=list)
@@ -23,12 +23,12 @@ class Lane:
 
 
 class Run:
-    """What a picture shows of one run. Raises Trouble."""
+    """The data that a picture shows of one run. Raises Trouble."""
 
     def __init__(self, paths: list[Path]) -> None:
         events, self.warnings = read_journals(paths)
         self.name = clean(paths[0].name) + (f" and {len(paths) - 1} more" if paths[1:] else "")
-        times = {event["event"]: event["time"] for event in reversed(events)}  # the first of each
+        times = {event["event"]: event["time"] for event in reversed(events)}  # first of each
         self.knows_queue = "sent" in times
         zero = times.get("sent", times.get("received", events[0]["time"]))
         last = events[-1]["time"] - zero
@@ -46,17 +46,17 @@ class Run:
         self.end = min(last, max([0.0, *sent, *(one.ended for one in deliveries)]))
         self.counts = count_fates(messages)
         self.finish = max((one.ended for one in deliveries if one.outcome == "done"), default=None)
-        self.tasks, workers = find_tasks(messages), max(1, len(self.lanes))
-        self.shortest = shortest_time(self.tasks, workers)
-        self.in_turn = time_in_turn(self.tasks, workers)
+        self.tasks, worker_count = find_tasks(messages), max(1, len(self.lanes))
+        self.shortest = shortest_time(self.tasks, worker_count)
+        self.in_turn = time_in_turn(self.tasks, worker_count)
         if not self.knows_queue:
-            self.warnings.append(f"{self.name} has no producer's lines: what is ready is unknown")
+            self.warnings.append(f"{self.name} has no producer's lines: 'ready' is unknown")
 
 
 def find_killed(processes: list[Process], last: float) -> None:
-    """Find the workers that were killed: they did not stop, and others show that they are gone.
+    """Set `killed` for the workers that did not stop, but that other lines show to be gone.
 
-    `last` is when the journal ends. A worker that only writes nothing may still be working.
+    `last` is when the journal ends. Silence alone is no proof: the worker may still be working.
     """
     signs: dict[Process, list[float]] = defaultdict(list)
     for one, other in itertools.permutations(processes, 2):
@@ -82,7 +82,7 @@ def time_of_gap(delivery: Delivery) -> float:
 
 
 def settle(one: Delivery) -> None:
-    """Find how a delivery ended, and when the broker took it off its worker."""
+    """Set the outcome of a delivery, and the time when the broker released it from its worker."""
     over, again = one.process.over, one.after.received if one.after else NEVER
     # With --acknowledge the broker keeps a message until the worker acknowledges or rejects it.
     keeps = one.process.acknowledge or again < NEVER
@@ -105,7 +105,7 @@ def settle(one: Delivery) -> None:
 
 
 def find_lanes(processes: list[Process]) -> list[Lane]:
-    """Give each worker a lane; two at a time that share a name have one each."""
+    """Give each worker a lane; workers that share a name at the same time get one each."""
     lanes: dict[str, Lane] = {}
     for process in processes:
         name = clean(process.worker)
@@ -114,12 +114,12 @@ def find_lanes(processes: list[Process]) -> list[Lane]:
         lane = lanes.setdefault(name, Lane(name))
         lane.processes.append(process)
         lane.deliveries += process.deliveries
-    # worker-10 comes behind worker-9
+    # worker-10 comes after worker-9
     return sorted(lanes.values(), key=lambda lane: (len(lane.worker), lane.worker))
 
 
 def find_depth(messages: list[Message]) -> list[tuple[float, int, int]]:
-    """Return moments, and how many the queue has ready and the workers hold from then on."""
+    """Return (time, ready, held) for each change of the queue: its counts from that time on."""
     ready_changes: dict[float, int] = defaultdict(int)
     held_changes: dict[float, int] = defaultdict(int)
     for message in messages:

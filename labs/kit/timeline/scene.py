@@ -1,6 +1,6 @@
-"""Lay runs out, for the terminal and for a file: what is where, on which scale.
+"""Lay out runs on a common scale, for the terminal and for files.
 
-A lane has a row for the work, a few for what waits at the worker, and a last one for arrows.
+A lane has a row for the work, a few for tasks that wait at the worker, and a last one for arrows.
 """
 
 import itertools
@@ -20,16 +20,16 @@ LEGEND = {  # the kinds of shapes: boxes, marks, lines
     "waiting": "waiting at the worker",
     "cross": "lost, returned, failed or killed",
     "redelivered": "redelivered",
-    "arrow": "to who got it next",
+    "arrow": "to the next delivery",
     "idle": "nothing to do",
     "gap": "no connection",
     "ready": "ready in the queue",
     "held": "held by workers",
 }
 WORDS = {"done": "", "again": "again", "working": "not finished"}
-WAITING_ROWS = 3  # tasks that wait at a worker and are drawn one by one
-LEAST = 1 / 200  # of the axis: what is shorter cannot be seen
-TRACKS = (0.3, 0.5, 0.7)  # of a row's height: several arrows run side by side
+WAITING_ROWS = 3  # for waiting tasks drawn one by one; the others share one more row
+SHORTEST_DRAWN = 1 / 200  # of the axis; anything shorter cannot be seen
+TRACKS = (0.3, 0.5, 0.7)  # fractions of a row's height, so that arrows run side by side
 
 
 class Shape(NamedTuple):
@@ -40,8 +40,8 @@ class Shape(NamedTuple):
     end: float
     row: int
     text: str = ""
-    word: str = ""  # how it ended, if not well
-    about: str = ""  # everything that is known
+    word: str = ""  # outcome label
+    tooltip: str = ""
 
 
 class Panel:
@@ -49,23 +49,23 @@ class Panel:
 
     def __init__(self, run: Run, end: float) -> None:
         self.run, self.end = run, end
-        self.strips: list[tuple[Lane, int, int]] = []  # with its first row and its last
+        self.strips: list[tuple[Lane, int, int]] = []  # lane, first row, last row
         self.shapes: list[Shape] = []
-        self.rows: list[str] = []  # the kind of each: work, wait or arrows
-        self._places: dict[Delivery, tuple[int, int]] = {}  # its strip and row
+        self.rows: list[str] = []  # the kind of each row: work, wait or arrows
+        self._places: dict[Delivery, tuple[int, int]] = {}  # strip and row
         for lane in run.lanes:
             self._add_lane(lane)
         self.arrows = self._find_arrows()
         processes = [process for lane in run.lanes for process in lane.processes]
         self.outages = find_outages(processes, end)
         done = "all done" if run.counts["worked"] == run.counts["tasks"] else "last done"
-        self.limits = []  # upright lines: when, and what they mean
+        self.limits = []  # vertical lines: time and label
         for time, what in ((run.shortest, "shortest possible"), (run.finish, done)):
             if time and time <= end:
                 self.limits.append((time, f"{what} {in_seconds(time)}"))
 
     def depth(self, columns: int) -> list[tuple[int, int]]:
-        """Return the most messages that were ready, and held, in each column of the axis."""
+        """Return the most ready and the most held messages in each column of the axis."""
         depth, steps, ready, held = [], self.run.depth[::-1], 0, 0
         for column in range(1, columns + 1):
             most_ready, most_held = ready, held
@@ -99,12 +99,12 @@ class Panel:
             self.shapes.append(Shape(kind, max(0.0, begin), min(end, self.end), row))
 
     def _add_waiting(self, lane: Lane, top: int) -> int:
-        """Add the tasks that wait at a worker; return how many rows they need."""
+        """Add the tasks that wait at a worker; return the number of rows that they need."""
         free_at = [0.0] * WAITING_ROWS
-        crowd = []  # those for which there is no row
+        crowd = []  # begin and end of the tasks for which no row is free
         for delivery in lane.deliveries:
             begin, end = delivery.received, min(delivery.begun, delivery.ended, self.end)
-            if end - begin < LEAST * self.end:
+            if end - begin < SHORTEST_DRAWN * self.end:
                 continue
             row = next((row for row in range(WAITING_ROWS) if free_at[row] <= begin), None)
             if row is None:
@@ -120,8 +120,8 @@ class Panel:
         return rows
 
     def _add_box(self, delivery: Delivery, lane: Lane, box: Shape) -> None:
-        text, about = delivery.message.text, describe(delivery, lane.worker)
-        self.shapes.append(box._replace(text=text, about=about))
+        text, tooltip = delivery.message.text, describe(delivery, lane.worker)
+        self.shapes.append(box._replace(text=text, tooltip=tooltip))
         self._places[delivery] = len(self.strips), box.row
         if delivery.redelivered and box.kind != "waiting":
             self.shapes.append(Shape("redelivered", box.begin, box.begin, box.row))
@@ -129,16 +129,16 @@ class Panel:
             self.shapes.append(Shape("cross", box.end, box.end, box.row))
 
     def _find_arrows(self) -> list[list[tuple[float, float]]]:
-        """Return for each delivery that came to nothing the way to the next one of its message."""
+        """For each failed delivery, return the path to the next delivery of the same message."""
         arrows = []
-        drawn = self._places  # all but what is too short to be seen
+        drawn = self._places  # those long enough to have a box
         pairs = [(one, one.after) for one in drawn if one.is_repeated and one.after in drawn]
         for before, after in pairs:
             (one, origin), (other, target) = self._places[before], self._places[after]
             begin = min(before.ended, before.released)
             end = after.received if after.begun == NEVER else after.begun
-            if origin == target and end - begin < LEAST * self.end:
-                continue  # the mark of the redelivery is enough
+            if origin == target and end - begin < SHORTEST_DRAWN * self.end:
+                continue  # the redelivery mark is enough
             via = self.strips[min(one, other)][2] + TRACKS[len(arrows) % len(TRACKS)]
             arrows.append([(begin, origin), (begin, via), (end, via), (end, target)])
         return arrows
@@ -150,7 +150,7 @@ class Scene:
     def __init__(self, runs: Sequence[Run], title: str = "") -> None:
         self.runs, self.title = runs, clean(title)
         self.end = max(0.001, *(run.end for run in runs))
-        self.most = max([1, *(max(step[1:]) for run in runs for step in run.depth)])  # messages
+        self.most_messages = max([1, *(max(step[1:]) for run in runs for step in run.depth)])
         self.panels = [Panel(run, self.end) for run in runs]
         used = {shape.kind for panel in self.panels for shape in panel.shapes}
         used |= {"arrow"} if any(panel.arrows for panel in self.panels) else set()
@@ -158,11 +158,11 @@ class Scene:
 
 
 def find_outages(processes: list[Process], end: float) -> list[tuple[float, float]]:
-    """Return the times in which no worker had a connection."""
+    """Return the periods in which no running worker had a connection."""
     moments = sorted({min(time, end) for one in processes for gap in one.gaps for time in gap})
     outages = []
     for lost, back in itertools.pairwise(moments):
-        there = [one for one in processes if one.first <= lost < one.over]
-        if there and all(any(gap[0] <= lost < gap[1] for gap in one.gaps) for one in there):
+        running = [one for one in processes if one.first <= lost < one.over]
+        if running and all(any(gap[0] <= lost < gap[1] for gap in one.gaps) for one in running):
             outages.append((lost, back))
     return outages

@@ -1,4 +1,4 @@
-"""Draw a scene in the terminal, as wide as it is: a column is a piece of time."""
+"""Draw a scene across the width of the terminal; each column is a slice of time."""
 
 import math
 import os
@@ -11,9 +11,9 @@ from rich.text import Text
 from kit.timeline.scene import LEGEND, Panel, Scene, Shape
 from kit.timeline.words import fitting, headline, lines_below, notes, wrap
 
-PIPED, NARROWEST = 100, 40  # columns
-TICKS = 9  # columns from one number of the axis to the next, at least
-SAMPLES = {  # of the kinds of shapes: how they begin, and how they go on
+PIPED, NARROWEST = 100, 40  # columns: without a terminal, and at least
+TICKS = 9  # columns between two numbers on the axis, at least
+SAMPLES = {  # the kinds of shapes: first character, and the one that is repeated
     "done": "▐█", "again": "▐▓", "vain": "▐▒", "working": "▐▚", "waiting": "░░", "cross": "x",
     "redelivered": "r", "arrow": "─╮", "idle": "··", "gap": "~~",
 }  # fmt: skip
@@ -21,7 +21,7 @@ STYLES = {
     "done": "cyan", "again": "magenta", "vain": "red", "working": "yellow", "waiting": "dim",
     "cross": "bold red", "redelivered": "bold", "idle": "dim", "gap": "red",
 }  # fmt: skip
-TURNS = "╰╯╭╮"  # from above to the right, to the left; from below to the right, to the left
+TURNS = "╰╯╭╮"  # joining a line from above with right and left, then one from below
 DEPTH = "▁▂▃▄▅▆▇█"
 TO_ASCII = str.maketrans("▐│─┴└▼…╰╯╭╮▁▂▃▄▅▆▇█▓▒▚░·", "||-++v~++++1234567#@%=.-")
 
@@ -32,8 +32,8 @@ class Picture:
     def __init__(self, panel: Panel, scene: Scene, width: int) -> None:
         self.panel, self.scene = panel, scene
         names = [lane.worker for run in scene.runs for lane in run.lanes]
-        self.label = min(width // 3, max([5, *map(cell_len, names)]))
-        self.columns = width - self.label - 2
+        self.label_width = min(width // 3, max([5, *map(cell_len, names)]))
+        self.columns = width - self.label_width - 2
         self.cells: list[list[tuple[str, str]]] = []
         self.labels: list[str] = []
         self._draw_limits()
@@ -42,18 +42,18 @@ class Picture:
         self._draw_axis()
 
     def lines(self) -> list[Text]:
-        """Return the rows behind their labels."""
+        """Return the rows, each after its label."""
         lines = []
         for label, cells in zip(self.labels, self.cells, strict=True):
-            if cell_len(label) > self.label:  # names differ at the end: worker-1, worker-2
-                label = "…" + label[1 - self.label :]
-            line = Text.assemble(set_cell_size(label, self.label) + " ", *cells)
+            if cell_len(label) > self.label_width:  # cut the start: names differ at the end
+                label = "…" + label[1 - self.label_width :]
+            line = Text.assemble(set_cell_size(label, self.label_width) + " ", *cells)
             line.rstrip()
             lines.append(line)
         return lines
 
     def column(self, time: float) -> int:
-        """Return the column of a time, at most the one behind the last."""
+        """Return the column of a time; the end of the axis is one column past the last."""
         return max(0, min(self.columns, int(time / self.scene.end * self.columns + 1e-9)))
 
     def add_row(self, label: str = "") -> int:
@@ -63,7 +63,7 @@ class Picture:
         return len(self.cells) - 1
 
     def put(self, row: int, column: int, text: str, style: str = "") -> None:
-        """Write a text; letters of two columns take two, and accents none."""
+        """Write a text; wide letters take two cells, and combining accents none."""
         cells = self.cells[row]
         for letter in text:
             wide = cell_len(letter)
@@ -109,7 +109,7 @@ class Picture:
             self.put(row, begin + 1, fitting(shape.text, end - begin - bool(shape.word)), style)
 
     def _draw_arrow(self, top: int, places: list[tuple[float, float]]) -> None:
-        """Draw from a row to a track, along it, and from there to the other row."""
+        """Draw an arrow from a row to a track, along the track, and on to the other row."""
         (begin, origin), (_, track), _, (end, target) = places
         begin, end = (min(self.column(time), self.columns - 1) for time in (begin, end))
         track = top + int(track)
@@ -122,7 +122,7 @@ class Picture:
                 self.put(between, column, "│")
 
     def _write_notes(self, row: int, parts: list[str]) -> None:
-        """Write how busy a worker was, and its options if there is room, where no arrow passes."""
+        """Write how busy a worker was and, if there is room, its options, clear of any arrow."""
         line = "".join(letter for letter, _ in [(" ", ""), *self.cells[row], (" ", "")])
         text = ", ".join(parts)
         if " " * (len(text) + 2) not in line:
@@ -130,7 +130,7 @@ class Picture:
         self.put(row, max(0, line.find(" " * (len(text) + 2))), text)
 
     def _draw_depth(self) -> None:
-        depth, most = self.panel.depth(self.columns), max(self.scene.most, len(DEPTH))
+        depth, most = self.panel.depth(self.columns), max(self.scene.most_messages, len(DEPTH))
         for number, name in enumerate(("ready", "held")):
             if name == "ready" and not self.panel.run.knows_queue:
                 continue
@@ -161,7 +161,7 @@ def draw(scene: Scene, console: Console) -> None:
         lines += [*Picture(panel, scene, width).lines(), Text()]
     legend = [f"{SAMPLES[kind]} {LEGEND[kind]}" for kind in scene.kinds if kind in SAMPLES]
     legend += ["ready: in the queue", "held: by workers"]
-    legend.append(f"{DEPTH[-1]} {max(scene.most, len(DEPTH))} messages")
+    legend.append(f"{DEPTH[-1]} {max(scene.most_messages, len(DEPTH))} messages")
     for text in ["   ".join(legend), "", *lines_below(scene.runs)]:
         lines += map(Text, wrap(text, width - 1))
     for line in lines:
@@ -169,7 +169,7 @@ def draw(scene: Scene, console: Console) -> None:
 
 
 def show(scene: Scene) -> None:
-    """Print the picture of a scene, in ASCII where the output cannot do more."""
+    """Print the picture of a scene, in ASCII if the output is not Unicode."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED
     console = Console(width=width, markup=False, highlight=False, emoji=False)
     with console.capture() as capture:

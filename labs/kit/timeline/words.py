@@ -1,4 +1,4 @@
-"""What a picture says in words: headline, figures, and a line for each task in trouble."""
+"""Write the text of a picture: headline, figures, and a line for each delivery that failed."""
 
 import re
 from collections.abc import Sequence
@@ -10,31 +10,31 @@ from kit.timeline.replay import NEVER, Delivery
 from kit.timeline.run import Lane, Run
 
 IN_VAIN = ("lost", "abandoned", "killed", "returned", "failed")  # outcomes
-MOST_MISHAPS = 12  # lines
+MOST_MISHAPS = 12  # lines for each run
 
 
 def in_seconds(time: float) -> str:
-    """Return a time as people read it."""
+    """Format a time; a short one gets two significant digits."""
     return f"{time:.1f} s" if abs(time) >= 0.95 else f"{time:.2g} s"
 
 
 def headline(run: Run) -> str:
-    """Return what stands above a run."""
+    """Return the heading of a run."""
     options = {process.options for lane in run.lanes for process in lane.processes}
     workers = f"{len(run.lanes)} worker{'s' * (len(run.lanes) != 1)}"
     return ", ".join([f"{run.name}: {workers}", *sorted(options)])
 
 
 def notes(lane: Lane, end: float) -> list[str]:
-    """Return how much of its time a worker was at work, and its options."""
+    """Return the share of its time that a worker was busy, and its options."""
     works = [one for one in lane.deliveries if one.begun < NEVER]
-    there = sum(max(0.0, min(one.over, end) - max(one.first, 0.0)) for one in lane.processes)
+    present = sum(max(0.0, min(one.over, end) - max(one.first, 0.0)) for one in lane.processes)
     worked = sum(min(one.ended, end) - one.begun for one in works)
-    return [f"{100 * worked / max(there, worked, 0.001):.0f}% busy", lane.processes[-1].options]
+    return [f"{100 * worked / max(present, worked, 0.001):.0f}% busy", lane.processes[-1].options]
 
 
 def describe(delivery: Delivery, worker: str) -> str:
-    """Return what is known of a delivery, in a line."""
+    """Return one line with everything known about a delivery."""
     times = {name: getattr(delivery, name) for name in ("received", "begun", "ended")}
     parts = [f"{name} at {in_seconds(time)}" for name, time in times.items() if time < NEVER]
     parts += ["redelivered"] * delivery.redelivered + ["done again"] * delivery.again
@@ -42,7 +42,7 @@ def describe(delivery: Delivery, worker: str) -> str:
 
 
 def lines_below(runs: Sequence[Run]) -> list[str]:
-    """Return what stands below a picture: the figures of each run, and what came to nothing."""
+    """Return the lines below a picture: the figures of each run, and its failed deliveries."""
     lines = []
     for run in runs:
         lines += [run.name] if len(runs) > 1 else []
@@ -52,7 +52,7 @@ def lines_below(runs: Sequence[Run]) -> list[str]:
 
 
 def times_in_words(run: Run) -> list[str]:
-    """Return the sentences about the finishing time, and about the shortest possible one."""
+    """Return the sentences about the finishing time and the shortest possible one."""
     tasks, worked, lines = run.counts["tasks"], run.counts["worked"], []
     if run.finish is not None:
         some = f" ({worked} of {tasks} tasks)" if worked < tasks else ""
@@ -61,13 +61,13 @@ def times_in_words(run: Run) -> list[str]:
         count, workers = len(run.tasks), len(run.lanes)
         share = f"{count} task{'s' * (count != 1)} among {workers} worker{'s' * (workers != 1)}"
         lines.append(f"no way to share {share} can be quicker than {in_seconds(run.shortest)}")
-    if run.tasks and run.knows_queue:  # else it is unknown when they were sent
+    if run.tasks and run.knows_queue:  # else we do not know when they were sent
         lines[-1] += f"; each in turn to the first free worker would take {in_seconds(run.in_turn)}"
     return lines
 
 
 def mishaps(run: Run) -> list[str]:
-    """Return a line for each delivery that came to nothing: when, where, and what became of it."""
+    """Return a line for each failed delivery: its time, its worker and the consequence."""
     worker_of = {one: fitting(lane.worker, 30) for lane in run.lanes for one in lane.deliveries}
     lines = []
     for one in sorted(worker_of, key=lambda one: one.ended):
@@ -93,7 +93,7 @@ def mishaps(run: Run) -> list[str]:
 
 
 def compare(runs: Sequence[Run]) -> list[str]:
-    """Return which run finished first, and by how much; nothing if there are not two that did."""
+    """Return a line on which run finished first and by how much, if at least two finished."""
     finished = sorted((run.finish, run.name) for run in runs if run.finish is not None)
     if len(finished) < 2:
         return []
@@ -103,10 +103,10 @@ def compare(runs: Sequence[Run]) -> list[str]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Return lines of at most `width` columns; three spaces separate what stays together."""
+    """Wrap a text to `width` columns; if it has triple spaces, break it only there."""
     indent = text[: len(text) - len(text.lstrip())]
     gap = "   " if "   " in text and not indent else " "
-    # A figure and its unit stay together too.
+    # Keep a figure and its unit on one line.
     pieces = text.split(gap) if gap != " " else re.split(r"(?<!\d) | (?![a-z])", text.lstrip())
     first, *others = [fitting(piece, width - 4) for piece in pieces]
     lines = [indent + first]
@@ -119,7 +119,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def fitting(text: str, columns: float) -> str:
-    """Return as much of a text as there is room for, "" if that says nothing."""
+    """Cut a text with an ellipsis to fit `columns`; return "" if fewer than two letters fit."""
     if cell_len(text) <= columns:
         return text
     while text and cell_len(text) >= columns:
