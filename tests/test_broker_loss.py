@@ -213,6 +213,8 @@ def test_sigterm_in_a_task_whose_connection_is_lost_finishes_it_and_ends(
     lab.publish("task")
     script = worker(lab, *options, script=gate.script, url=url)
     script.wait_for("Received")
+    if not options:
+        wait_until(lambda: lab.acknowledged() == 1, "the broker has forgotten it")
     proxy.close()
     script.wait_for("connecting again")
     script.terminate()
