@@ -409,6 +409,7 @@ def test_a_cut_connection_is_made_again_and_what_was_lost_is_said(
         write(sender, "before")
         for reader in (own, durable):
             reader.wait_for("'before'")
+        sender.wait_for("Sent 'before'")  # it is confirmed
         wait_until(
             lambda: len([one for one in proxy.heard if isinstance(one.what, Basic.Ack)]) == 3,
             "both have acknowledged, and the broker has confirmed",

@@ -125,7 +125,7 @@ class Proxy:
                 self._pass_on(link, "program", reader, far_writer),
                 self._pass_on(link, "broker", far_reader, writer),
             )
-        except OSError:  # the broker is away
+        except (OSError, asyncio.CancelledError):  # the broker is away; the proxy is closed
             writer.close()
         finally:
             for one in writers:
