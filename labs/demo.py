@@ -24,7 +24,7 @@ from kit.broker import versions
 from kit.broker.lab import BROKERS
 from kit.broker.lab import Broker as LabBroker
 from kit.broker.node import Node
-from kit.cli import LOCALHOST, Trouble, requirements, run, say, signals_put_off, stop_as_with_ctrl_c
+from kit.cli import LOCALHOST, Trouble, defer_signals, requirements, run, say, stop_as_with_ctrl_c
 
 with requirements():
     from pika.exceptions import AMQPError
@@ -84,7 +84,7 @@ class Round:
     def start(self, script: str, name: str, options: list[str]) -> subprocess.Popen:
         """Start one of the scripts on the queue, with stdout and stderr in one pipe."""
         where = ["--queue", self.queue, "--durable", "--name", name, *self.journal]
-        with signals_put_off():  # otherwise Ctrl-C here would orphan it
+        with defer_signals():  # otherwise Ctrl-C here would orphan it
             self.programs[name] = subprocess.Popen(
                 [sys.executable, ROOT / script, *where, *options],
                 stdin=subprocess.DEVNULL,
@@ -194,7 +194,7 @@ def private_node(prefix: Path | None) -> Iterator[Node]:
         say("*", f"RabbitMQ {version} is up after {took:.1f} s, on port {node.port}")
         yield node
     finally:
-        with signals_put_off():
+        with defer_signals():
             node.wipe()
 
 

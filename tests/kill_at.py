@@ -15,7 +15,7 @@ if __name__ == "__main__":
     _, where, program, *options = sys.argv
     sys.argv = [program, *options]
     folder = Path(program).parent
-    sys.path[:1] = [str(folder), str(folder.parent)]  # for the lab's modules, and kit
+    sys.path[0] = str(folder)  # for the lab's modules
     moment, _, step = where.partition(" ")
     module, _, path = step.partition(":")
     *owner, name = path.split(".")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pika
 
 from kit.amqp import Broker, BrokerError, declare_queue
-from kit.cli import say, signals_put_off
+from kit.cli import defer_signals, say
 from kit.management.counts import count
 from speed.contenders import Contender
 from speed.program import Program
@@ -38,7 +38,7 @@ class Bench:
                     declare_queue(connection, name, durable=True, queue_type=queue_type)
             yield name
         finally:
-            with signals_put_off():
+            with defer_signals():
                 for program in self.programs:
                     program.kill()
                     program.wait()
@@ -81,7 +81,7 @@ class Bench:
             "SECONDS_PER_CHARACTER": str(seconds),
         }
         stdin = "".join(f"{message}\n" for message in messages).encode()
-        with signals_put_off():
+        with defer_signals():
             program = Program(words, os.environ | settings, PEERS, stdin)
             self.programs.append(program)
         return program

@@ -21,7 +21,7 @@ from pathlib import Path
 from kit.broker import versions
 from kit.broker.network import amqp_answers, free_port, is_free, page_answers
 from kit.broker.process import alive, birth, descendants, locked, send
-from kit.cli import LOCALHOST, Trouble, signals_put_off, wait_until
+from kit.cli import LOCALHOST, Trouble, defer_signals, wait_until
 
 PATIENCE = 90  # seconds for a node to start
 SETTINGS = Path(__file__).resolve().parents[2] / "rabbitmq"  # shared with docker-compose.yml
@@ -263,7 +263,7 @@ class Node:
         return lines
 
     def _spawn(self, command: list, environment: dict, output) -> subprocess.Popen:
-        with signals_put_off():
+        with defer_signals():
             child = subprocess.Popen(
                 command,
                 env=environment,

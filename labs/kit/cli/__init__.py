@@ -122,11 +122,11 @@ def stop_as_with_ctrl_c() -> None:
 
 def _hung_up(*_: object) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell that ends sends another one
-    signal.raise_signal(signal.SIGTERM)  # signals_put_off() defers this one, not SIGHUP
+    signal.raise_signal(signal.SIGTERM)  # defer_signals() defers this one, not SIGHUP
 
 
 @contextlib.contextmanager
-def signals_put_off() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Defer Ctrl-C and SIGTERM until the end of the block; other threads never get them.
 
     Start a program and store it in such a block: an interrupt between the two would orphan it.

@@ -19,7 +19,7 @@ import pika
 import pytest
 
 from kit.broker.lab import our_broker
-from kit.cli import signals_put_off, wait_until
+from kit.cli import defer_signals, wait_until
 from kit.exercise.program import PATIENCE, Mistake, Program
 from kit.exercise.proxy import Heard, proxy_before
 from kit.exercise.queue import QueueClient
@@ -46,7 +46,7 @@ class Exercise:
             "PYTHONIOENCODING": "utf-8",
             "NO_COLOR": "1",
         }
-        with signals_put_off():
+        with defer_signals():
             program = Program(self.path, ("--queue", self.queue, *arguments), environment)
             self.programs.append(program)
         return program

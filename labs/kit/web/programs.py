@@ -11,7 +11,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from kit.amqp import Broker, BrokerError
-from kit.cli import UNEXPECTED, Trouble, signals_put_off, url_of
+from kit.cli import UNEXPECTED, Trouble, defer_signals, url_of
 from kit.cli.program import Script
 
 
@@ -44,7 +44,7 @@ class Programs:
     ) -> Script:
         """Start a program, without waiting until it is ready."""
         command = [sys.executable, self.folder / name, *map(str, arguments)]
-        with signals_put_off():
+        with defer_signals():
             # In a session of its own: Ctrl-C is for us, and we end it.
             self.scripts.append(Script(command, self.environment, stdin, cwd, own_session=True))
         return self.scripts[-1]
