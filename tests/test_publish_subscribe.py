@@ -773,7 +773,8 @@ def still_running(lab: Lab) -> list[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if lab.vhost in (folder / "environ").read_text(errors="replace"):
-                found.append((folder / "cmdline").read_text().replace("\0", " "))
+                command = (folder / "cmdline").read_text(errors="replace")
+                found.append(command.replace("\0", " "))
     return [command for command in found if FOLDER in command]
 
 

@@ -194,7 +194,7 @@ def still_running(sign: str) -> list[str]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            command = (folder / "cmdline").read_text().replace("\0", " ")
+            command = (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
             if sign in command + (folder / "environ").read_text(errors="replace"):
                 found.append(command)
     return [command for command in found if FOLDER in command]

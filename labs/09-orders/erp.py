@@ -107,7 +107,9 @@ def parse() -> argparse.Namespace:
 def main(options: argparse.Namespace) -> int:
     entries = Entries(folder(options.data))
     listener = listen(options.http_bind, options.http_port)
-    return serve(make_app(entries, options.seconds, options.fail_every), listener)
+    code = serve(make_app(entries, options.seconds, options.fail_every), listener)
+    say("*", f"Stopped; orders booked: {len(entries.numbers())}")
+    return code
 
 
 if __name__ == "__main__":
