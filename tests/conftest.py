@@ -144,6 +144,8 @@ def broker_options(config: pytest.Config) -> dict:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the shared broker in the main process, not in every worker."""
+    # A script's `make test &` ignores SIGINT, and what we start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         return
     if config.getoption("collectonly") or config.getoption("docker"):
