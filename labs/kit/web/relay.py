@@ -35,7 +35,7 @@ class Relay(Reconnecting):
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
-        self.refused = False  # the broker refused the message at the head of the outbox
+        self.problem = ""  # why the broker did not take the message at the head of the outbox
 
     def declare(self, channel: BlockingChannel) -> None:
         """Declare what is needed; called for each new channel, and if a queue is missing."""
@@ -78,19 +78,21 @@ class Relay(Reconnecting):
         try:  # basic_publish returns when the broker has confirmed it
             channel.basic_publish(exchange, key, body, properties, mandatory=message.mandatory)
         except pika.exceptions.UnroutableError:
-            if not self.refused:
-                say("!", f"No queue takes {key!r}: was it deleted? Declaring it again")
-            else:  # declaring it did not help
+            problem = f"No queue takes {key!r}: was it deleted? Declaring it again"
+            if problem == self.problem:  # declaring it did not help
                 channel.connection.sleep(REFUSED_PAUSE)
-            self.refused = True
+            self._say_once(problem)
             self.declare(channel)
         except pika.exceptions.NackError:  # for example, the queue is full
-            if not self.refused:
-                say("!", f"The broker refuses a message; trying again every {REFUSED_PAUSE} s")
-            self.refused = True
+            self._say_once(f"The broker refuses a message; trying again every {REFUSED_PAUSE} s")
             channel.connection.sleep(REFUSED_PAUSE)
         else:
-            self.refused = False
+            self.problem = ""
             self.mark_published(message)
             return True
         return False
+
+    def _say_once(self, problem: str) -> None:
+        if problem != self.problem:
+            say("!", problem)
+        self.problem = problem
