@@ -1,4 +1,4 @@
 """Measure programs for lab 13, and report the figures of a run.
 
-It imports kit.amqp, kit.cli, kit.broker and kit.management.
+It imports kit.amqp, kit.cli, kit.broker, kit.management and kit.timeline.
 """

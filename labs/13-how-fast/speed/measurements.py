@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from kit.cli import wait_until
+from kit.timeline.figures import time_in_turn
 from speed.bench import Bench
 from speed.contenders import Contender, read_contenders
 from speed.program import DONE, RECEIVED, Failed, Program, Usage, wait_for
@@ -162,10 +163,7 @@ def sharing(bench: Bench, worker: Contender, sizes: Sizes) -> Values:
 
 def first_come_first_served(tasks: list[str], seconds: float, workers: int = 2) -> float:
     """Return the seconds that waiting tasks take if each goes to the first free worker."""
-    free = [0.0] * workers
-    for task in tasks:
-        free[free.index(min(free))] += len(task) * seconds
-    return max(free)
+    return time_in_turn([(0.0, len(task) * seconds) for task in tasks], workers)
 
 
 def first_received(*workers: Program) -> float:
