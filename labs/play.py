@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from kit.cli import (
+    KIT,
     OK,
     UNEXPECTED,
     USAGE,
@@ -29,7 +30,7 @@ from kit.cli import (
 
 with requirements():
     from kit.amqp import Broker, number
-    from kit.broker.lab import BROKERS, ROOT, broker_url, our_broker
+    from kit.broker.lab import BROKERS, broker_url, our_broker
     from kit.management.counts import count
     from kit.worksheet.environment import pane_environment
     from kit.worksheet.page import Worksheet, find_page, read
@@ -160,7 +161,7 @@ def main(options: argparse.Namespace) -> int:
     width, height = size = tuple(os.get_terminal_size()) if on_screen else (120, 0)
     if on_screen and (width < 64 or height < 12):
         raise Trouble(f"{width}x{height} is too small to show anything", "80x24 or more", USAGE)
-    with Stage(program, page.panes, pane_environment(), cwd=ROOT, size=size) as stage:
+    with Stage(program, page.panes, pane_environment(), cwd=KIT, size=size) as stage:
         if on_screen:
             return play_on_screen(page, stage, options)
         return play_without_screen(page, stage, options.wait)

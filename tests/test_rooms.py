@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kit import amqp, cli
+
 LABS = Path(__file__).parent.parent / "labs"
 ROOMS = sorted(path.parent.name for path in LABS.glob("kit/*/__init__.py"))
 APPLICATIONS = ["07-publish-subscribe", "08-chat", "09-orders", "10-log-pipeline", "11-services"]
@@ -76,3 +78,8 @@ def test_nothing_imports_a_command():
             continue  # it measures producer.py from inside, imported as in ipython
         for module in imports(file):
             assert module.split(".")[0] not in COMMANDS, f"{file} imports {module}"
+
+
+def test_lab_programs_end_with_the_codes_of_the_scripts():
+    for name in ("OK", "UNEXPECTED", "USAGE", "UNREACHABLE", "REFUSED", "INTERRUPTED"):
+        assert getattr(cli, name) == getattr(amqp, name)

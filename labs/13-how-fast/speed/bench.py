@@ -6,18 +6,16 @@ import shlex
 import sys
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pika
 
 from kit.amqp import Broker, BrokerError, declare_queue
-from kit.cli import defer_signals, say
+from kit.cli import KIT, defer_signals, say
 from kit.management.counts import count
 from speed.contenders import Contender
 from speed.program import Program
 
-ROOT = Path(__file__).resolve().parents[3]
-PEERS = ROOT / "labs" / "13-how-fast" / "peers"
+PEERS = KIT / "labs" / "13-how-fast" / "peers"
 
 
 class Bench:
@@ -70,7 +68,7 @@ class Bench:
         """
         values = {"queue": queue, "count": count, "prefetch": prefetch, "seconds": seconds}
         values["limit"] = f"--prefetch {prefetch}" if prefetch else ""
-        paths = {"python": sys.executable, "kit": str(ROOT), "url": self.url}
+        paths = {"python": sys.executable, "kit": str(KIT), "url": self.url}
         values |= {name: shlex.quote(path) for name, path in paths.items()}
         words = shlex.split(command.format(unique=uuid.uuid4().hex, **values))
         settings = {  # the programs in peers/ read these instead of options

@@ -11,10 +11,9 @@ from kit.broker.docker import Compose, dot_env
 from kit.broker.network import greet, is_free, page_answers
 from kit.broker.node import Node
 from kit.broker.versions import is_version
-from kit.cli import Trouble, say
+from kit.cli import KIT, Trouble, say
 
-ROOT = Path(__file__).resolve().parents[3]
-BROKERS = Path(os.environ.get("QUEUE_LAB_BROKER_DIR") or ROOT / ".broker").absolute()
+BROKERS = Path(os.environ.get("QUEUE_LAB_BROKER_DIR") or KIT / ".broker").absolute()
 TRANSPORTS = ("existing", "docker", "installed", "unpacked")  # in the order that `up` tries them
 
 
@@ -26,8 +25,8 @@ class Broker:
         self.node = Node.load(self.folder)
         if port and not page and port + 10_000 < 65_536:
             page = port + 10_000  # as 15672 goes with 5672
-        self.compose = Compose(ROOT, name, self.folder / "docker.json", port, page)
-        settings = {**dot_env(ROOT), **self.compose.ports}
+        self.compose = Compose(KIT, name, self.folder / "docker.json", port, page)
+        settings = {**dot_env(KIT), **self.compose.ports}
         if self.node:  # a node keeps its ports
             port, page = port or self.node.port, page or self.node.management_port
         self.port = port or int(settings.get("LAB_PORT") or 5672)
@@ -218,7 +217,7 @@ def broker_url() -> str:
     """Return the URL of the broker to use: AMQP_URL, or else that of labs/broker.py."""
     if url := os.environ.get("AMQP_URL"):
         return url
-    login = [dot_env(ROOT).get(key) or "guest" for key in ("LAB_USER", "LAB_PASSWORD")]
+    login = [dot_env(KIT).get(key) or "guest" for key in ("LAB_USER", "LAB_PASSWORD")]
     user, password = (urllib.parse.quote(word, safe="") for word in login)
     return f"amqp://{user}:{password}@localhost:{Broker('lab').port}/%2F"
 

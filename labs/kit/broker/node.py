@@ -21,10 +21,10 @@ from pathlib import Path
 from kit.broker import versions
 from kit.broker.network import amqp_answers, free_port, is_free, page_answers
 from kit.broker.process import alive, birth, descendants, locked, send
-from kit.cli import LOCALHOST, Trouble, defer_signals, wait_until
+from kit.cli import KIT, LOCALHOST, Trouble, defer_signals, wait_until
 
 PATIENCE = 90  # seconds for a node to start
-SETTINGS = Path(__file__).resolve().parents[2] / "rabbitmq"  # shared with docker-compose.yml
+SETTINGS = KIT / "labs" / "rabbitmq"  # shared with docker-compose.yml
 
 
 class Node:

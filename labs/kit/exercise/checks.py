@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kit.cli import Trouble
-from kit.exercise.labs import LABS, Lab, relative
+from kit.cli import KIT, Trouble
+from kit.exercise.labs import Lab, relative
 
 # Ignore the student's own pytest configuration, and silence pytest's own output.
 OPTIONS = (
@@ -99,9 +99,7 @@ def check_exercise(
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)
     collector = Collector(task, on_check)
-    code = pytest.main(
-        [*OPTIONS, "--rootdir", str(LABS.parent), str(lab.checks)], plugins=[collector]
-    )
+    code = pytest.main([*OPTIONS, "--rootdir", str(KIT), str(lab.checks)], plugins=[collector])
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     result.checks = collector.checks

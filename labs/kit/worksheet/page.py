@@ -15,9 +15,9 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from kit.cli import UNEXPECTED, USAGE, Trouble
+from kit.cli import KIT, UNEXPECTED, USAGE, Trouble
 
-LABS = Path(__file__).resolve().parents[2]
+LABS = KIT / "labs"
 ANY = "…"
 KINDS = {
     "console": "typed into the pane's shell",
