@@ -152,7 +152,9 @@ class Worker:
         return "worked"
 
     def settle(self) -> None:
-        """Acknowledge what is done and handle what failed, back in the main thread."""
+        """Acknowledge what is done and handle what failed; after a signal, begin no more."""
+        if self.signal:
+            self.drop_waiting()
         while not self.results.empty():
             task, result = self.results.get()
             self.held -= 1
@@ -222,8 +224,6 @@ class Worker:
             raise pika.exceptions.ConsumerCancelled(why)
         self.settle()
         while self.is_busy() and connection.is_open:
-            if self.signal:
-                self.drop_waiting()
             connection.process_data_events(time_limit=TICK)  # heartbeats, and settle()
         if connection.is_open:
             connection.close()
@@ -261,12 +261,12 @@ class Worker:
 
     def report(self) -> bool:
         """Say what became of the messages; return True if one was abandoned in mid-work."""
-        self.drop_waiting()
         with contextlib.suppress(KeyboardInterrupt):
             self.settle()
             while self.is_busy() and self.is_time_to_stop():  # if the connection was lost
                 time.sleep(TICK)
                 self.settle()
+        self.drop_waiting()
         if self.held:
             lost = self.in_hand.is_acknowledged
             self.fates["lost" if lost else "returned"] += 1

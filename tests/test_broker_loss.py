@@ -189,6 +189,20 @@ def test_the_last_of_a_limit_in_hand_when_the_connection_is_cut_takes_no_others(
         assert not any(redelivered for _, redelivered in others)
 
 
+def test_all_of_a_limit_is_worked_on_though_the_connection_is_cut_at_the_last(
+    lab: Lab, worker: Run, gate: Gate, proxy: Proxy, url: str
+):
+    lab.declare()
+    lab.publish(*"abcde")
+    proxy.before_cancel = proxy.cut
+    script = worker(lab, "-n", 3, script=gate.script, url=url)
+    wait_until(lambda: not lab.consumers(), "the connection is cut")
+    gate.open()
+    assert script.wait() == 0, script.text()
+    assert bodies(script) == [*"abc"]
+    assert fates(script) == {"worked": 3, "lost": 0, "returned": 0, "failed": 0}
+
+
 def test_ctrl_c_in_a_task_whose_connection_is_lost_still_says_where_it_went(
     lab: Lab, worker: Run, proxy: Proxy, url: str
 ):
