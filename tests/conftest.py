@@ -238,9 +238,13 @@ class Lab(QueueClient):
         self.connection.channel().queue_declare(queue or self.queue, durable=durable, **arguments)
 
     def peek(self, queue: str | None = None) -> list[dict]:
-        """Return the waiting messages, without pika, which may be unable to decode them."""
+        """Return the messages of a queue without consumers, also those that pika cannot decode."""
+        name = queue or self.queue
+        wait_until(lambda: not self.consumers(name), "no consumer on the queue")
         request = {"count": 10_000, "ackmode": "ack_requeue_true", "encoding": "auto"}
-        return self.broker.api("POST", f"queues/{self.vhost}/{queue or self.queue}/get", request)
+        messages = self.broker.api("POST", f"queues/{self.vhost}/{name}/get", request)
+        wait_until(lambda: self.ready(name) == len(messages), "they are back in the queue")
+        return messages
 
     def consumers(self, queue: str | None = None) -> int:
         """Return the number of consumers of a queue."""
@@ -256,16 +260,9 @@ class Lab(QueueClient):
 
     def remains(self, queue: str | None = None) -> list[tuple[bytes, bool]]:
         """Wait until the queue has no consumer; take its messages as (body, redelivered)."""
-        channel, messages = self.connection.channel(), []
         name = queue or self.queue
-        wait_until(
-            lambda: not channel.queue_declare(name, passive=True).method.consumer_count,
-            "no consumer on the queue",
-        )
-        while (message := channel.basic_get(name, auto_ack=True))[0]:
-            messages.append((message[2], message[0].redelivered))
-        channel.close()
-        return messages
+        wait_until(lambda: not self.consumers(name), "no consumer on the queue")
+        return [(body, method.redelivered) for method, _, body in self.take_all(name)]
 
 
 @pytest.fixture

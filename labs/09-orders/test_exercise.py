@@ -11,7 +11,7 @@ from pika.spec import Basic, Queue
 from kit.exercise.fixture import Exercise
 from kit.exercise.program import Mistake, Program
 
-DELAY = 0.3  # seconds
+DELAY = 0.8  # seconds; a busy machine needs some between two attempts
 
 
 def start(exercise: Exercise, folder: Path, task: int) -> Program:
@@ -116,8 +116,13 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
     warehouse = start(exercise, tmp_path, 2)
     exercise.send(order(1, 42))
     warehouse.wait_for("Attempt 1", "Your warehouse did not print 'Attempt 1: product 42 is ...'.")
-    mark.unlink()
     arguments = declared(exercise, "-retry")
+    ttl = arguments.get("x-message-ttl")
+    assert ttl in (None, DELAY * 1000), (
+        f"With --delay {DELAY} a message waits {ttl} ms in your retry queue, but should wait "
+        f"{DELAY * 1000:.0f}."
+    )
+    mark.unlink()
     nowhere = "x-dead-letter-exchange" not in arguments
     exercise.wait_until(
         lambda: packed(tmp_path)["order 1"],
@@ -132,12 +137,7 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
                 else "x-dead-letter-routing-key has to be the name of the queue it came from."
             )
         ),
-        within=3,
-    )
-    ttl = arguments.get("x-message-ttl")
-    assert ttl == DELAY * 1000, (
-        f"With --delay {DELAY} a message waits {ttl} ms in your retry queue, but should wait "
-        f"{DELAY * 1000:.0f}."
+        within=6,
     )
 
 
@@ -164,7 +164,7 @@ def test_what_fails_too_often_is_parked(exercise: Exercise, tmp_path: Path) -> N
             if warehouse.find("Attempt 2")
             else "Task 3 cannot be judged before task 2 is done: there was no second attempt."
         ),
-        within=4,
+        within=6,
     )
     assert not warehouse.find("Attempt 4"), (
         "Your warehouse makes a fourth attempt, and goes on: count them, three are enough."
