@@ -11,6 +11,9 @@ PARALLEL := -n 8 --dist loadgroup --no-loadscope-reorder
 SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qprocessor.py errors.py \
   broker_loss.py journal.py)
 
+# The tests start thousands of Python programs: let these keep what they have compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test speed test-versions test-pika-next test-docker sync lint broker down clean
 
 help:

@@ -40,7 +40,10 @@ ROOT = Path(__file__).parent.parent
 # Fixtures that start a broker, once in each pytest-xdist worker that uses them.
 BROKERS = {"breakable_broker", "denying_broker", "tls_lab", "node"}
 BREAKABLE_BROKERS = 3  # how many groups of tests share one each
-LONG_PAGES = "06", "11", "04", "05", "09", "10", "02"  # worksheets, the longest first
+LONG_PAGES = "06", "11", "04", "05", "09", "10", "02", "03", "07", "13"  # the longest first
+# Parts of the names of the tests that start before all others, in this order.
+LONG_TESTS = [f"test_worksheet_shows_what_it_prints[{page}-" for page in LONG_PAGES]
+LONG_TESTS.append("test_starting_points.py")
 
 
 # ---- the brokers
@@ -165,10 +168,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(groups[item]))
 
     def place(item: pytest.Item) -> int:
-        page = re.search(r"test_worksheet_shows.*\[(\d+)-", item.name)
-        if page and page[1] in LONG_PAGES:
-            return LONG_PAGES.index(page[1])
-        return len(LONG_PAGES) + (item not in groups) + (not page)
+        for number, part in enumerate(LONG_TESTS):
+            if part in item.nodeid:
+                return number
+        return len(LONG_TESTS) + (item not in groups)
 
     items.sort(key=place)
 

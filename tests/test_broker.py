@@ -273,6 +273,12 @@ def test_a_node_is_private_to_its_machine_and_its_user(node):
         assert cookie.read_bytes() not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+def test_a_node_finds_its_plugins_and_what_they_need_only(node):
+    linked = {path.name.partition("-")[0] for path in (node.folder / "plugins").iterdir()}
+    assert {"rabbit", "rabbit_common", "rabbitmq_management", "cowboy"} <= linked
+    assert not {"rabbitmq_mqtt", "rabbitmq_stomp", "prometheus"} & linked
+
+
 def test_any_process_can_control_a_node_and_kill_leaves_nothing(make_node):
     node = make_node(settings="heartbeat = 17\n")
     node.start()

@@ -107,8 +107,9 @@ def test_two_demos_at_once_run_on_brokers_of_their_own_and_leave_nothing(start: 
     assert [path.name for path in (kit.parent / "brokers").iterdir()] == ["unpacked"]
 
 
-@pytest.mark.parametrize("stop", ["interrupt", "terminate"])
-@pytest.mark.parametrize("when", ["Starting RabbitMQ", "Received 'dddddd'"])
+@pytest.mark.parametrize(
+    ("when", "stop"), [("Starting RabbitMQ", "interrupt"), ("Received 'dddddd'", "terminate")]
+)
 def test_ctrl_c_leaves_nothing(start: Run, kit: Path, stop, when):
     demo = start()
     demo.wait_for(when, within=120)

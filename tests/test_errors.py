@@ -15,6 +15,7 @@ import pytest
 
 from conftest import ROOT, Broker, Lab, Run, Script, open_lab, start_broker, wait_until
 from kit.broker.network import free_port
+from kit.exercise.proxy import Proxy
 
 SCRIPTS = "producer.py", "consumer.py", "qprocessor.py"
 READERS = SCRIPTS[1:]
@@ -148,17 +149,18 @@ def test_when_no_host_answers_all_are_named(fail: Fail, script):
     assert f"127.0.0.8:{port}, 127.0.0.9:{port} (Connection refused)" in error
 
 
-def test_a_broker_that_starts_later_is_waited_for(own_lab: Lab, run: Run):
-    own_lab.declare()
-    node, port = own_lab.broker.node, own_lab.broker.port
-    node.stop()
-    waiting = [run(script, "--queue", "q", *message(script), lab=own_lab) for script in SCRIPTS]
+def test_a_broker_that_starts_later_is_waited_for(lab: Lab, run: Run):
+    lab.declare()
+    port = free_port()
+    url = lab.url.replace(f":{lab.broker.port}/", f":{port}/")
+    waiting = [run(script, "--queue", "q", *message(script), url=url) for script in SCRIPTS]
     for script in waiting:
         script.wait_for(f" [!] Cannot reach RabbitMQ at 127.0.0.1:{port} (Connection refused); try")
-    node.start()
+    proxy = Proxy(lab.broker.port, port)
     for name, script in zip(SCRIPTS, waiting, strict=True):
         script.wait_for(SUCCEEDED[name])
         assert len(script.text("stderr").splitlines()) == 1
+    proxy.close()
 
 
 # ---- the broker refuses

@@ -207,7 +207,8 @@ def test_every_target_names_what_is_measured():
 
 def test_what_cannot_be_measured_is_a_dash_everywhere():
     found = result(MILLISECONDS, kit=[None], other=[3])
-    assert not found.judge(Target("name", MILLISECONDS, "kit", 1, "other"))
+    verdict = ("unknown", "name: kit or other could not be measured for noise")
+    assert found.judge(Target("name", MILLISECONDS, "kit", 1, "other")) == verdict
     assert "  -" in report.as_text(found)
     assert "| kit | - |  |  |" in report.as_markdown({}, "", [found])
     json.loads(report.as_json({}, "", [found]))

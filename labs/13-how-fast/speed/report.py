@@ -22,7 +22,7 @@ def rows(result: Result, metric: Metric) -> list[tuple[str, str, str, str]]:
 
 
 def verdicts(results: list[Result]) -> list[tuple[str, str]]:
-    """Return "pass" or "behind" and a sentence for each target that was measured."""
+    """Return "pass", "behind" or "unknown" and a sentence for each target of the run."""
     by_name = {result.measurement.name: result for result in results}
     found = [by_name[one.measurement].judge(one) for one in TARGETS if one.measurement in by_name]
     return [verdict for verdict in found if verdict]
@@ -42,7 +42,7 @@ def as_text(result: Result) -> str:
 
 
 def targets_as_text(results: list[Result]) -> str:
-    lines = [f"  {word:<6}  {sentence}\n" for word, sentence in verdicts(results)]
+    lines = [f"  {word:<7}  {sentence}\n" for word, sentence in verdicts(results)]
     return "".join([f"\n{TARGETS_TITLE}, in this run\n", *lines]) if lines else ""
 
 

@@ -88,13 +88,16 @@ class Result:
         return dict(reversed(best_first) if metric.more_is_better else best_first)
 
     def judge(self, target: Target) -> tuple[str, str] | None:
-        """Return "pass" or "behind" and a sentence, or None if one of the two was not measured."""
+        """Return "pass", "behind" or "unknown" and a sentence, or None if one did not take part."""
         _, metric, contender, limit, than = target
         spreads = self.spreads(metric)
         if than == BEST_PEER:
             than = next((name for name in spreads if spreads[name].kind == "peer"), than)
         if not (reached := ratio(spreads, contender, than)):
-            return None
+            if not {contender, than} <= self.values.keys():
+                return None
+            what = f"{contender} or {than} could not be measured for noise"
+            return "unknown", f"{self.measurement.name}: {what}"
         bound = f"at {'least' if metric.more_is_better else 'most'} {limit:g}"
         is_met = float(reached) >= limit if metric.more_is_better else float(reached) <= limit
         what = f"{contender} has {reached} x the {metric.unit} of {than} (wanted: {bound})"

@@ -212,7 +212,8 @@ class Node:
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
-            "RABBITMQ_PLUGINS_EXPAND_DIR": str(folder / "plugins"),
+            "RABBITMQ_PLUGINS_DIR": str(folder / "plugins"),
+            "RABBITMQ_PLUGINS_EXPAND_DIR": str(folder / "expanded"),
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
@@ -244,6 +245,27 @@ class Node:
         _write(self.folder / "rabbitmq.conf", "\n".join(self._configuration().values()) + "\n")
         _write(self.folder / "enabled_plugins", f"[{','.join(self.plugins)}].\n")
         _write(self.folder / "advanced.config", self.advanced or "[].\n")
+        self._link_plugins()
+
+    def _link_plugins(self) -> None:
+        """Link the enabled plugins, and the applications that they need, into the folder.
+
+        Erlang looks for each module in one application after the other: with half of them
+        RabbitMQ 3.10 starts in three quarters of the time.
+        """
+        every = {path.name.partition("-")[0]: path for path in self.rabbitmq.plugins.iterdir()}
+        needed = ["rabbit", "rabbitmq_prelaunch", *self.plugins]
+        if any(path.suffix == ".ez" for path in every.values()):  # archives: take them all
+            needed = [*every]
+        for name in needed:  # it grows meanwhile
+            for file in every[name].glob("ebin/*.app") if name in every else ():
+                applications = re.search(r"{applications,\s*\[(.*?)]", file.read_text(), re.DOTALL)
+                needed += {*re.findall(r"\w+", applications[1])} - {*needed}
+        links = self.folder / "plugins"
+        shutil.rmtree(links, ignore_errors=True)
+        links.mkdir()
+        for path in {every[name] for name in needed if name in every}:
+            (links / path.name).symlink_to(path)
 
     def _configuration(self) -> dict[str, str]:
         """Return the lines of rabbitmq.conf by key; a later line replaces an earlier one."""

@@ -42,6 +42,11 @@ class RabbitMQ:
     version: tuple[int, ...]
 
     @property
+    def plugins(self) -> Path:
+        """Return the folder of RabbitMQ's own applications, plugins and libraries."""
+        return self.scripts.parent / "plugins"
+
+    @property
     def epmd(self) -> Path:
         """Return Erlang's name server: beside `erl`, or in the runtime's own folder."""
         root = (self.erlang / "erl").resolve().parents[1]
