@@ -14,7 +14,7 @@ SCRIPT_TESTS := $(addprefix tests/test_,standalone.py producer.py consumer.py qp
 # The tests start thousands of Python programs: let these keep what they have compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test speed test-versions test-pika-next test-docker sync lint broker down clean
+.PHONY: help demo test unpack python speed test-versions test-pika-next test-docker sync lint broker down clean
 
 help:
 	@echo "make demo            see it work: three workers, one is killed, nothing is lost"
@@ -32,9 +32,13 @@ help:
 demo: .venv/ready
 	@$(BIN)/python labs/demo.py
 
-test: .venv/ready-for-tests
+test:
+	@$(MAKE) --no-print-directory -j 2 .venv/ready-for-tests unpack
 	@echo " [*] All tests, eight at a time, the longest first ..."
 	@$(BIN)/python $(PYTEST) $(PARALLEL)
+
+unpack: python
+	@PYTHONPATH=labs $(PYTHON) tests/unpack.py
 
 # For a release. Not a test: it needs an idle machine, and a person who reads the figures.
 speed: .venv/ready
@@ -82,6 +86,11 @@ down:
 clean: down
 	@rm -rf .venv .venv-next .broker
 
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "make: Python 3.10 or newer is needed" >&2; \
+	       echo "  try: make PYTHON=python3.12 ..." >&2; exit 1; }
+
 # The packages that only single labs or the tests need.
 MORE := $(wildcard labs/*/requirements*.txt) tests/requirements.txt
 
@@ -92,10 +101,7 @@ MORE := $(wildcard labs/*/requirements*.txt) tests/requirements.txt
 	       echo "  try: the same again once the network is there" >&2; exit 1; }
 	@touch $@
 
-.venv/ready: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-	  || { echo "make: Python 3.10 or newer is needed" >&2; \
-	       echo "  try: make PYTHON=python3.12 ..." >&2; exit 1; }
+.venv/ready: requirements.txt pyproject.toml | python
 	@echo " [*] Making .venv and installing requirements.txt ..."
 	@$(PYTHON) -m venv .venv >/dev/null 2>&1 && $(BIN)/python -m pip --version >/dev/null 2>&1 \
 	  || { rm -rf .venv; echo "make: this Python cannot make a virtual environment" >&2; \

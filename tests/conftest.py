@@ -510,5 +510,5 @@ def wait_until(condition: Callable[[], object], what: str = "", within: float = 
     end = time.monotonic() + within
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {within} s: {what or condition}"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return value

@@ -1,0 +1,25 @@
+"""Unpack the RabbitMQ and the tmux that this machine lacks.
+
+`make test` does it while pip installs the packages, so it needs no packages itself:
+
+    PYTHONPATH=labs python3 tests/unpack.py
+"""
+
+import argparse
+from pathlib import Path
+
+from kit.broker import versions
+from kit.cli import run
+from kit.worksheet.panes import tmux
+
+UNPACKED = Path(__file__).parents[1] / ".broker" / "unpacked"
+
+
+def main(options: argparse.Namespace) -> int:
+    versions.get(UNPACKED)
+    tmux(UNPACKED)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, argparse.Namespace())
