@@ -50,9 +50,9 @@ class Program(Script):
             file.seek(0)
             super().__init__(command, environment, file, cwd, own_session=True)
 
-    def _read(self, name: str, stream) -> None:
+    def _read(self, name: str, pipe: int) -> None:
         rest = b""
-        while chunk := os.read(stream.fileno(), 1 << 20):
+        while chunk := os.read(pipe, 1 << 20):
             now = time.monotonic()
             lines, _, rest = (rest + chunk).rpartition(b"\n")
             if name == "stderr" and lines.strip():

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import queue
+import select
 import signal
 import subprocess
 import threading
@@ -37,7 +38,7 @@ class Script:
         most_lines: int | None = None,
         own_session: bool = False,
     ) -> None:
-        self.lines: list[Line] = []
+        self._lines: list[Line] = []
         self.started = time.monotonic()
         self.ended = math.inf
         self.most_lines = most_lines
@@ -52,30 +53,56 @@ class Script:
             stderr=subprocess.PIPE,
             start_new_session=own_session,  # then Ctrl-C stops only the watching program
         )
-        self._readers = [
-            threading.Thread(target=self._read, args=(name, getattr(self.process, name)))
-            for name in ("stdout", "stderr")
-        ]
+        pipes = {name: getattr(self.process, name).fileno() for name in ("stdout", "stderr")}
+        self._open = set(pipes.values())
+        # Held while a reader empties its pipe, so that `lines` knows which lines are missing.
+        self._taking = contextlib.nullcontext() if os.name == "nt" else threading.Lock()
+        self._readers = [threading.Thread(target=self._read, args=pipe) for pipe in pipes.items()]
         for reader in self._readers:
             reader.start()
 
-    def _read(self, name: str, stream) -> None:
-        while raw := stream.readline(LONGEST):
-            self._size += len(raw)
-            if self.floods():
-                self.kill()
-                continue
-            text = raw.decode(errors="backslashreplace").rstrip("\n")
-            self.lines.append(Line(time.monotonic(), name, text))
+    def _read(self, name: str, pipe: int) -> None:
+        rest = b""
+        while pipe in self._open:
+            if os.name != "nt":  # Windows cannot wait for a pipe, only read it
+                select.select([pipe], [], [])
+            with self._taking:
+                data = os.read(pipe, LONGEST)
+                self._size += len(data)
+                *whole, rest = (rest + data).split(b"\n")
+                if rest and (not data or len(rest) >= LONGEST):
+                    whole, rest = [*whole, rest], b""
+                if self.floods():
+                    self.kill()
+                    whole = []
+                for raw in whole:
+                    text = raw.decode(errors="backslashreplace")
+                    self._lines.append(Line(time.monotonic(), name, text))
+                if not data:  # it has ended, or closed this stream
+                    self._open.remove(pipe)
+                    self.ended = time.monotonic()
             self._new.put(None)
-        self.ended = time.monotonic()  # it has ended, or closed this stream
-        self._new.put(None)
+
+    @property
+    def lines(self) -> list[Line]:
+        """Return all lines that were printed so far.
+
+        A line on one stream is not missing while a later one on the other stream is there, except
+        on Windows.
+        """
+        end = time.monotonic() + 1  # a program that prints without end is never read to its end
+        while True:
+            with self._taking:
+                unread = os.name != "nt" and select.select([*self._open], [], [], 0)[0]
+                if not unread or time.monotonic() > end:
+                    return self._lines.copy()
+            time.sleep(0.001)
 
     def floods(self) -> bool:
         """Return True if it printed more than `most_lines`."""
         if self.most_lines is None:
             return False
-        return len(self.lines) >= self.most_lines or self._size > 100 * self.most_lines
+        return len(self._lines) >= self.most_lines or self._size > 100 * self.most_lines
 
     def has_ended(self) -> bool:
         """Return True if it has ended and its whole output is read."""
