@@ -96,9 +96,11 @@ MORE := $(wildcard labs/*/requirements*.txt) tests/requirements.txt
 
 .venv/ready-for-tests: .venv/ready $(MORE)
 	@echo " [*] Installing what single labs and the tests need ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(MORE:%=-r %) \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(MORE:%=-r %) \
 	  || { echo "make: the packages of $(MORE) could not be installed" >&2; \
 	       echo "  try: the same again once the network is there" >&2; exit 1; }
+	@# On all processors; pip would take one. Some packages hold templates that are no Python.
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 	@touch $@
 
 .venv/ready: requirements.txt pyproject.toml | python

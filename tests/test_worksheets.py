@@ -116,7 +116,7 @@ def test_worksheet_shows_what_it_prints(
     page: Worksheet, kit: Path, environment: dict[str, str]
 ) -> None:
     with Stage(tmux(UNPACKED), page.panes, environment, cwd=kit) as stage:
-        player = Player(stage.panes)
+        player = Player(stage.panes, deadline=120)
         failure = ""
         try:
             for block in page.blocks:

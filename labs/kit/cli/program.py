@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-DEADLINE = 30  # seconds to wait for a line or a state before failing
+DEADLINE = 60  # seconds to wait for a line or a state before failing
 LONGEST = 65_536  # bytes; a longer line is read in pieces
 
 
