@@ -1,16 +1,19 @@
 """Test the exercises: starters fail, solutions pass, every task has its hint and its check."""
 
 import difflib
-import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, Lab, wait_until
+from kit.exercise.checks import Result, check_exercise
+from kit.exercise.labs import all_labs
 
 FOLDERS = sorted(path.parent for path in (ROOT / "labs").glob("[0-9]*/test_exercise.py"))
 FILES = {"README.md", "starter.py", "solution.py", "test_exercise.py"}
@@ -52,31 +55,41 @@ def variant(number: int, fixed: set[int]) -> str:
     return "".join(new if todo and todo <= fixed else old for old, new, todo in changes(number))
 
 
-def check(
-    number: int, text: str, lab: Lab, folder: Path, *options: str, brokers: Path | None = None
-) -> dict:
-    """Check a text; return the result of check.py --json."""
-    file = folder / "exercise.py"
-    file.write_text(text)
-    done = subprocess.run(
-        [sys.executable, ROOT / "labs/check.py", str(number), "--file", file, "--json", *options],
-        env=os.environ
-        | {
-            "AMQP_URL": lab.url,
-            "PYTHONPATH": str(ROOT),
-            "QUEUE_LAB_BROKER_DIR": str(brokers or folder / "none"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
-    assert done.returncode in (0, 1), done.stderr
-    result = json.loads(done.stdout)
-    assert not [one for one in result["checks"] if one["outcome"] == "broken"], result
-    result["done"] = {task["task"]: task["done"] for task in result["tasks"]}
-    result["says"] = " ".join(one["says"] for one in result["checks"])
-    assert result["passed"] == (done.returncode == 0)
-    return result
+@dataclass
+class Checked(Result):
+    """A Result with the sentences of all checks in one text."""
+
+    @property
+    def says(self) -> str:
+        return " ".join(one.says for one in self.checks)
+
+
+Check = Callable[..., Checked]
+
+
+@pytest.fixture
+def check(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Check:
+    """Return a function that checks a text in this process, as `labs/check.py --watch` does.
+
+    The broker is the student's own, which a check may restart, only with `own_lab`.
+    """
+
+    def check(
+        number: int, text: str, task: int | None = None, own_lab: Lab | None = None
+    ) -> Checked:
+        brokers = own_lab.broker.node.folder.parent if own_lab else tmp_path / "none"
+        monkeypatch.setattr("kit.broker.lab.BROKERS", brokers)
+        monkeypatch.setenv("AMQP_URL", (own_lab or request.getfixturevalue("lab")).url)
+        for name in ("LAB_EXERCISE", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_ADDOPTS"):
+            monkeypatch.setenv(name, "")  # check_exercise sets them, and we restore them
+        file = tmp_path / "exercise.py"
+        file.write_text(text)
+        result = check_exercise(all_labs()[number], file, task, lambda check: None)
+        assert not result.problem
+        assert not [one for one in result.checks if one.outcome == "broken"], result
+        return Checked(**vars(result))
+
+    return check
 
 
 # All tasks but the last of each exercise.
@@ -84,34 +97,30 @@ NOT_LAST = [(number, task) for number in EXERCISES for task in tasks(number)[:-1
 
 
 @pytest.mark.parametrize("number", EXERCISES)
-def test_a_starter_fails_in_every_task(number: int, lab: Lab, tmp_path: Path):
-    result = check(number, starter(number), lab, tmp_path)
-    assert result["done"] == dict.fromkeys(tasks(number), False)
-    assert all(one["says"] for one in result["checks"] if one["outcome"] != "passed")
-    assert "Traceback" not in result["says"]
+def test_a_starter_fails_in_every_task(number: int, check: Check):
+    result = check(number, starter(number))
+    assert result.done == dict.fromkeys(tasks(number), False)
+    assert all(one.says for one in result.checks if one.outcome != "passed")
+    assert "Traceback" not in result.says
 
 
 @pytest.mark.parametrize("number", EXERCISES)
-def test_a_solution_passes(number: int, lab: Lab, tmp_path: Path):
-    result = check(number, solution(number), lab, tmp_path)
-    assert result["done"] == dict.fromkeys(tasks(number), True), result["says"]
+def test_a_solution_passes(number: int, lab: Lab, check: Check):
+    result = check(number, solution(number))
+    assert result.done == dict.fromkeys(tasks(number), True), result.says
     wait_until(lambda: lab.broker.api("GET", f"queues/{lab.vhost}") == [], "no queue is left")
 
 
 @pytest.mark.parametrize(("number", "task"), NOT_LAST)
-def test_who_goes_from_task_to_task_sees_each_pass(
-    number: int, task: int, lab: Lab, tmp_path: Path
-):
-    result = check(number, variant(number, set(range(1, task + 1))), lab, tmp_path)
-    so_far = {other: done for other, done in result["done"].items() if other <= task + 1}
-    assert so_far == {other: other <= task for other in so_far}, result["says"]
+def test_who_goes_from_task_to_task_sees_each_pass(number: int, task: int, check: Check):
+    result = check(number, variant(number, set(range(1, task + 1))))
+    so_far = {other: done for other, done in result.done.items() if other <= task + 1}
+    assert so_far == {other: other <= task for other in so_far}, result.says
 
 
 @pytest.mark.parametrize(("number", "task"), NOT_LAST)
-def test_a_task_left_out_fails(number: int, task: int, lab: Lab, tmp_path: Path):
-    text = variant(number, set(tasks(number)) - {task})
-    result = check(number, text, lab, tmp_path, "--task", str(task))
-    assert result["done"] == {task: False}
+def test_a_task_left_out_fails(number: int, task: int, check: Check):
+    assert check(number, variant(number, set(tasks(number)) - {task}), task).done == {task: False}
 
 
 ACK = "        channel.basic_ack(method.delivery_tag)\n"
@@ -216,13 +225,13 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("number", "task", "right", "wrong", "says"), MISTAKES)
 def test_the_sentence_names_the_mistake(
-    number: int, task: int, right: str, wrong: str, says: str, lab: Lab, tmp_path: Path
+    number: int, task: int, right: str, wrong: str, says: str, check: Check
 ):
     text = solution(number)
     assert text.count(right) == 1
-    result = check(number, text.replace(right, wrong), lab, tmp_path, "--task", str(task))
-    assert result["done"] == {task: False}
-    assert says in result["says"]
+    result = check(number, text.replace(right, wrong), task)
+    assert result.done == {task: False}
+    assert says in result.says
 
 
 def test_the_hint_is_that_of_the_task_to_blame(lab: Lab, tmp_path: Path):
@@ -240,20 +249,19 @@ def test_the_hint_is_that_of_the_task_to_blame(lab: Lab, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("transient_queues")
-def test_exercise_7_wants_queues_that_survive_a_restart(lab: Lab, tmp_path: Path):
+def test_exercise_7_wants_queues_that_survive_a_restart(check: Check):
     text = solution(7)
     assert text.count("queue, durable=True") == 1
-    result = check(7, text.replace("queue, durable=True", "queue"), lab, tmp_path)
-    assert result["done"] == {1: True, 2: True, 3: False}
-    assert "not over a restart of the broker: add durable=True." in result["says"]
+    result = check(7, text.replace("queue, durable=True", "queue"))
+    assert result.done == {1: True, 2: True, 3: False}
+    assert "not over a restart of the broker: add durable=True." in result.says
 
 
-def test_a_broker_of_ours_is_restarted(own_lab: Lab, tmp_path: Path):
-    brokers = own_lab.broker.node.folder.parent
-    result = check(4, solution(4), own_lab, tmp_path, brokers=brokers)
-    assert result["passed"], result["says"]
-    last = result["checks"][-1]
-    assert ("restarted" in last["asks"], last["outcome"]) == (True, "passed")
+def test_a_broker_of_ours_is_restarted(own_lab: Lab, check: Check):
+    result = check(4, solution(4), own_lab=own_lab)
+    assert result.passed, result.says
+    last = result.checks[-1]
+    assert ("restarted" in last.asks, last.outcome) == (True, "passed")
     own_lab.reconnect()
 
 

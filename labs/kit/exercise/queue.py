@@ -1,5 +1,7 @@
 """A client of one queue: plain pika and nothing else."""
 
+import contextlib
+
 import pika
 
 
@@ -15,6 +17,9 @@ class QueueClient:
         return pika.BlockingConnection(pika.URLParameters(self.url))
 
     def reconnect(self) -> None:
+        """Close the connection, which deletes its exclusive queues, and make another one."""
+        with contextlib.suppress(pika.exceptions.AMQPError):  # it is lost
+            self.connection.close()
         self.connection = self.connect()
 
     def declare(self, queue: str | None = None, **arguments) -> None:
