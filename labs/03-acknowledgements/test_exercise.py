@@ -77,7 +77,7 @@ def test_done_is_done(exercise: Exercise) -> None:
         "Your worker acknowledges some tasks but not all.",
         2,
     )
-    worker.end()
+    exercise.end(worker)
     exercise.wait_ready(0, "Your worker did all its tasks, and yet some came back to the queue.")
 
 
@@ -100,9 +100,6 @@ def test_refuses_what_nobody_can_do(exercise: Exercise) -> None:
         "Your worker failed on a task and told the broker nothing: the task stays unacknowledged "
         "for as long as the worker lives."
     )
-    worker.end()
-    exercise.wait_until(
-        lambda: exercise.consumers() == 0, "Your worker is gone, but still subscribed."
-    )
+    exercise.end(worker)
     bodies = [body for _, _, body in exercise.take()]
     assert b"why?" not in bodies, "The task that cannot be done came back to the queue."

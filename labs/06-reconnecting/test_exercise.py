@@ -119,7 +119,7 @@ def test_cut_in_the_middle_of_a_task(exercise: Exercise) -> None:
         "Your worker came back and did not acknowledge what it did.",
         within=3,
     )
-    worker.end()
+    exercise.end(worker)
     exercise.wait_ready(0, "Your worker did all tasks, and yet some came back to the queue.")
 
 

@@ -94,8 +94,7 @@ def test_an_order_is_packed_once(exercise: Exercise, tmp_path: Path) -> None:
         f"packed.txt should have a line for each of the orders 1, 2 and 12, and has {dict(lines)}."
     )
     # An order may also have been packed before a restart.
-    warehouse.end()
-    exercise.wait_until(lambda: exercise.consumers() == 0, "Your warehouse is still subscribed.")
+    exercise.end(warehouse)
     begun = len(exercise.sent(Basic.Ack))
     start(exercise, tmp_path, 1)
     exercise.send(order(2, 7))

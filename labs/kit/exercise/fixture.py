@@ -70,6 +70,11 @@ class Exercise:
         program.wait("Your program does not end once it has sent its messages.")
         return program
 
+    def end(self, program: Program) -> None:
+        """Kill the only worker, and wait until what it held is back in the queue."""
+        program.end()
+        self.wait_until(lambda: self.consumers() == 0, "Your worker is gone, but still subscribed.")
+
     def url_with(self, *, password: str | None = None, vhost: str | None = None) -> str:
         """Return the program's broker URL with another password or vhost."""
         where = pika.URLParameters(self.proxy_url)
