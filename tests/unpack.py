@@ -6,13 +6,12 @@
 """
 
 import argparse
-from pathlib import Path
 
 from kit.broker import versions
-from kit.cli import run
+from kit.cli import KIT, run
 from kit.worksheet.panes import tmux
 
-UNPACKED = Path(__file__).parents[1] / ".broker" / "unpacked"
+UNPACKED = KIT / ".broker" / "unpacked"
 
 
 def main(options: argparse.Namespace) -> int:

@@ -77,7 +77,8 @@ def test_done_is_done(exercise: Exercise) -> None:
         "Your worker acknowledges some tasks but not all.",
         2,
     )
-    exercise.end(worker)
+    worker.end()
+    exercise.wait_until_returned()
     exercise.wait_ready(0, "Your worker did all its tasks, and yet some came back to the queue.")
 
 
@@ -100,6 +101,7 @@ def test_refuses_what_nobody_can_do(exercise: Exercise) -> None:
         "Your worker failed on a task and told the broker nothing: the task stays unacknowledged "
         "for as long as the worker lives."
     )
-    exercise.end(worker)
+    worker.end()
+    exercise.wait_until_returned()
     bodies = [body for _, _, body in exercise.take()]
     assert b"why?" not in bodies, "The task that cannot be done came back to the queue."

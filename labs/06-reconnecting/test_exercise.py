@@ -119,7 +119,8 @@ def test_cut_in_the_middle_of_a_task(exercise: Exercise) -> None:
         "Your worker came back and did not acknowledge what it did.",
         within=3,
     )
-    exercise.end(worker)
+    worker.end()
+    exercise.wait_until_returned()
     exercise.wait_ready(0, "Your worker did all tasks, and yet some came back to the queue.")
 
 

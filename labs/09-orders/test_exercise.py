@@ -11,7 +11,7 @@ from pika.spec import Basic, Queue
 from kit.exercise.fixture import Exercise
 from kit.exercise.program import Mistake, Program
 
-DELAY = 0.8  # seconds; a busy machine needs some between two attempts
+DELAY = 0.8  # seconds; leaves a busy machine time between two attempts
 
 
 def start(exercise: Exercise, folder: Path, task: int) -> Program:
@@ -94,7 +94,8 @@ def test_an_order_is_packed_once(exercise: Exercise, tmp_path: Path) -> None:
         f"packed.txt should have a line for each of the orders 1, 2 and 12, and has {dict(lines)}."
     )
     # An order may also have been packed before a restart.
-    exercise.end(warehouse)
+    warehouse.end()
+    exercise.wait_until_returned()
     begun = len(exercise.sent(Basic.Ack))
     start(exercise, tmp_path, 1)
     exercise.send(order(2, 7))
@@ -117,10 +118,11 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
     warehouse.wait_for("Attempt 1", "Your warehouse did not print 'Attempt 1: product 42 is ...'.")
     arguments = declared(exercise, "-retry")
     ttl = arguments.get("x-message-ttl")
-    assert ttl in (None, DELAY * 1000), (
+    wrong = (
         f"With --delay {DELAY} a message waits {ttl} ms in your retry queue, but should wait "
         f"{DELAY * 1000:.0f}."
     )
+    assert ttl in (None, DELAY * 1000), wrong
     mark.unlink()
     nowhere = "x-dead-letter-exchange" not in arguments
     exercise.wait_until(
@@ -138,6 +140,7 @@ def test_what_fails_is_tried_again_later(exercise: Exercise, tmp_path: Path) -> 
         ),
         within=6,
     )
+    assert ttl is not None, wrong
 
 
 def declared(exercise: Exercise, end: str) -> dict:

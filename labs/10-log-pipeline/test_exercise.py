@@ -79,7 +79,8 @@ def test_a_killed_sink_loses_nothing(exercise: Exercise, tmp_path: Path) -> None
         lambda: acknowledged(exercise) or sink.has_ended(),
         "Your sink wrote a file, and the broker knows nothing of it: acknowledge the batch.",
     )
-    exercise.end(sink)
+    sink.end()
+    exercise.wait_until_returned()
     exercise.wait_ready(
         0,
         "Your sink acknowledged some records of a batch, not all: multiple=True, with the tag of "
@@ -144,7 +145,7 @@ def test_no_file_is_torn(exercise: Exercise, tmp_path: Path) -> None:
         "reader takes it for complete."
     )
     assert not rows(folder), "Your sink was killed in the middle of writing, and left half a file."
-    exercise.end(sink)
+    exercise.wait_until_returned()
     if not exercise.ready():  # it was acknowledged too early: that is task 1
         send(exercise, "abcde")
     sink = start(exercise, folder)

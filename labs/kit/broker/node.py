@@ -24,6 +24,8 @@ from kit.broker.process import alive, birth, descendants, locked, send
 from kit.cli import KIT, LOCALHOST, Trouble, defer_signals, wait_until
 
 PATIENCE = 90  # seconds for a node to start
+# What an application needs, in its .app file: {applications, [kernel, stdlib]}
+APPLICATIONS = re.compile(r"{\s*applications\s*,\s*\[(.*?)]", re.DOTALL)
 SETTINGS = KIT / "labs" / "rabbitmq"  # shared with docker-compose.yml
 
 
@@ -259,8 +261,8 @@ class Node:
             needed = [*every]
         for name in needed:  # it grows meanwhile
             for file in every[name].glob("ebin/*.app") if name in every else ():
-                applications = re.search(r"{applications,\s*\[(.*?)]", file.read_text(), re.DOTALL)
-                needed += {*re.findall(r"\w+", applications[1])} - {*needed}
+                for listed in APPLICATIONS.findall(file.read_text()):
+                    needed += {*re.findall(r"\w+", listed)} - {*needed}
         links = self.folder / "plugins"
         shutil.rmtree(links, ignore_errors=True)
         links.mkdir()

@@ -70,11 +70,6 @@ class Exercise:
         program.wait("Your program does not end once it has sent its messages.")
         return program
 
-    def end(self, program: Program) -> None:
-        """Kill the only worker, and wait until what it held is back in the queue."""
-        program.end()
-        self.wait_until(lambda: self.consumers() == 0, "Your worker is gone, but still subscribed.")
-
     def url_with(self, *, password: str | None = None, vhost: str | None = None) -> str:
         """Return the program's broker URL with another password or vhost."""
         where = pika.URLParameters(self.proxy_url)
@@ -122,6 +117,10 @@ class Exercise:
         self.ready()
         channel = self.client.connection.channel()
         return channel.queue_declare(self.queue, passive=True).method.consumer_count
+
+    def wait_until_returned(self) -> None:
+        """Wait until the broker knows that the workers have ended; what they held is back then."""
+        self.wait_until(lambda: self.consumers() == 0, "Your worker is gone, but still subscribed.")
 
     def is_durable(self) -> bool:
         """Return True if the queue is durable; the broker lets us redeclare it only as it is."""
