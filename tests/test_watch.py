@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 import rich.screen
@@ -443,27 +442,6 @@ def test_it_ends_with_its_terminal_and_when_it_is_asked_to(lab, xterm, how):
         assert terminal.wait(5) == 0
         left = terminal.text.rpartition("\x1b[?1049l")
         assert left[1] and "\x1b[?25h" in left[0][-20:] + left[2]
-
-
-def test_it_costs_little(lab, xterm):
-    for number in range(5):
-        lab.declare(f"queue-{number}")
-        channel = lab.connection.channel()
-        for _ in range(2):
-            channel.basic_consume(f"queue-{number}", lambda *_: None)
-    terminal = xterm("--interval", "0.2")
-    terminal.wait_for("queue-4")
-
-    def used() -> float:
-        words = Path(f"/proc/{terminal.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, words[11:13])) / os.sysconf("SC_CLK_TCK")
-
-    before, began = used(), time.monotonic()
-    for number in range(8):  # each changes the screen
-        lab.publish("a", queue=f"queue-{number % 5}")
-        read_for(terminal, 0.3)
-    share = (used() - before) / (time.monotonic() - began)
-    assert share < 5 * 0.03, "five times the default rate costs more than five times 3 %"
 
 
 # ---- layout, without a broker
