@@ -127,7 +127,8 @@ def test_up_kill_restart_and_down_keep_the_data_and_wipe_removes_them(broker, pr
     assert (again.returncode, "already up" in again.stdout) == (0, True)
     status = broker("status")
     assert (status.returncode, f"up on port {port}" in status.stdout) == (0, True)
-    assert "RabbitMQ" in broker("logs").stdout
+    # RabbitMQ writes its log up to 2 s late.
+    wait_until(lambda: "RabbitMQ" in broker("logs").stdout)
 
     assert broker("restart").returncode == 0
     assert broker("kill").returncode == 0
@@ -277,6 +278,15 @@ def test_a_node_finds_its_plugins_and_what_they_need_only(node):
     linked = {path.name.partition("-")[0] for path in (node.folder / "plugins").iterdir()}
     assert {"rabbit", "rabbit_common", "rabbitmq_management", "cowboy"} <= linked
     assert not {"rabbitmq_mqtt", "rabbitmq_stomp", "prometheus"} & linked
+
+
+def test_a_node_loads_the_code_of_its_plugins_at_once(node):
+    command = Path(f"/proc/{node.pid}/cmdline").read_bytes()
+    assert b"-run\0file\0script\0preload\0" in command
+    assert Path(f"/proc/{node.pid}/cwd").resolve() == node.folder.resolve()
+    preload = (node.folder / "preload").read_text()
+    assert "rabbitmq_management" in preload and "mnesia" in preload
+    assert node.ctl("eval", preload) == "ok\n"
 
 
 def test_any_process_can_control_a_node_and_kill_leaves_nothing(make_node):

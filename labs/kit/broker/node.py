@@ -26,6 +26,13 @@ from kit.cli import KIT, LOCALHOST, Trouble, defer_signals, wait_until
 PATIENCE = 90  # seconds for a node to start
 # What an application needs, in its .app file: {applications, [kernel, stdlib]}
 APPLICATIONS = re.compile(r"{\s*applications\s*,\s*\[(.*?)]", re.DOTALL)
+# Erlang code to load all modules of some applications at once.
+PRELOAD = """
+Folders = [code:lib_dir(Name) || Name <- [%s]],
+Files = [filelib:wildcard("ebin/*.beam", Folder) || Folder <- Folders, is_list(Folder)],
+Names = [filename:basename(File, ".beam") || File <- lists:append(Files)],
+code:ensure_modules_loaded([list_to_atom(Name) || Name <- Names]).
+"""
 SETTINGS = KIT / "labs" / "rabbitmq"  # shared with docker-compose.yml
 
 
@@ -122,6 +129,7 @@ class Node:
             wait_until(lambda: not is_free(int(epmd_port)), 20)
             # With RUNNING_UNDER_SYSTEMD the script becomes the node, so its pid is the node's.
             environment["RUNNING_UNDER_SYSTEMD"] = "true"
+            environment["ERL_AFLAGS"] = "-run file script preload"
             node = self._spawn([self.rabbitmq.scripts / "rabbitmq-server"], environment, output)
         state = {
             "node": [node.pid, birth(node.pid)],
@@ -247,27 +255,30 @@ class Node:
         _write(self.folder / "rabbitmq.conf", "\n".join(self._configuration().values()) + "\n")
         _write(self.folder / "enabled_plugins", f"[{','.join(self.plugins)}].\n")
         _write(self.folder / "advanced.config", self.advanced or "[].\n")
-        self._link_plugins()
-
-    def _link_plugins(self) -> None:
-        """Link the enabled plugins, and the applications that they need, into the folder.
-
-        Erlang looks for each module in one application after the other: with half of them
-        RabbitMQ 3.10 starts in three quarters of the time.
-        """
-        every = {path.name.partition("-")[0]: path for path in self.rabbitmq.plugins.iterdir()}
-        needed = ["rabbit", "rabbitmq_prelaunch", *self.plugins]
-        if any(path.suffix == ".ez" for path in every.values()):  # archives: take them all
-            needed = [*every]
-        for name in needed:  # it grows meanwhile
-            for file in every[name].glob("ebin/*.app") if name in every else ():
-                for listed in APPLICATIONS.findall(file.read_text()):
-                    needed += {*re.findall(r"\w+", listed)} - {*needed}
+        plugins = {path.name.partition("-")[0]: path for path in self.rabbitmq.plugins.iterdir()}
+        needed = self._needed_applications(plugins)
+        _write(self.folder / "preload", PRELOAD % ", ".join(needed))
         links = self.folder / "plugins"
         shutil.rmtree(links, ignore_errors=True)
         links.mkdir()
-        for path in {every[name] for name in needed if name in every}:
+        for path in {plugins[name] for name in needed if name in plugins}:
             (links / path.name).symlink_to(path)
+
+    def _needed_applications(self, plugins: dict[str, Path]) -> list[str]:
+        """Return the Erlang applications that the enabled plugins need, and theirs in turn.
+
+        Erlang looks for each of the thousand modules in one application after the other, and halts
+        its schedulers to load it. With these applications only, and all their modules loaded at
+        once, RabbitMQ 3.10 starts in half the time.
+        """
+        needed = ["rabbit", "rabbitmq_prelaunch", *self.plugins]
+        if any(path.suffix == ".ez" for path in plugins.values()):  # archives: take them all
+            needed = [*plugins]
+        for name in needed:  # it grows meanwhile
+            for file in plugins[name].glob("ebin/*.app") if name in plugins else ():
+                for listed in APPLICATIONS.findall(file.read_text()):
+                    needed += {*re.findall(r"\w+", listed)} - {*needed}
+        return needed
 
     def _configuration(self) -> dict[str, str]:
         """Return the lines of rabbitmq.conf by key; a later line replaces an earlier one."""
