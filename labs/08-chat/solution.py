@@ -63,8 +63,8 @@ def main() -> None:
     everybody, private = args.queue, f"{args.queue}.private"
     connection = connect()
     channel = connection.channel()
-    channel.exchange_declare(everybody, "fanout", durable=True, auto_delete=True)
-    channel.exchange_declare(private, "direct", durable=True, auto_delete=True)
+    channel.exchange_declare(everybody, "fanout", durable=True)
+    channel.exchange_declare(private, "direct", durable=True)
     if args.text:
         exchange, key, text = address(args.text, everybody, private)
         speak(channel, args.name, text, exchange, key)

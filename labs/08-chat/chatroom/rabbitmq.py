@@ -2,7 +2,7 @@
 
 chat.lobby       fanout: a copy of each message to every queue that is bound
 chat.lobby.log   the stream: keeps what was said; everybody reads it, from wherever they like
-chat.lobby.here  fanout: "I am still here"; it is not kept, so each listener has a queue of its own
+chat.lobby.here  direct: "I am still here"; it is not kept, so each listener has a queue of its own
                  for it, which is deleted when the listener leaves
 """
 
@@ -59,10 +59,10 @@ class RabbitMQTransport(Transport):
             user_id=self.login,
         )
         kept = message.kind != HERE
-        exchange = self.exchange if kept else self.here
+        exchange, key = (self.exchange, "") if kept else (self.here, HERE)
         with self._explained():
             self._channel.basic_publish(
-                exchange, "", message.to_bytes(), properties, mandatory=kept
+                exchange, key, message.to_bytes(), properties, mandatory=kept
             )
 
     def wait(self, seconds: float) -> None:
@@ -100,19 +100,22 @@ class RabbitMQTransport(Transport):
         with self._explained():
             self._connection = self.broker.connect()
             self._channel = self._connection.channel()
-            # auto_delete: it is deleted with the last queue that was bound to it.
+            # auto_delete: an exchange is deleted with the last queue that was bound to it. That is
+            # the stream for both. If it were a listener's queue, the exchange would come and go,
+            # and RabbitMQ 4.3 breaks when it goes just as another client binds a queue.
             self._channel.exchange_declare(self.exchange, "fanout", durable=True, auto_delete=True)
+            self._channel.exchange_declare(self.here, "direct", durable=True, auto_delete=True)
             self._channel.queue_declare(self.stream, durable=True, arguments=STREAM)
             self._channel.queue_bind(self.stream, self.exchange)
+            self._channel.queue_bind(self.stream, self.here, "nothing has this routing key")
             self._channel.confirm_delivery()
 
     def _subscribe(self) -> None:
         self._open()
         with self._explained():
             channel = self._channel
-            channel.exchange_declare(self.here, "fanout", durable=True, auto_delete=True)
             mine = channel.queue_declare("", exclusive=True).method.queue
-            channel.queue_bind(mine, self.here)
+            channel.queue_bind(mine, self.here, HERE)
             # After a message that pika could not decode, take one at a time to get those before.
             channel.basic_qos(prefetch_count=1 if self._one_at_a_time else PREFETCH)
             self._one_at_a_time = False
