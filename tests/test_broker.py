@@ -83,8 +83,12 @@ def broker(tmp_path, prefix):
 
 @pytest.fixture
 def private_options(prefix, version):
-    """Return the options that make `up` start a private node even if Docker runs."""
-    return ["--via", "unpacked" if prefix else "installed"] + (
+    """Return the options that make `up` start a private node even if Docker runs.
+
+    The page gets a port of its own, as outgoing connections may use the default one.
+    """
+    page = ["--management-port", str(free_port())]
+    return ["--via", "unpacked" if prefix else "installed", *page] + (
         ["--version", version] if version and prefix else []
     )
 
@@ -206,7 +210,7 @@ def test_ctrl_c_during_up_leaves_nothing_running(broker, private_options, tmp_pa
     )
     state = broker.folder / "lab" / "node.json"
     try:
-        wait_until(state.exists, "it is starting")
+        wait_until(lambda: state.exists() or up.process.poll() is not None, "it is starting")
         born = [tuple(json.loads(state.read_text())[key]) for key in ("node", "epmd")]
     finally:
         os.killpg(up.process.pid, signal.SIGINT)
