@@ -11,9 +11,11 @@ worker; it kills a worker in the middle of a task.
 import argparse
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import uuid
@@ -41,7 +43,7 @@ WORKERS = ("worker-1", "worker-2", "worker-3")
 DEADLINE = 60  # seconds for a round
 PICTURES = ROOT / "demo"  # for the journals and their picture
 NEXT = """What next?
-    labs/01-hello/README.md   the first worksheet: a producer, a queue, a consumer
+    labs/01-hello/README.md   the first worksheet: send and receive
     labs/broker.py up         a broker of your own, for all worksheets
 """
 
@@ -237,13 +239,13 @@ def demo(folder: Path) -> int:
         second = Round(queue, fairly, victim=WORKERS[0], journal=journals[1])
         second.run()
     lost = first.report(in_turn) + second.report(fair)
-    print(
-        f"\nIn turn, {WORKERS[0]} got all the long tasks while the others had nothing to do:"
-        f" {first.seconds:.1f} s.\nShared fairly it took {second.seconds:.1f} s, although one"
-        f" worker was killed: the broker gave its task\nto another, because nobody had"
-        f" acknowledged it.\n",
-        flush=True,
+    lesson = (
+        f"In turn, {WORKERS[0]} got all the long tasks while the others had nothing to do:"
+        f" {first.seconds:.1f} s. Shared fairly it took {second.seconds:.1f} s, although one"
+        " worker was killed: the broker gave its task to another, because nobody had"
+        " acknowledged it."
     )
+    print(f"\n{textwrap.fill(lesson, shutil.get_terminal_size().columns)}\n", flush=True)
     draw(*journals)
     print(f"\n{NEXT}", end="", flush=True)
     return lost

@@ -71,7 +71,9 @@ def student(lab: Lab, tmp_path: Path):
 
 
 def test_a_starter_then_a_solution(student: Student):
-    assert " [ ] 1  hello             not begun yet" in student.run(code=0)
+    printed = student.run(code=0)
+    assert " [ ] 1  hello             not begun yet" in printed
+    assert " [ ] 10 log-pipeline      not begun yet" in printed
 
     printed = student.run(1, code=1)
     assert printed.count(" [!] ") == 3

@@ -100,6 +100,8 @@ def test_two_demos_at_once_run_on_brokers_of_their_own_and_leave_nothing(start: 
             " [!] worker-1 is killed in the middle of a task (SIGKILL)"
         ]
         assert demo.text("stdout").endswith("a broker of your own, for all worksheets")
+        lines = demo.text("stdout").splitlines()
+        assert [line for line in lines if len(line) > 80 and "Drawn: " not in line] == []
         assert_nothing_runs(demo, kit)
     kept = {path.name for path in (kit / "demo").iterdir()}
     assert kept == {"in-turn.jsonl", "fair.jsonl", "timeline.svg"}

@@ -74,7 +74,7 @@ def print_labs() -> None:
         state = f"{done} of {tasks} tasks done" if lab.tasks_done() else "not begun yet"
         if done and not lab.is_as_checked():
             state += ", changed since"
-        print(f" [{'x' if done == tasks else ' '}] {lab.number}  {lab.name:18}{state}")
+        print(f" [{'x' if done == tasks else ' '}] {lab.number:<3}{lab.name:18}{state}")
         if done < tasks:
             following = following or lab
     if following:
