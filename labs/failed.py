@@ -17,7 +17,7 @@ with requirements():
 
     from kit import amqp
     from kit.amqp import number, queue_name, show
-    from kit.cli import OK, REFUSED, Trouble, lab_parser, run_lab, say
+    from kit.cli import OK, REFUSED, Trouble, closing, lab_parser, run_lab, say
 
 EXAMPLES = """examples:
   labs/failed.py --vhost ada --username ada jobs --retry -n 1    # move the first one back
@@ -100,7 +100,7 @@ def main(options: argparse.Namespace, broker: amqp.Broker) -> int:
     """Show the failed messages, or move them back; return the exit code."""
     failed, moved = f"{options.queue}.failed", 0
     try:
-        with broker.keep_trying(broker.connect) as connection:
+        with closing(broker.keep_trying(broker.connect)) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
             total = channel.queue_declare(failed, passive=True).method.message_count

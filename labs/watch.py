@@ -26,7 +26,7 @@ with requirements():
     from rich.live import Live
 
     from kit.amqp import Broker, number
-    from kit.cli import OK, REFUSED, UNREACHABLE, Trouble, first_broker, run_lab
+    from kit.cli import OK, REFUSED, UNREACHABLE, Trouble, closing, first_broker, run_lab
     from kit.cli.terminal import can_show, keyboard, note_signals, read_keys
     from kit.management.api import NAME_THEM, Page, queues_parser
     from kit.management.poller import Poller, Snapshot
@@ -74,7 +74,7 @@ def document(snapshot: Snapshot, broker: Broker) -> dict:
 
 def print_once(poller: Poller, options: argparse.Namespace, view: View) -> int:
     """Print one snapshot; return the exit code."""
-    with poller.broker.connect() as connection:
+    with closing(poller.broker.connect()) as connection:
         snapshot = poller.look(connection)
     if snapshot.page_trouble and not options.queues:
         raise Trouble(snapshot.page_trouble, NAME_THEM, UNREACHABLE)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pika
 
 from kit.amqp import Broker, BrokerError, declare_queue
-from kit.cli import KIT, defer_signals, say
+from kit.cli import KIT, closing, defer_signals, say
 from kit.management.counts import count
 from speed.contenders import Contender
 from speed.program import Program
@@ -32,7 +32,7 @@ class Bench:
         name = f"measure-{uuid.uuid4().hex[:8]}"
         try:
             if contender.needs != "dramatiq":  # which must declare the queue itself
-                with self.broker.connect() as connection:
+                with closing(self.broker.connect()) as connection:
                     declare_queue(connection, name, durable=True, queue_type=queue_type)
             yield name
         finally:
@@ -45,7 +45,7 @@ class Bench:
 
     def _delete(self, name: str) -> None:
         try:
-            with self.broker.connect() as connection:
+            with closing(self.broker.connect()) as connection:
                 channel = connection.channel()
                 for ending in ("", ".DQ", ".XQ"):  # dramatiq has three queues
                     channel.queue_delete(name + ending)
@@ -56,7 +56,7 @@ class Bench:
 
     def count(self, queue: str) -> tuple[int, int]:
         """Return the numbers of ready messages and consumers; the queue need not exist yet."""
-        with self.broker.connect() as connection:
+        with closing(self.broker.connect()) as connection:
             return count(connection, queue) or (0, 0)
 
     def start(

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from pika import BlockingConnection
+
     from kit.amqp import Broker, Parser
 
 LOCALHOST = "127.0.0.1"
@@ -123,6 +125,19 @@ def stop_as_with_ctrl_c() -> None:
 def _hung_up(*_: object) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell that ends sends another one
     signal.raise_signal(signal.SIGTERM)  # defer_signals() defers this one, not SIGHUP
+
+
+@contextlib.contextmanager
+def closing(connection: "BlockingConnection") -> Iterator["BlockingConnection"]:
+    """Close pika's connection at the end of the block, but not after Ctrl-C.
+
+    Ctrl-C may stop pika in the middle of a call: closing would then fail, or wait for ever.
+    """
+    try:
+        yield connection
+    finally:
+        if connection.is_open and sys.exc_info()[0] is not KeyboardInterrupt:
+            connection.close()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pika
 
 from kit.amqp import Broker, BrokerError, reason
-from kit.cli import UNREACHABLE, Trouble
+from kit.cli import UNREACHABLE, Trouble, closing
 from kit.management.api import Consumer, Page
 from kit.management.counts import count
 
@@ -64,7 +64,7 @@ class Poller:
         """Yield a snapshot at each tick; reconnect after an outage."""
         while not self.stopping:
             try:
-                with self.broker.connect() as connection:
+                with closing(self.broker.connect()) as connection:
                     while not self.stopping:
                         next_tick = time.monotonic() + self.interval
                         yield self.look(connection)
