@@ -15,6 +15,15 @@ def test_a_connection_is_closed_at_the_end_of_the_block_also_after_an_error(lab:
     assert connection.is_closed
 
 
+def test_a_connection_made_to_clean_up_after_ctrl_c_is_closed(lab: Lab):
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with closing(lab.connect()) as connection:
+            connection.channel()
+    assert connection.is_closed
+
+
 def test_after_ctrl_c_in_the_middle_of_a_call_nothing_waits_for_the_broker(lab: Lab, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

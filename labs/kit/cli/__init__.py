@@ -133,10 +133,14 @@ def closing(connection: "BlockingConnection") -> Iterator["BlockingConnection"]:
 
     Ctrl-C may stop pika in the middle of a call: closing would then fail, or wait for ever.
     """
+    interrupted = False
     try:
         yield connection
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
-        if connection.is_open and sys.exc_info()[0] is not KeyboardInterrupt:
+        if connection.is_open and not interrupted:
             connection.close()
 
 
