@@ -272,6 +272,14 @@ def test_a_publisher_counts_what_it_has_sent(start: Start):
         assert news.text("stdout").endswith(f" [*] {said}")
 
 
+def test_ctrl_c_while_a_message_is_being_sent_is_no_error(run: Run, lab: Lab):
+    interrupted = "tests/interrupt_half_sent.py", ROOT / FOLDER / "publisher.py"
+    news = run(*interrupted, "--exchange", "news", lab=lab, stdin=subprocess.PIPE)
+    write(news, "a")
+    assert news.wait() == 0
+    assert news.text().endswith(" [*] 1 event sent")
+
+
 def test_an_exchange_that_is_made_is_said(start: Start, subscriber: Start, emit: Start):
     creating = " [*] There is no exchange '{}' yet: creating it"
     assert subscriber("--exchange", "one").text("stdout").startswith(creating.format("one"))

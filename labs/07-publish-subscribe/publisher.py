@@ -76,6 +76,9 @@ class Board:
             return {"started": self.started, "newest": self.made, "events": new}
 
     def close(self) -> None:
+        pass  # the server's thread ends with the program
+
+    def report(self) -> None:
         """Print how many requests there were."""
         requests = f"{self.answered} request{'s' * (self.answered != 1)}"
         say("*", f"{requests} answered, {self.in_vain} of them with nothing new")
@@ -124,9 +127,8 @@ class Outlet(Announcer):
         self.sent += 1
         return super().publish(event, self.queue)
 
-    def close(self) -> None:
-        """Close the connection, and print how many events were sent."""
-        super().close()
+    def report(self) -> None:
+        """Print how many events were sent."""
         say("*", f"{self.sent} event{'s' * (self.sent != 1)} sent")
 
     def _open(self) -> None:
@@ -206,9 +208,10 @@ def main(options: argparse.Namespace, broker: Broker) -> int:
             else:
                 say("!", f"Event {count}: the queue is gone, {show(event)} is dropped")
                 code = REFUSED
+        outlet.close()
     except KeyboardInterrupt:
-        pass
-    outlet.close()
+        pass  # perhaps in the middle of a call of pika: closing would then fail
+    outlet.report()
     return code
 
 

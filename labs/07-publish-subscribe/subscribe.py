@@ -31,7 +31,7 @@ try:
     from pika.adapters.blocking_connection import BlockingChannel
 
     from kit.amqp import Broker, Parser, number, show
-    from kit.cli import OK, UNREACHABLE, first_broker, run, say, stop_as_with_ctrl_c
+    from kit.cli import OK, UNREACHABLE, closing, first_broker, run, say, stop_as_with_ctrl_c
 except ImportError as missing:
     hint = ". ../../.venv/bin/activate    (in the lab's folder)"
     raise SystemExit(f"subscribe.py: error: {missing}\n  try: {hint}") from None
@@ -109,23 +109,20 @@ class Subscriber:
 
     def read(self) -> None:
         """Read from a new connection until done. Raises pika's errors when it is lost."""
-        connection = self.broker.connect()
-        try:
-            channel, queue = self.subscribe(connection)
-            self.report_subscription(queue)
-            channel.start_consuming()
+        with closing(self.broker.connect()) as connection:
+            try:
+                channel, queue = self.subscribe(connection)
+                self.report_subscription(queue)
+                channel.start_consuming()
+            except pika.exceptions.ChannelClosedByBroker as error:
+                problem = refusal(error)
+                if problem.code == UNREACHABLE:
+                    raise
+                raise problem from error
             if not self.done:
                 self.queue_is_new = True
                 why = f"queue {queue!r} was deleted, or the delivery timeout passed"
                 raise pika.exceptions.ConsumerCancelled(why)
-        except pika.exceptions.ChannelClosedByBroker as error:
-            problem = refusal(error)
-            if problem.code == UNREACHABLE:
-                raise
-            raise problem from error
-        finally:
-            with contextlib.suppress(pika.exceptions.AMQPError):
-                connection.close()
 
     def subscribe(self, connection: pika.BlockingConnection) -> tuple[BlockingChannel, str]:
         """Declare exchange, queue and bindings, and subscribe; return channel and queue."""

@@ -34,10 +34,8 @@ def main(options: argparse.Namespace) -> int:
     """Say it; return the exit code."""
     transport, name = transport_and_name(options)
     transport.open()
-    try:
-        transport.publish(Message(SAID, name, options.message, new_id()))
-    finally:
-        transport.close()
+    transport.publish(Message(SAID, name, options.message, new_id()))
+    transport.close()
     say("x", f"Said {options.message!r} in {options.room!r}")
     return OK
 

@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import statistics
+import sys
 import tempfile
 import time
 import uuid
@@ -72,7 +73,8 @@ class OneByOne(logging.Handler):
         self._channel.basic_publish("", self._prefix + channel, body, properties)
 
     def close(self) -> None:
-        if self._connection.is_open:
+        interrupted = sys.exc_info()[0] is KeyboardInterrupt  # then closing may fail or hang
+        if self._connection.is_open and not interrupted:
             self._connection.close()
         super().close()
 
