@@ -291,6 +291,7 @@ def test_a_node_loads_the_code_of_its_plugins_at_once(node):
     preload = (node.folder / "preload").read_text()
     assert "rabbitmq_management" in preload and "mnesia" in preload
     assert node.ctl("eval", preload) == "ok\n"
+    assert node.ctl("eval", 'os:getenv("ERL_AFLAGS").') == "false\n"  # nor does what it starts
 
 
 def test_any_process_can_control_a_node_and_kill_leaves_nothing(make_node):

@@ -26,8 +26,10 @@ from kit.cli import KIT, LOCALHOST, Trouble, defer_signals, wait_until
 PATIENCE = 90  # seconds for a node to start
 # What an application needs, in its .app file: {applications, [kernel, stdlib]}
 APPLICATIONS = re.compile(r"{\s*applications\s*,\s*\[(.*?)]", re.DOTALL)
-# Erlang code to load all modules of some applications at once.
+# Erlang code to load all modules of some applications at once. The node starts another Erlang each
+# minute, to see that epmd runs, and that one must not do the same.
 PRELOAD = """
+os:unsetenv("ERL_AFLAGS"),
 Folders = [code:lib_dir(Name) || Name <- [%s]],
 Files = [filelib:wildcard("ebin/*.beam", Folder) || Folder <- Folders, is_list(Folder)],
 Names = [filename:basename(File, ".beam") || File <- lists:append(Files)],
