@@ -1,9 +1,13 @@
-"""Test how the kit watches another program (kit.cli.program)."""
+"""Test how the kit watches another program (kit.cli.program, kit.exercise.proxy)."""
 
 import os
 import sys
 
+import pika
+from pika.spec import Basic
+
 from kit.cli.program import LONGEST, Script
+from kit.exercise.proxy import Proxy
 
 
 def test_a_line_is_there_when_a_later_one_on_the_other_stream_is():
@@ -22,3 +26,12 @@ def test_a_line_without_end_and_one_that_is_too_long_are_read():
     lines = [line.text for line in script.lines]
     assert "".join(lines) == "x" * 200_000 + "no end" and lines[-1] == "no end"
     assert max(map(len, lines)) <= LONGEST
+
+
+def test_what_was_sent_is_heard_at_once(proxied: tuple[Proxy, str]):
+    proxy, url = proxied
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        for number in range(1, 301):
+            channel.basic_publish("", "no-such-queue", b"")
+            assert sum(type(one.what) is Basic.Publish for one in proxy.heard) == number

@@ -158,8 +158,9 @@ class Exercise:
         return self._heard("broker", method)
 
     def _heard(self, sender: str, method: type) -> list[Heard]:
-        every = list(self.proxy.heard)  # a copy: the proxy's thread appends to it
-        return [one for one in every if one.sender == sender and type(one.what) is method]
+        return [
+            one for one in self.proxy.heard if one.sender == sender and type(one.what) is method
+        ]
 
     def drop_connections(self) -> None:
         """Cut the program off from its broker, as a broken network does."""

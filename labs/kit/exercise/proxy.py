@@ -43,7 +43,7 @@ class Proxy:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._broker = {"host": host, "port": broker_port, "ssl": tls}
-        self.heard: list[Heard] = []
+        self._heard: list[Heard] = []
         self.links = 0  # connections so far, including those closed at once
         # Called once, while the program's next basic.cancel is held back.
         self.before_cancel: Callable[[], None] | None = None
@@ -56,6 +56,16 @@ class Proxy:
         self._thread.start()
         self._server = self._do(self._listen(port))
         self.port = self._server.sockets[0].getsockname()[1]
+
+    @property
+    def heard(self) -> list[Heard]:
+        """Return what was heard so far, all that has arrived by now included.
+
+        A program sends, then prints: whoever saw the line finds here what was sent before it.
+        """
+        if not self._loop.is_closed():
+            self._do(self._catch_up())
+        return list(self._heard)
 
     def cut(self) -> None:
         """Break every open connection without closing it in AMQP; serve new ones."""
@@ -100,6 +110,10 @@ class Proxy:
             writer.transport.abort()
         await asyncio.sleep(0)
 
+    async def _catch_up(self) -> None:
+        for _ in range(4):  # rounds of the loop: to read, to wake _pass_on, to run it, and us
+            await asyncio.sleep(0)
+
     async def _silence(self) -> None:
         self._silent.update(self._open.values())
 
@@ -141,7 +155,7 @@ class Proxy:
             while data := await reader.read(65_536):
                 for piece, what in splitter.split(data):
                     if what:
-                        self.heard.append(Heard(time.monotonic(), link, sender, what))
+                        self._heard.append(Heard(time.monotonic(), link, sender, what))
                     if sender == "program" and isinstance(what, Basic.Cancel):
                         await self._hold()
                     if link not in self._silent:
