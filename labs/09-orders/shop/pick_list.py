@@ -3,18 +3,14 @@
 import os
 from collections import Counter
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 
+import ziafont
 from fpdf import FPDF
 
 from shop.order import Order
 
-# PDF's own fonts have only Latin-1; matplotlib brings DejaVu. We only look for the package:
-# importing it would take a third of a second.
-if not (MATPLOTLIB := find_spec("matplotlib")):
-    raise ModuleNotFoundError("No module named 'matplotlib'")
-FONT = Path(MATPLOTLIB.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+FONT = Path(ziafont.__file__).parent / "fonts" / "DejaVuSans.ttf"  # PDF's own have only Latin-1
 A5 = (148, 210)  # millimetres
 # For characters that the font lacks; the warehouse needs the number only.
 MISSING = "\N{REPLACEMENT CHARACTER}"
