@@ -94,21 +94,24 @@ python:
 # The packages that only single labs or the tests need.
 MORE := $(wildcard labs/*/requirements*.txt) tests/requirements.txt
 
-.venv/ready-for-tests: .venv/ready $(MORE)
-	@echo " [*] Installing what single labs and the tests need ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(MORE:%=-r %) \
-	  || { echo "make: the packages of $(MORE) could not be installed" >&2; \
-	       echo "  try: the same again once the network is there" >&2; exit 1; }
-	@# On all processors; pip would take one. Some packages hold templates that are no Python.
-	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
-	@touch $@
-
-.venv/ready: requirements.txt pyproject.toml | python
-	@echo " [*] Making .venv and installing requirements.txt ..."
+# Make .venv and install the requirements $(1), or say what is missing. compileall works on all
+# processors, pip on one; some packages hold templates that are no Python.
+define install
 	@$(PYTHON) -m venv .venv >/dev/null 2>&1 && $(BIN)/python -m pip --version >/dev/null 2>&1 \
 	  || { rm -rf .venv; echo "make: this Python cannot make a virtual environment" >&2; \
 	       echo "  try: sudo apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
-	  || { echo "make: the packages of requirements.txt could not be installed" >&2; \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(1:%=-r %) \
+	  || { echo "make: the packages of $(1) could not be installed" >&2; \
 	       echo "  try: the same again once the network is there" >&2; exit 1; }
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
+	@touch .venv/ready
+endef
+
+.venv/ready: requirements.txt pyproject.toml | python
+	@echo " [*] Making .venv and installing requirements.txt ..."
+	$(call install,requirements.txt)
+
+.venv/ready-for-tests: requirements.txt pyproject.toml $(MORE) | python
+	@echo " [*] Making .venv and installing what the labs and the tests need ..."
+	$(call install,requirements.txt $(MORE))
 	@touch $@
