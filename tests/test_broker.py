@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -290,7 +291,7 @@ def test_a_node_loads_the_code_of_its_plugins_at_once(node):
     assert Path(f"/proc/{node.pid}/cwd").resolve() == node.folder.resolve()
     preload = (node.folder / "preload").read_text()
     assert "rabbitmq_management" in preload and "mnesia" in preload
-    assert node.ctl("eval", preload) == "ok\n"
+    assert set(re.findall(r"\w+", node.ctl("eval", preload))) == {"ok"}
     assert node.ctl("eval", 'os:getenv("ERL_AFLAGS").') == "false\n"  # nor does what it starts
 
 

@@ -26,14 +26,18 @@ from kit.cli import KIT, LOCALHOST, Trouble, defer_signals, wait_until
 PATIENCE = 90  # seconds for a node to start
 # What an application needs, in its .app file: {applications, [kernel, stdlib]}
 APPLICATIONS = re.compile(r"{\s*applications\s*,\s*\[(.*?)]", re.DOTALL)
-# Erlang code to load all modules of some applications at once. The node starts another Erlang each
-# minute, to see that epmd runs, and that one must not do the same.
+# Erlang code to load all modules of some applications at once: each application in turn comes first
+# in the path, or Erlang would look for every module in some forty folders. The node starts another
+# Erlang each minute, to see that epmd runs, and that one must not do the same.
 PRELOAD = """
 os:unsetenv("ERL_AFLAGS"),
-Folders = [code:lib_dir(Name) || Name <- [%s]],
-Files = [filelib:wildcard("ebin/*.beam", Folder) || Folder <- Folders, is_list(Folder)],
-Names = [filename:basename(File, ".beam") || File <- lists:append(Files)],
-code:ensure_modules_loaded([list_to_atom(Name) || Name <- Names]).
+Folders = [filename:join(Folder, "ebin") || Name <- [%s], Folder <- [code:lib_dir(Name)],
+           is_list(Folder)],
+[begin
+     code:add_patha(Folder),
+     Files = filelib:wildcard("*.beam", Folder),
+     code:ensure_modules_loaded([list_to_atom(filename:basename(File, ".beam")) || File <- Files])
+ end || Folder <- Folders].
 """
 SETTINGS = KIT / "labs" / "rabbitmq"  # shared with docker-compose.yml
 
