@@ -29,7 +29,7 @@ from conftest import (
     wait_until,
 )
 from kit.cli import LOCALHOST
-from kit.exercise.proxy import proxy_before
+from kit.exercise.proxy import Proxy, proxy_before
 from strange import ODD
 
 FOLDER = "labs/07-publish-subscribe"
@@ -485,6 +485,21 @@ def publish(lab: Lab, body: bytes, properties: pika.BasicProperties, key: str | 
     channel.confirm_delivery()
     channel.basic_publish("news", key, body, properties, mandatory=True)
     channel.close()
+
+
+def test_a_connection_that_is_lost_at_the_limit_is_not_made_again(
+    start: Start, subscriber: Start, lab: Lab, proxied: tuple[Proxy, str]
+):
+    kept = ("--exchange", "news", "--queue", "kept", "--durable")
+    leave(subscriber(*kept))
+    for body in (b"a", b"b", b"c"):
+        publish(lab, body, pika.BasicProperties())
+    proxy, url = proxied
+    proxy.before_cancel = proxy.cut
+    reader = start("subscribe.py", *kept, "-n", 2, url=url)
+    assert reader.wait() == 0, reader.text()
+    assert proxy.before_cancel is None, "no basic.cancel was seen"
+    assert received(reader) == ["a", "b"]
 
 
 @pytest.mark.skipif(undecodable_is_fine(), reason="pika decodes it")

@@ -109,6 +109,8 @@ class Subscriber:
 
     def read(self) -> None:
         """Read from a new connection until done. Raises pika's errors when it is lost."""
+        if self.done:  # since the last connection was lost
+            return
         with closing(self.broker.connect()) as connection:
             try:
                 channel, queue = self.subscribe(connection)
