@@ -100,7 +100,7 @@ define install
 	@$(PYTHON) -m venv .venv >/dev/null 2>&1 && $(BIN)/python -m pip --version >/dev/null 2>&1 \
 	  || { rm -rf .venv; echo "make: this Python cannot make a virtual environment" >&2; \
 	       echo "  try: sudo apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(1:%=-r %) \
+	@PIP_NO_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1:%=-r %) \
 	  || { echo "make: the packages of $(1) could not be installed" >&2; \
 	       echo "  try: the same again once the network is there" >&2; exit 1; }
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
