@@ -295,6 +295,23 @@ def test_a_node_loads_the_code_of_its_plugins_at_once(node):
     assert node.ctl("eval", 'os:getenv("ERL_AFLAGS").') == "false\n"  # nor does what it starts
 
 
+def test_a_node_that_is_killed_while_it_looks_after_epmd_leaves_none(make_node):
+    node = make_node()
+    node.start()
+    node.ctl("eval", "spawn(fun Look() -> rabbit_nodes:ensure_epmd(), Look() end), ok.")
+    if node.version < (4,):  # on RabbitMQ 4 none was seen
+        wait_until(lambda: any(map(is_epmd_starter, process.descendants(node.pid))))
+    node.kill()
+    assert is_free(node.state["epmd_port"])
+
+
+def is_epmd_starter(pid: int) -> bool:
+    try:
+        return b"epmd-starter" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def test_any_process_can_control_a_node_and_kill_leaves_nothing(make_node):
     node = make_node(settings="heartbeat = 17\n")
     node.start()

@@ -166,9 +166,10 @@ class Node:
             helpers = [(child, birth(child)) for child in descendants(pid)]
             send(pid, signal.SIGKILL)
         wait_until(lambda: not self.is_running(), 10)
-        self._kill_epmd()
-        # Erlang's helpers end by themselves when the node has gone.
+        # Erlang's helpers end by themselves when the node has gone. One of them may be about to see
+        # that epmd runs: if it did not, it would start another one, which would outlive us.
         wait_until(lambda: not any(alive(*helper) for helper in helpers), 10)
+        self._kill_epmd()
 
     def restart(self) -> None:
         self.stop()
