@@ -168,8 +168,10 @@ class Node:
         wait_until(lambda: not self.is_running(), 10)
         # Erlang's helpers end by themselves when the node has gone. One of them may be about to see
         # that epmd runs: if it did not, it would start another one, which would outlive us.
-        wait_until(lambda: not any(alive(*helper) for helper in helpers), 10)
-        self._kill_epmd()
+        try:
+            wait_until(lambda: not any(alive(*helper) for helper in helpers), 10)
+        finally:
+            self._kill_epmd()
 
     def restart(self) -> None:
         self.stop()
@@ -276,7 +278,7 @@ class Node:
 
         Erlang looks for each of the thousand modules in one application after the other, and halts
         its schedulers to load it. With these applications only, and all their modules loaded at
-        once, RabbitMQ 3.10 starts in half the time.
+        once, RabbitMQ 3.10 starts in less than half the time.
         """
         needed = ["rabbit", "rabbitmq_prelaunch", *self.plugins]
         if any(path.suffix == ".ez" for path in plugins.values()):  # archives: take them all
